@@ -1,0 +1,2 @@
+//! Vedette.
+fn main() {}
