@@ -1,0 +1,245 @@
+//! The host's file system, confined: every path is resolved inside the host root and no link is ever followed by the kernel.
+//!
+//! Reads directories and names; produces descriptors, listings and stat results. Never writes, never opens what is not
+//! a directory (that is `look`'s), never leaves the root.
+
+use crate::mounts::MountId;
+use crate::path::HostPath;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+/// A path longer than this is opened in steps: the kernel takes at most 4,096 bytes with the closing zero.
+const STEP: usize = 4_000;
+/// As many links as Linux itself follows.
+const MAX_LINKS: usize = 40;
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
+
+/// The directory that is the host's `/`.
+#[derive(Debug)]
+pub(crate) struct HostRoot {
+    fd: OwnedFd,
+}
+
+/// An open directory inside the host root.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    fd: OwnedFd,
+}
+
+/// A name in a listing, with its type where the file system says it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Entry {
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: EntryKind,
+}
+
+/// What a listing says of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum EntryKind {
+    Directory,
+    Symlink,
+    Other,
+    Unknown,
+}
+
+/// Where the literal prefix of an entry leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// Free of links as far as it exists; the rest as it was written.
+    pub(crate) real: HostPath,
+    /// The links that were met, each under its own real path.
+    pub(crate) links: Vec<HostPath>,
+    /// The mount of the deepest part that exists.
+    pub(crate) mount: Option<MountId>,
+}
+
+impl HostRoot {
+    /// Opens the host root.
+    ///
+    /// # Errors
+    /// When it is not there, or is no directory.
+    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, path, flags, Mode::empty()).map(|fd| Self { fd })
+    }
+
+    /// What statx says of the root itself.
+    pub(crate) fn stat(&self) -> Result<Statx, Errno> {
+        stat(self.fd.as_fd(), b"")
+    }
+
+    /// Opens a directory for listing and looking.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR or ELOOP (a component is a link now) when there is no such directory; else what stands in the way.
+    pub(crate) fn directory(&self, path: &HostPath) -> Result<Directory, Errno> {
+        let mut rest = path.relative();
+        let mut step: Option<OwnedFd> = None;
+        while rest.len() > STEP {
+            let cut = rest[..STEP].iter().rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+            step = Some(self.open_at(step.as_ref(), &rest[..cut], OFlags::PATH)?);
+            rest = &rest[cut + 1..];
+        }
+        let fd = match self.open_at(step.as_ref(), rest, OFlags::RDONLY | OFlags::NOATIME) {
+            Err(Errno::PERM) => self.open_at(step.as_ref(), rest, OFlags::RDONLY)?,
+            other => other?,
+        };
+        Ok(Directory { fd })
+    }
+
+    fn open_at(&self, base: Option<&OwnedFd>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+        let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let base = base.unwrap_or(&self.fd);
+        loop {
+            // EAGAIN: a rename or mount elsewhere raced the resolution; the kernel asks to try again.
+            match rustix::fs::openat2(base, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Resolves the links in a path, step by step and inside the root. `enter` says whether a path may be touched.
+    pub(crate) fn resolve<'a>(&self, components: impl IntoIterator<Item = &'a [u8]>, enter: &dyn Fn(&HostPath) -> bool) -> Resolved {
+        let mut waiting: Vec<Vec<u8>> = components.into_iter().map(<[u8]>::to_vec).collect();
+        waiting.reverse();
+        let mut resolved = Resolved { mount: self.stat().ok().map(|stat| stat.stx_mnt_id), ..Resolved::default() };
+        let mut exists = true;
+        while let Some(component) = waiting.pop() {
+            match component.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    resolved.real = resolved.real.split().0;
+                    continue;
+                }
+                _ => {}
+            }
+            let next = resolved.real.join(&component);
+            exists = exists && enter(&next);
+            let found = if exists { self.stat_in(&resolved.real, &component) } else { None };
+            let Some(stat) = found else {
+                exists = false;
+                resolved.real = next;
+                continue;
+            };
+            if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::Symlink {
+                resolved.mount = Some(stat.stx_mnt_id);
+                resolved.real = next;
+                continue;
+            }
+            let target = self.directory(&resolved.real).and_then(|directory| directory.read_link(&component));
+            let looped = resolved.links.len() >= MAX_LINKS;
+            if !resolved.links.contains(&next) {
+                resolved.links.push(next.clone());
+            }
+            match target {
+                Ok(target) if !looped => {
+                    if target.starts_with(b"/") {
+                        resolved.real = HostPath::root();
+                    }
+                    waiting.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
+                }
+                _ => {
+                    exists = false;
+                    resolved.real = next;
+                }
+            }
+        }
+        resolved
+    }
+
+    fn stat_in(&self, directory: &HostPath, name: &[u8]) -> Option<Statx> {
+        self.directory(directory).and_then(|directory| directory.stat(name)).ok()
+    }
+
+    /// A small text file of the host, for example its passwd: links in its path are resolved inside the root.
+    pub(crate) fn read_text(&self, path: &HostPath, limit: usize) -> Option<String> {
+        let real = self.resolve(path.components(), &|_| true).real;
+        let (directory, name) = real.split();
+        let directory = self.directory(&directory).ok()?;
+        let stat = directory.stat(name).ok()?;
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            return None;
+        }
+        let fd = directory.open_file(name).ok()?;
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(fd), limit as u64), &mut text).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+impl Directory {
+    /// What statx says of a name in it, or of itself under the empty name.
+    pub(crate) fn stat(&self, name: &[u8]) -> Result<Statx, Errno> {
+        stat(self.fd.as_fd(), name)
+    }
+
+    /// All names in it, sorted.
+    ///
+    /// # Errors
+    /// When the listing did not come to its end.
+    pub(crate) fn list(&self) -> Result<Vec<Entry>, Errno> {
+        let mut buffer = [const { MaybeUninit::uninit() }; 32 * 1024];
+        let mut entries = Vec::new();
+        let mut listing = RawDir::new(&self.fd, &mut buffer);
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Directory => EntryKind::Directory,
+                FileType::Symlink => EntryKind::Symlink,
+                FileType::Unknown => EntryKind::Unknown,
+                _ => EntryKind::Other,
+            };
+            entries.push(Entry { name: name.to_vec(), kind });
+        }
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    /// Where a link in it points.
+    pub(crate) fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        rustix::fs::readlinkat(&self.fd, name, Vec::new()).map(CString::into_bytes)
+    }
+
+    /// Opens a regular file for reading, without waiting, following or leaving a trace.
+    ///
+    /// The caller has seen that it is regular and checks again what was opened.
+    pub(crate) fn open_file(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, name, flags | OFlags::NOATIME, Mode::empty()) {
+            Err(Errno::PERM) => rustix::fs::openat(&self.fd, name, flags, Mode::empty()),
+            other => other,
+        }
+    }
+
+    /// The path of a name in it through this process's own descriptors: for calls that take no descriptor.
+    pub(crate) fn through_proc(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = format!("/proc/self/fd/{}/", rustix::fd::AsRawFd::as_raw_fd(&self.fd)).into_bytes();
+        path.extend_from_slice(name);
+        path
+    }
+}
+
+/// statx of an open file.
+pub(crate) fn stat_open(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
+    stat(fd, b"")
+}
+
+fn stat(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
+    let empty = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | empty, WANTED)
+}
+
+/// Whether an error says that there is no such object: it was removed, or a directory on its way is none any more.
+pub(crate) fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
