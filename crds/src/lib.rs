@@ -1,1 +1,5 @@
-//! Vedette.
+//! The vocabulary of Vedette.
+
+pub mod condition;
+pub mod node_config;
+pub mod pattern;
