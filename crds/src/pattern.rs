@@ -139,6 +139,11 @@ impl PathPattern {
         }
     }
 
+    /// The pattern that matches exactly the path of these components.
+    pub fn literal(components: &[impl AsRef<[u8]>]) -> Self {
+        Self::new(components.iter().map(|component| Segment::Literal(component.as_ref().into())).collect())
+    }
+
     /// The segments below `/`; neighboring `**` have become one.
     pub fn segments(&self) -> &[Segment] {
         &self.segments

@@ -179,6 +179,15 @@ impl Directory {
         stat(self.fd.as_fd(), name)
     }
 
+    /// What a name in it is.
+    pub(crate) fn kind(&self, name: &[u8]) -> Result<EntryKind, Errno> {
+        Ok(match FileType::from_raw_mode(self.stat(name)?.stx_mode.into()) {
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink,
+            _ => EntryKind::Other,
+        })
+    }
+
     /// All names in it, sorted.
     ///
     /// # Errors

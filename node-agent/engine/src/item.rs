@@ -221,6 +221,12 @@ impl ItemState {
         fields
     }
 
+    /// Whether both say the same of the item, whenever they were found.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let facts = |state: &Self| Self { looked: Time::default(), read: None, digests: Digests::default(), ..state.clone() };
+        facts(self) == facts(other)
+    }
+
     /// Takes over from `before` what this look could not find out: attributes, and the last good digests.
     pub fn keep_unknown(&mut self, before: &Self) {
         if self.kind != before.kind {

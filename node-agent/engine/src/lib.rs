@@ -1,1 +1,54 @@
-//! Vedette.
+//! The engine: looks at a host's files, compares them with what was, and commits the difference.
+//!
+//! ```text
+//! rules --(adopt: resolve links, forget, count)--> plan          what is selected: pure, asked name by name
+//! plan  --(walk: threads, directory by directory)--> findings    look: one item, confined to the host root
+//! findings --(commit: the one writer)--> state + journal         compared again inside the transaction
+//! journal --(cursors)--> whoever reads                           journal: lines after a sequence
+//! ```
+//!
+//! [`Engine`] does one compare when it is told to; [`driver::Driver`] tells it to, by intervals, on a thread of its own.
+//! No Kubernetes, no HTTP, no async runtime. What only Linux has stands in `host`, `mounts`, `look` and `volumes`;
+//! `item`, `plan`, `page`, `meta` and `commit` do not know it.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`engine`] | one compare, from the mount table to the notice at its end |
+//! | [`driver`] | intervals, configuration changes, reopening after a fault |
+//! | `plan`, `plans`, `adopt` | what is selected; what older plans selected; how a plan comes into force |
+//! | `walk`, `host`, `mounts`, `look` | the way down; confined opening; mounts; one look |
+//! | `item`, `attributes`, `digest` | a state and the comparison of two; text of access lists; hashing |
+//! | `commit`, `render` | the transaction; a state as a record shows it |
+//! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
+//! | [`journal`] | lines and cursors for sinks |
+
+mod adopt;
+mod attributes;
+pub mod clock;
+mod commit;
+mod digest;
+pub mod driver;
+pub mod engine;
+mod host;
+mod item;
+pub mod journal;
+mod look;
+mod meta;
+mod mounts;
+mod page;
+mod path;
+mod plan;
+mod plans;
+mod render;
+mod store;
+mod unknown;
+mod volumes;
+mod walk;
+
+pub use commit::Identity;
+pub use engine::{Engine, EngineError, Settings};
+pub use meta::{RuleTotals, Totals};
+pub use path::HostPath;
+pub use plan::Due;
+pub use store::StoreError;
+pub use unknown::{Aspect, Unknown, Unknowns};

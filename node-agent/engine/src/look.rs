@@ -199,8 +199,12 @@ fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> boo
         || stored.created != seen.created
         || stored.mode != seen.mode
         || (stored.uid, stored.gid) != (seen.uid, seen.gid);
-    let racy = stored.changed > stored.looked.before(RACY);
-    moved || racy || stored.attributes.is_none() || must_read_content(stored, want, now)
+    moved || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+}
+
+/// Whether a write may hide behind a state: its ctime lies in the same tick as the look, or after it.
+pub(crate) fn is_racy(state: &ItemState) -> bool {
+    state.changed > state.looked.before(RACY)
 }
 
 fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {

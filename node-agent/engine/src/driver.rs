@@ -1,0 +1,267 @@
+//! When to compare: intervals on the boot clock, configurations as they come, and another try after a fault.
+//!
+//! One thread owns the engine. It reads commands, and tells an [`Observer`] what stands after each commit; it never
+//! ends by itself.
+
+use crate::commit::Identity;
+use crate::engine::{Engine, EngineError, Outcome, Standing, Summary};
+use crate::plan::Due;
+use crate::store::StoreError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use vedette_crds::node_config::NodeRule;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// After a fault the next try is made this much later.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What is told as it happens; called on the driver's thread, so it must not wait.
+pub trait Observer: Send {
+    /// Something was committed, or a configuration came into force.
+    fn stands(&mut self, standing: &Standing);
+    /// A compare came to its end. The flag says that it took longer than its interval.
+    fn compared(&mut self, summary: &Summary, overrun: bool);
+    /// A compare or commit failed and will be tried again.
+    fn failed(&mut self, error: &EngineError);
+}
+
+/// What to compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// As the operator compiled them.
+    pub rules: Vec<NodeRule>,
+    /// Whom records name.
+    pub identity: Identity,
+    /// Kept in the state for the next start, when there is something to keep.
+    pub remember: Option<Vec<u8>>,
+}
+
+enum Command {
+    Configure(Box<Configuration>),
+    Shutdown,
+}
+
+/// The running engine.
+pub struct Driver {
+    commands: Sender<Command>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Engine>,
+}
+
+impl Driver {
+    /// Starts the thread; nothing is compared before the first configuration.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(engine: Engine, clock: Arc<dyn crate::clock::Clock>, observer: Box<dyn Observer>) -> std::io::Result<Self> {
+        let (commands, received) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let driving = Driving {
+            engine,
+            clock,
+            observer,
+            commands: received,
+            stop: Arc::clone(&stop),
+            schedule: Schedule::default(),
+        };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || driving.run())?;
+        Ok(Self { commands, stop, thread })
+    }
+
+    /// Puts a configuration into force: a compare under way ends at its next directory and all is compared anew.
+    pub fn configure(&self, configuration: Configuration) {
+        self.send(Command::Configure(Box::new(configuration)));
+    }
+
+    /// Whether the thread has ended: it does so only when told to, or by a panic.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends the compare under way and gives the engine back.
+    ///
+    /// # Panics
+    /// When the thread panicked; its panic goes on here.
+    pub fn shutdown(self) -> Engine {
+        self.send(Command::Shutdown);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn send(&self, command: Command) {
+        // A thread that is gone takes no commands; who waits for it sees its panic in `shutdown`.
+        if self.commands.send(command).is_ok() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Driving {
+    engine: Engine,
+    clock: Arc<dyn crate::clock::Clock>,
+    observer: Box<dyn Observer>,
+    commands: Receiver<Command>,
+    stop: Arc<AtomicBool>,
+    schedule: Schedule,
+}
+
+impl Driving {
+    fn run(mut self) -> Engine {
+        loop {
+            // Lowered before the queue is read: a command that comes later raises it again.
+            self.stop.store(false, Ordering::Relaxed);
+            while let Ok(command) = self.commands.try_recv() {
+                if !self.obey(command) {
+                    return self.engine;
+                }
+            }
+            let now = self.clock.since_boot();
+            let due = self.schedule.due(now);
+            if due.is_empty() {
+                let wait = self.schedule.next().map_or(Duration::MAX, |next| next.saturating_sub(now));
+                match self.commands.recv_timeout(wait.min(Duration::from_secs(3600))) {
+                    Ok(command) if !self.obey(command) => return self.engine,
+                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return self.engine,
+                }
+                continue;
+            }
+            if !self.compare(due) {
+                return self.engine;
+            }
+        }
+    }
+
+    /// Returns false when told to end.
+    fn compare(&mut self, due: Vec<Duration>) -> bool {
+        let Self { engine, observer, stop, .. } = self;
+        let outcome = engine.compare(&Due::Intervals(due.clone()), stop, &mut |standing| observer.stands(standing));
+        match outcome {
+            Ok(Outcome::Complete(summary)) => {
+                let overrun = self.schedule.completed(&due, self.clock.since_boot());
+                self.observer.compared(&summary, overrun);
+                true
+            }
+            Ok(Outcome::Interrupted) => true,
+            Err(error) => {
+                self.observer.failed(&error);
+                self.recover(error)
+            }
+        }
+    }
+
+    fn recover(&mut self, error: EngineError) -> bool {
+        match self.commands.recv_timeout(RETRY) {
+            Ok(command) if !self.obey(command) => return false,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        if matches!(error, EngineError::Store(StoreError::Io { .. }))
+            && let Err(error) = self.engine.recover()
+        {
+            self.observer.failed(&error.into());
+        }
+        true
+    }
+
+    /// Returns false when told to end.
+    fn obey(&mut self, command: Command) -> bool {
+        let Command::Configure(configuration) = command else { return false };
+        let Configuration { rules, identity, remember } = *configuration;
+        if let Some(bytes) = remember
+            && let Err(error) = self.engine.remember(&bytes)
+        {
+            self.observer.failed(&error.into());
+        }
+        let offset = identity.node_uid.as_ref().unwrap_or(&identity.node);
+        self.schedule.reset(xxh3_64(offset.as_bytes()));
+        self.engine.configure(rules, identity);
+        self.schedule.set(self.engine.intervals());
+        self.observer.stands(&self.engine.standing());
+        true
+    }
+}
+
+/// When each interval is due next, on the boot clock.
+#[derive(Debug, Default)]
+struct Schedule {
+    next: BTreeMap<Duration, Duration>,
+    /// Spreads the nodes of a cluster over an interval.
+    offset: u64,
+}
+
+impl Schedule {
+    fn reset(&mut self, offset: u64) {
+        self.next.clear();
+        self.offset = offset;
+    }
+
+    /// Makes all of these intervals due now. Without any, one compare is due, so that what left watch is forgotten.
+    fn set(&mut self, intervals: Vec<Duration>) {
+        self.next = intervals.into_iter().map(|interval| (interval, Duration::ZERO)).collect();
+        if self.next.is_empty() {
+            self.next.insert(Duration::MAX, Duration::ZERO);
+        }
+    }
+
+    fn due(&self, now: Duration) -> Vec<Duration> {
+        self.next.iter().filter(|(_, next)| **next <= now).map(|(interval, _)| *interval).collect()
+    }
+
+    fn next(&self) -> Option<Duration> {
+        self.next.values().min().copied()
+    }
+
+    /// Sets when these intervals are due again, and says whether one of them is late already.
+    fn completed(&mut self, due: &[Duration], now: Duration) -> bool {
+        let mut late = false;
+        for interval in due {
+            let Some(next) = self.next.get_mut(interval) else { continue };
+            late |= *next != Duration::ZERO && next.saturating_add(*interval) <= now;
+            *next = tick_after(now, *interval, self.offset);
+        }
+        late
+    }
+}
+
+/// The first tick of an interval's grid after `now`; the grid is moved by the node's own offset.
+fn tick_after(now: Duration, interval: Duration, offset: u64) -> Duration {
+    let (Ok(period), Ok(now)) = (u64::try_from(interval.as_nanos()), u64::try_from(now.as_nanos())) else {
+        return Duration::MAX;
+    };
+    let shift = offset % period.max(1);
+    let ticks = now.saturating_sub(shift) / period.max(1) + u64::from(now >= shift);
+    Duration::from_nanos(shift.saturating_add(ticks.saturating_mul(period)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_tick_lies_within_one_interval() {
+        let interval = Duration::from_secs(10);
+        for offset in [0, 3, 7_000_000_000, u64::MAX] {
+            for now in [0u64, 1, 9_999_999_999, 10_000_000_000, 123_456_789_012] {
+                let now = Duration::from_nanos(now);
+                let next = tick_after(now, interval, offset);
+                assert!(next > now && next <= now + interval, "{now:?} {offset} {next:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_intervals_are_due_at_a_new_configuration_and_then_each_at_its_own_tick() {
+        let (short, long) = (Duration::from_secs(10), Duration::from_secs(3600));
+        let mut schedule = Schedule::default();
+        schedule.set(vec![short, long]);
+        assert_eq!(schedule.due(Duration::from_secs(5)), [short, long]);
+        assert!(!schedule.completed(&[short, long], Duration::from_secs(5)));
+        assert_eq!(schedule.due(Duration::from_secs(11)), [short]);
+        assert!(schedule.completed(&[short], Duration::from_secs(35)), "it came to its end two ticks later");
+        assert!(schedule.due(Duration::from_secs(36)).is_empty());
+    }
+}

@@ -1,0 +1,127 @@
+//! What the state says of itself: the journal's head, the plans in force, and the totals that statuses and metrics show.
+//!
+//! It moves in the same transaction as the records it counts, so totals and journal can never disagree.
+
+use crate::clock::Time;
+use crate::page::PlanId;
+use crate::store::{Reader, StoreError, Writer};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use vedette_crds::record::{Chain, ChangeType, Detection};
+use vedette_crds::rule::Severity;
+
+const KEY: &str = "state";
+
+/// Counts of one rule since it came to this journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTotals {
+    /// The rule's uid: a rule that comes back under its old name is another one.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// Items that its entries select, suspended or not.
+    pub tracked: u64,
+    /// Records that name it, by [`ChangeType`] and [`Severity`] in their declared order.
+    pub changes: [[u64; 5]; 3],
+    /// When the last of them was detected.
+    pub last_change: Option<Time>,
+}
+
+impl RuleTotals {
+    /// Records of one type, over all severities.
+    pub fn changes_of(&self, change: ChangeType) -> u64 {
+        self.changes[change as usize].iter().sum()
+    }
+}
+
+/// All counts of a journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Of the rules in force, in their order.
+    pub rules: Vec<RuleTotals>,
+    /// Records of files, by [`ChangeType`] and [`Detection`] in their declared order.
+    pub files: [[u64; 5]; 3],
+    /// Items in the state.
+    pub tracked: u64,
+    /// When the last record was detected.
+    pub last_change: Option<Time>,
+}
+
+impl Totals {
+    /// Records of one type, whatever detected them.
+    pub fn changes_of(&self, change: ChangeType) -> u64 {
+        self.files[change as usize].iter().sum()
+    }
+
+    /// Counts a record that the rules at these indices report, each with the severity of its own entries.
+    pub(crate) fn count(&mut self, change: ChangeType, detection: Detection, rules: &[(usize, Severity)], time: Time) {
+        self.files[change as usize][detection as usize] += 1;
+        self.last_change = Some(time);
+        for (rule, severity) in rules {
+            if let Some(rule) = self.rules.get_mut(*rule) {
+                rule.changes[change as usize][*severity as usize] += 1;
+                rule.last_change = Some(time);
+            }
+        }
+    }
+}
+
+/// A configuration that is in force but whose first complete compare is still to come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) added: u64,
+    pub(crate) forgotten: u64,
+}
+
+/// The description of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    /// The journal's id.
+    pub(crate) journal: String,
+    /// Of its last line; 0 before the first.
+    pub(crate) sequence: u64,
+    /// The chain after that line.
+    pub(crate) head: Chain,
+    /// The identity of the host root that this state is of.
+    pub(crate) host_root: Option<String>,
+    /// The plan in force.
+    pub(crate) plan: Option<PlanId>,
+    /// The latest plan under which a complete compare ended.
+    pub(crate) complete: Option<PlanId>,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) baseline_made: bool,
+    /// For each interval the beginning of its last complete compare that left nothing unknown.
+    pub(crate) compared: Vec<(Duration, Time)>,
+    /// When the state was last written.
+    pub(crate) alive: Option<Time>,
+    pub(crate) totals: Totals,
+}
+
+impl Meta {
+    /// The description of a new journal.
+    pub(crate) fn new(journal: String) -> Self {
+        Self {
+            journal,
+            sequence: 0,
+            head: Chain::default(),
+            host_root: None,
+            plan: None,
+            complete: None,
+            pending: None,
+            baseline_made: false,
+            compared: Vec::new(),
+            alive: None,
+            totals: Totals::default(),
+        }
+    }
+
+    pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {
+        let Some(bytes) = reader.meta(KEY)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| StoreError::damaged(format!("its description: {error}")))
+    }
+
+    pub(crate) fn save(&self, writer: &Writer) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(self).map_err(|error| StoreError::damaged(format!("its description: {error}")))?;
+        writer.set_meta(KEY, &bytes)
+    }
+}

@@ -1,0 +1,51 @@
+//! Plans that the state still refers to: what an older one selected decides whether a new name is Added or baselined.
+
+use crate::page::PlanId;
+use crate::plan::{EntryResolution, Plan, PlanSource};
+use crate::store::{Store, StoreError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use vedette_crds::node_config::NodeRule;
+
+/// Older plans, decoded once; `None` for one that the state does not hold any more.
+#[derive(Debug, Default)]
+pub(crate) struct Plans {
+    decoded: Mutex<HashMap<PlanId, Option<Arc<Plan>>>>,
+}
+
+impl Plans {
+    /// An older plan.
+    pub(crate) fn get(&self, store: &Store, id: PlanId) -> Result<Option<Arc<Plan>>, StoreError> {
+        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = decoded.get(&id) {
+            return Ok(plan.clone());
+        }
+        let plan = match store.read()?.plan(id)? {
+            Some(bytes) => Some(Arc::new(Plan::new(id, decode(&bytes)?, &[]))),
+            None => None,
+        };
+        decoded.insert(id, plan.clone());
+        Ok(plan)
+    }
+
+    /// Whether a plan that was asked for before suspended the rule with this uid.
+    pub(crate) fn was_suspended(&self, id: PlanId, uid: &str) -> bool {
+        let decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = decoded.get(&id).and_then(Option::as_ref);
+        plan.is_some_and(|plan| plan.rules.iter().any(|rule| rule.uid == uid && rule.suspended))
+    }
+}
+
+/// The bytes to store for a plan.
+pub(crate) fn encode(source: &PlanSource) -> Result<Vec<u8>, StoreError> {
+    let rules = serde_json::to_string(&source.rules).map_err(|error| StoreError::damaged(format!("a plan: {error}")))?;
+    postcard::to_stdvec(&(rules, &source.resolutions)).map_err(|error| StoreError::damaged(format!("a plan: {error}")))
+}
+
+/// The plan in stored bytes.
+pub(crate) fn decode(bytes: &[u8]) -> Result<PlanSource, StoreError> {
+    let damaged = |error: &dyn std::fmt::Display| StoreError::damaged(format!("a plan: {error}"));
+    let (rules, resolutions): (String, Vec<EntryResolution>) = postcard::from_bytes(bytes).map_err(|error| damaged(&error))?;
+    let rules: Vec<NodeRule> = serde_json::from_str(&rules).map_err(|error| damaged(&error))?;
+    Ok(PlanSource { rules, resolutions })
+}

@@ -1,0 +1,87 @@
+//! What could not be seen: counted and named, never taken for removed.
+
+use crate::path::HostPath;
+use crate::plan::Due;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What of an item is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Aspect {
+    /// A directory could not be listed: all below it.
+    Listing,
+    /// Type, mode, owner, size and times.
+    Metadata,
+    /// The content.
+    Content,
+    /// Access lists, capabilities and other attributes.
+    Attributes,
+    /// The file system that it lies on is not mounted, or is not entered.
+    Volume,
+}
+
+impl Aspect {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Listing, Self::Metadata, Self::Content, Self::Attributes, Self::Volume];
+
+    /// The word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listing => "Listing",
+            Self::Metadata => "Metadata",
+            Self::Content => "Content",
+            Self::Attributes => "Attributes",
+            Self::Volume => "Volume",
+        }
+    }
+}
+
+/// One path of which something is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The item, or the directory above all unknown items.
+    pub path: HostPath,
+    /// What is unknown of it.
+    pub aspect: Aspect,
+    /// Why, in words.
+    pub reason: String,
+    /// The interval of the entries that asked.
+    pub interval: Duration,
+    /// How many items it stands for.
+    pub items: u64,
+}
+
+/// What is unknown after the latest compare of each interval.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unknowns {
+    named: Vec<Unknown>,
+    unnamed: BTreeMap<Duration, u64>,
+}
+
+/// Enough to find the cause; the rest is counted.
+const NAMED: usize = 64;
+
+impl Unknowns {
+    /// Replaces what was unknown of the due intervals.
+    pub(crate) fn update(&mut self, due: &Due, found: Vec<Unknown>) {
+        self.named.retain(|unknown| !due.contains(unknown.interval));
+        self.unnamed.retain(|interval, _| !due.contains(*interval));
+        for unknown in found {
+            if self.named.len() < NAMED {
+                self.named.push(unknown);
+            } else {
+                *self.unnamed.entry(unknown.interval).or_default() += unknown.items;
+            }
+        }
+    }
+
+    /// How many items are unknown.
+    pub fn items(&self) -> u64 {
+        self.named.iter().map(|unknown| unknown.items).sum::<u64>() + self.unnamed.values().sum::<u64>()
+    }
+
+    /// Some of them.
+    pub fn named(&self) -> &[Unknown] {
+        &self.named
+    }
+}
