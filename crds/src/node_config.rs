@@ -17,9 +17,7 @@ use crate::condition::{Condition, conditions_schema};
 pub const MAX_RULES: usize = 32;
 
 /// What one node is to watch.
-#[derive(
-    CustomResource, JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize,
-)]
+#[derive(CustomResource, JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[kube(
     group = "vedette.dev",
     version = "v1alpha1",
@@ -83,10 +81,7 @@ pub struct Reporting {
 
 impl Default for Reporting {
     fn default() -> Self {
-        Self {
-            min_interval: "10s".into(),
-            refresh_interval: "15m".into(),
-        }
+        Self { min_interval: "10s".into(), refresh_interval: "15m".into() }
     }
 }
 
@@ -266,13 +261,10 @@ pub struct AgentInfo {
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Changes {
     /// Records of items that appeared.
-    #[serde(default)]
     pub added: u64,
     /// Records of items that differ from what they were.
-    #[serde(default)]
     pub modified: u64,
     /// Records of items that are gone.
-    #[serde(default)]
     pub removed: u64,
 }
 
@@ -296,7 +288,6 @@ pub struct RuleProgress {
     /// The rule's generation that the agent has applied and made its baseline for.
     pub generation: i64,
     /// How many items the rule has under watch.
-    #[serde(default)]
     pub tracked_items: u64,
     /// The records that name this rule, since it came to this journal.
     #[serde(default, skip_serializing_if = "Changes::is_zero")]

@@ -35,14 +35,10 @@ pub enum PatternError {
     #[error("write the path without .. or . or empty segments and without a / at the end")]
     DotsOrEmptySegment,
     /// `**` beside other characters of its segment, or as a name.
-    #[error(
-        "** stands alone between slashes, for example /etc/**/*.conf; within one segment write *"
-    )]
+    #[error("** stands alone between slashes, for example /etc/**/*.conf; within one segment write *")]
     AnyDepthBesideOthers,
     /// A class without its end.
-    #[error(
-        "a [ is not closed within its segment: close it, or write [[] for the character itself"
-    )]
+    #[error("a [ is not closed within its segment: close it, or write [[] for the character itself")]
     UnclosedClass,
     /// A range that holds nothing.
     #[error("the range {from}-{to} is empty: write {to}-{from}")]
@@ -53,17 +49,13 @@ pub enum PatternError {
         to: char,
     },
     /// Braces without their end, or braces within braces.
-    #[error(
-        "a {{ is not closed within its segment, or is nested: close it, or write [{{] for the character itself"
-    )]
+    #[error("a {{ is not closed within its segment, or is nested: close it, or write [{{] for the character itself")]
     UnclosedOrNestedBraces,
     /// A null byte, which no name on a host can hold.
     #[error("control characters cannot be written: write ? in their place")]
     Nul,
     /// More segments behind the first wildcard than any host needs.
-    #[error(
-        "at most {MAX_SEGMENTS_AFTER_PREFIX} segments may follow the first wildcard: write ** for many of them"
-    )]
+    #[error("at most {MAX_SEGMENTS_AFTER_PREFIX} segments may follow the first wildcard: write ** for many of them")]
     TooManySegments,
 }
 
@@ -129,14 +121,8 @@ impl PathPattern {
     }
 
     fn new(segments: Vec<Segment>) -> Self {
-        let literal_prefix = segments
-            .iter()
-            .take_while(|segment| matches!(segment, Segment::Literal(_)))
-            .count();
-        Self {
-            segments,
-            literal_prefix,
-        }
+        let literal_prefix = segments.iter().take_while(|segment| matches!(segment, Segment::Literal(_))).count();
+        Self { segments, literal_prefix }
     }
 
     /// The pattern that matches exactly the path of these components.
@@ -158,14 +144,9 @@ impl PathPattern {
     /// collector does that has resolved the links in it. The new prefix may have any length.
     #[must_use]
     pub fn with_prefix(&self, real: &[impl AsRef<[u8]>]) -> Self {
-        let prefix = real
-            .iter()
-            .map(|component| Segment::Literal(component.as_ref().into()));
+        let prefix = real.iter().map(|component| Segment::Literal(component.as_ref().into()));
         let rest = self.segments[self.literal_prefix..].iter().cloned();
-        Self {
-            segments: prefix.chain(rest).collect(),
-            literal_prefix: real.len(),
-        }
+        Self { segments: prefix.chain(rest).collect(), literal_prefix: real.len() }
     }
 
     /// The cursor at `/`, before any component.
@@ -178,11 +159,7 @@ impl PathPattern {
     }
 
     fn at_prefix(&self, depth: usize) -> Cursor {
-        if depth < self.literal_prefix {
-            Cursor(Place::InPrefix(depth))
-        } else {
-            self.beyond(1)
-        }
+        if depth < self.literal_prefix { Cursor(Place::InPrefix(depth)) } else { self.beyond(1) }
     }
 
     /// `**` may match nothing, so who stands before it stands behind it too.
@@ -193,10 +170,7 @@ impl PathPattern {
             }
         }
         let end = 1 << self.after_prefix().len();
-        Cursor(Place::Beyond {
-            open: positions & !end,
-            matched: positions & end != 0,
-        })
+        Cursor(Place::Beyond { open: positions & !end, matched: positions & end != 0 })
     }
 }
 
@@ -214,19 +188,14 @@ enum Place {
 }
 
 impl Cursor {
-    const DEAD: Self = Self(Place::Beyond {
-        open: 0,
-        matched: false,
-    });
+    const DEAD: Self = Self(Place::Beyond { open: 0, matched: false });
 
     /// Descends by one component.
     #[must_use]
     pub fn step(&self, pattern: &PathPattern, name: &[u8]) -> Self {
         match self.0 {
             Place::InPrefix(depth) => match pattern.segments.get(depth) {
-                Some(Segment::Literal(literal)) if **literal == *name => {
-                    pattern.at_prefix(depth + 1)
-                }
+                Some(Segment::Literal(literal)) if **literal == *name => pattern.at_prefix(depth + 1),
                 _ => Self::DEAD,
             },
             Place::Beyond { open, .. } => {

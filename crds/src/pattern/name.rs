@@ -106,10 +106,7 @@ impl One {
             (Self::Exactly(expected), Unit::Scalar(found)) => *expected == found,
             (Self::Exactly(_), Unit::Byte) => false,
             (Self::Class { negated, ranges }, Unit::Scalar(found)) => {
-                ranges
-                    .iter()
-                    .any(|(from, to)| (*from..=*to).contains(&found))
-                    != *negated
+                ranges.iter().any(|(from, to)| (*from..=*to).contains(&found)) != *negated
             }
             (Self::Class { negated, .. }, Unit::Byte) => *negated,
         }
@@ -126,10 +123,7 @@ fn first_unit(bytes: &[u8]) -> Option<(Unit, usize)> {
         0xF0..0xF5 => 4,
         _ => return Some((Unit::Byte, 1)),
     };
-    let scalar = bytes
-        .get(..length)
-        .and_then(|bytes| str::from_utf8(bytes).ok())
-        .and_then(|text| text.chars().next());
+    let scalar = bytes.get(..length).and_then(|bytes| str::from_utf8(bytes).ok()).and_then(|text| text.chars().next());
     Some(match scalar {
         Some(scalar) => (Unit::Scalar(scalar), length),
         None => (Unit::Byte, 1),
@@ -181,9 +175,7 @@ fn branching_matches(program: &[Instruction], name: &[u8]) -> bool {
         for &state in &now.active {
             match program.get(state) {
                 Some(Instruction::Step(Step::Any)) => next.enter(program, state),
-                Some(Instruction::Step(Step::One(one))) if one.matches(unit) => {
-                    next.enter(program, state + 1)
-                }
+                Some(Instruction::Step(Step::One(one))) if one.matches(unit) => next.enter(program, state + 1),
                 _ => {}
             }
         }
@@ -206,11 +198,7 @@ struct States {
 
 impl States {
     fn new(program: &[Instruction]) -> Self {
-        Self {
-            active: Vec::new(),
-            entered: vec![false; program.len() + 1],
-            pending: Vec::new(),
-        }
+        Self { active: Vec::new(), entered: vec![false; program.len() + 1], pending: Vec::new() }
     }
 
     /// Enters a state and all that can be reached from it without a character.
@@ -257,10 +245,7 @@ impl Parser<'_> {
                 '{' => Part::Alternatives(self.alternatives()?),
                 other => Part::Step(self.step(other)?),
             };
-            if matches!(
-                (parts.last(), &part),
-                (Some(Part::Step(Step::Any)), Part::Step(Step::Any))
-            ) {
+            if matches!((parts.last(), &part), (Some(Part::Step(Step::Any)), Part::Step(Step::Any))) {
                 return Err(PatternError::AnyDepthBesideOthers);
             }
             parts.push(part);
@@ -326,20 +311,13 @@ impl Parser<'_> {
         }
         Ok(match *ranges {
             [(from, to)] if from == to && !negated => One::Exactly(from),
-            _ => One::Class {
-                negated,
-                ranges: ranges.into(),
-            },
+            _ => One::Class { negated, ranges: ranges.into() },
         })
     }
 
     /// The end of a range that begins with `from`: `from` itself where no range is written.
     fn range_end(&mut self, from: char) -> Result<char, PatternError> {
-        let to = match self
-            .rest
-            .strip_prefix('-')
-            .and_then(|rest| rest.chars().next())
-        {
+        let to = match self.rest.strip_prefix('-').and_then(|rest| rest.chars().next()) {
             None | Some(']') => return Ok(from),
             Some('/') => return Err(PatternError::SlashInName),
             Some('\0') => return Err(PatternError::Nul),
@@ -381,11 +359,7 @@ fn cut_ends(mut steps: Vec<Step>) -> Form {
     let tail = steps.iter().rev().take_while(exact).count();
     let tail = text(&steps.split_off(steps.len() - tail));
     let middle = steps.split_off(head).into();
-    Form::Plain {
-        head: text(&steps),
-        middle,
-        tail,
-    }
+    Form::Plain { head: text(&steps), middle, tail }
 }
 
 fn assemble(parts: Vec<Part>) -> Box<[Instruction]> {
@@ -396,12 +370,7 @@ fn assemble(parts: Vec<Part>) -> Box<[Instruction]> {
             Part::Alternatives(alternatives) => {
                 let fork = program.len();
                 // Each alternative is its steps and a jump behind the last one.
-                let end = fork
-                    + 1
-                    + alternatives
-                        .iter()
-                        .map(|steps| steps.len() + 1)
-                        .sum::<usize>();
+                let end = fork + 1 + alternatives.iter().map(|steps| steps.len() + 1).sum::<usize>();
                 let mut targets = Vec::with_capacity(alternatives.len());
                 program.push(Instruction::Jump(end));
                 for steps in alternatives {

@@ -9,18 +9,12 @@ fn name_matches(pattern: &str, name: impl AsRef<[u8]>) -> bool {
 }
 
 fn path_matches(pattern: &PathPattern, path: &[&[u8]]) -> bool {
-    let end = path
-        .iter()
-        .fold(pattern.start(), |cursor, name| cursor.step(pattern, name));
+    let end = path.iter().fold(pattern.start(), |cursor, name| cursor.step(pattern, name));
     end.is_match(pattern)
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
-    let components: Vec<_> = path
-        .split('/')
-        .filter(|name| !name.is_empty())
-        .map(str::as_bytes)
-        .collect();
+    let components: Vec<_> = path.split('/').filter(|name| !name.is_empty()).map(str::as_bytes).collect();
     path_matches(&PathPattern::parse(pattern).unwrap(), &components)
 }
 
@@ -81,14 +75,8 @@ fn alternatives_may_hold_wildcards() {
 
 #[test]
 fn an_escaped_character_is_itself_and_a_lone_closing_one_too() {
-    assert_eq!(
-        NamePattern::parse("[[]a[{]b[$]c]}").unwrap().as_literal(),
-        Some(&b"[a{b$c]}"[..])
-    );
-    assert_eq!(
-        PathPattern::parse("/a[*]/*").unwrap().segments()[0],
-        Segment::Literal(b"a*"[..].into())
-    );
+    assert_eq!(NamePattern::parse("[[]a[{]b[$]c]}").unwrap().as_literal(), Some(&b"[a{b$c]}"[..]));
+    assert_eq!(PathPattern::parse("/a[*]/*").unwrap().segments()[0], Segment::Literal(b"a*"[..].into()));
 }
 
 #[test]
@@ -166,10 +154,7 @@ fn a_resolved_prefix_takes_the_place_of_the_written_one() {
     let mut path = vec![&b"d"[..]; 1000];
     path.push(b"x");
     assert!(path_matches(&long, &path));
-    assert!(path_matches(
-        &PathPattern::parse("/bin").unwrap().with_prefix(&[""; 0]),
-        &[]
-    ));
+    assert!(path_matches(&PathPattern::parse("/bin").unwrap().with_prefix(&[""; 0]), &[]));
 }
 
 #[test]
@@ -202,21 +187,11 @@ fn render_piece(piece: &Piece) -> String {
         Piece::Question => "?".into(),
         Piece::Star => "*".into(),
         Piece::Class(negated, ranges) => {
-            let members: String = ranges
-                .iter()
-                .map(|(from, to)| format!("{from}-{to}"))
-                .collect();
+            let members: String = ranges.iter().map(|(from, to)| format!("{from}-{to}")).collect();
             format!("[{}{members}]", if *negated { "!" } else { "" })
         }
         Piece::Braces(alternatives) => {
-            format!(
-                "{{{}}}",
-                alternatives
-                    .iter()
-                    .map(|pieces| render(pieces))
-                    .collect::<Vec<_>>()
-                    .join(",")
-            )
+            format!("{{{}}}", alternatives.iter().map(|pieces| render(pieces)).collect::<Vec<_>>().join(","))
         }
     }
 }
@@ -251,9 +226,9 @@ fn ends(pieces: &[Piece], name: &[Character], at: usize) -> Vec<usize> {
         Piece::Class(negated, ranges) => name
             .get(at)
             .filter(|found| {
-                let member = ranges.iter().any(
-                    |(from, to)| matches!(found, Character::Scalar(found) if from <= found && found <= to),
-                );
+                let member = ranges
+                    .iter()
+                    .any(|(from, to)| matches!(found, Character::Scalar(found) if from <= found && found <= to));
                 member != *negated
             })
             .map(|_| at + 1)
@@ -263,22 +238,14 @@ fn ends(pieces: &[Piece], name: &[Character], at: usize) -> Vec<usize> {
             alternatives.iter().flat_map(|alternative| ends(alternative, name, at)).collect()
         }
     };
-    let mut all: Vec<_> = after
-        .into_iter()
-        .flat_map(|at| ends(rest, name, at))
-        .collect();
+    let mut all: Vec<_> = after.into_iter().flat_map(|at| ends(rest, name, at)).collect();
     all.sort_unstable();
     all.dedup();
     all
 }
 
 fn simple_piece() -> impl Strategy<Value = Piece> {
-    let member = prop_oneof![
-        Just(('a', 'a')),
-        Just(('a', 'b')),
-        Just(('b', 'é')),
-        Just(('c', 'c'))
-    ];
+    let member = prop_oneof![Just(('a', 'a')), Just(('a', 'b')), Just(('b', 'é')), Just(('c', 'c'))];
     prop_oneof![
         3 => "[abcé]{1,2}".prop_map(Piece::Text),
         1 => Just(Piece::Question),
@@ -300,8 +267,7 @@ fn without_double_stars(pieces: Vec<Piece>) -> Vec<Piece> {
 fn name_pieces() -> impl Strategy<Value = Vec<Piece>> {
     let alternative = prop::collection::vec(simple_piece(), 0..3).prop_map(without_double_stars);
     let braces = prop::collection::vec(alternative, 1..4).prop_map(Piece::Braces);
-    prop::collection::vec(prop_oneof![5 => simple_piece(), 1 => braces], 1..6)
-        .prop_map(without_double_stars)
+    prop::collection::vec(prop_oneof![5 => simple_piece(), 1 => braces], 1..6).prop_map(without_double_stars)
 }
 
 fn name_bytes() -> impl Strategy<Value = Vec<u8>> {

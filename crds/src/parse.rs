@@ -1,0 +1,126 @@
+//! Reads rules from files: YAML text in, rules out, as strict as `kubectl apply` and with its verdicts.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::names;
+use crate::refusal::{Problem, Refusal};
+use crate::rule::DataCollectionRule;
+use crate::validate::{complete_document, name_problems};
+
+const API_VERSION: &str = "vedette.dev/v1alpha1";
+const KIND: &str = "DataCollectionRule";
+
+/// Why a text holds no rules.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// The text is no YAML; the source names the line.
+    #[error("the text is no YAML")]
+    Yaml {
+        /// What the parser says.
+        source: serde_saphyr::Error,
+    },
+    /// Some documents are no good rules.
+    #[error("{}", join(.0))]
+    Refused(Vec<RefusedDocument>),
+}
+
+/// A document that is no good rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedDocument {
+    /// Which document of the text it is; the first is 1, empty ones do not count.
+    pub document: usize,
+    /// The rule's name, where it has one.
+    pub name: Option<String>,
+    /// What is wrong with it.
+    pub refusal: Refusal,
+}
+
+impl fmt::Display for RefusedDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "document {}", self.document)?;
+        if let Some(name) = &self.name {
+            write!(f, ", rule {name:?}")?;
+        }
+        write!(f, ": {}", self.refusal)
+    }
+}
+
+fn join(documents: &[RefusedDocument]) -> String {
+    documents.iter().map(RefusedDocument::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads rules from a text of one or more YAML documents.
+///
+/// # Errors
+/// The text is no YAML, or at least one document is not what the API server would accept; all of those are named.
+pub fn parse_rules(yaml: &str) -> Result<Vec<DataCollectionRule>, ParseError> {
+    // kubectl reads YAML 1.1.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(yaml, options).map_err(|source| ParseError::Yaml { source })?;
+    let mut rules = Vec::new();
+    let mut refused = Vec::new();
+    for (index, document) in documents.into_iter().enumerate() {
+        let name = document["metadata"]["name"].as_str().map(String::from);
+        match rule(document) {
+            Ok(rule) => rules.push(rule),
+            Err(refusal) => refused.push(RefusedDocument { document: index + 1, name, refusal }),
+        }
+    }
+    if refused.is_empty() { Ok(rules) } else { Err(ParseError::Refused(refused)) }
+}
+
+fn rule(document: Value) -> Result<DataCollectionRule, Refusal> {
+    let Value::Object(mut members) = document else {
+        return Err(refusal("", format!("write a mapping that begins with apiVersion: {API_VERSION}")));
+    };
+    for (member, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        if members.remove(member).as_ref().and_then(Value::as_str) != Some(expected) {
+            return Err(refusal(member, format!("write {member}: {expected}")));
+        }
+    }
+    let metadata = metadata(members.remove("metadata").unwrap_or_default())?;
+    let mut members = Value::Object(members);
+    if let Some(refusal) = Refusal::of(complete_document(&mut members)) {
+        return Err(refusal);
+    }
+    let spec = serde_json::from_value(members["spec"].take()).map_err(|error| refusal("spec", error.to_string()))?;
+    Ok(DataCollectionRule { metadata, spec, status: None })
+}
+
+fn metadata(metadata: Value) -> Result<ObjectMeta, Refusal> {
+    let metadata = if metadata.is_null() { Value::Object(Map::new()) } else { metadata };
+    let mut unknown = Vec::new();
+    let read = serde_ignored::deserialize(metadata, |path| {
+        unknown.push(Problem {
+            entry: None,
+            path: format!("metadata.{path}"),
+            sentence: "no such field: remove it".into(),
+        });
+    });
+    let metadata: ObjectMeta = read.map_err(|error| refusal("metadata", error.to_string()))?;
+    let mut problems = unknown;
+    problems.extend(name_problems(metadata.name.as_deref()));
+    let mut check = |path: &str, text: &str, holds: fn(&str) -> bool, what: &str| {
+        if !holds(text) {
+            problems.push(Problem { entry: None, path: path.into(), sentence: format!("{text:?} is no {what}") });
+        }
+    };
+    for (key, value) in metadata.labels.iter().flatten() {
+        check("metadata.labels", key, names::is_label_key, "label key");
+        check("metadata.labels", value, names::is_label_value, "label value");
+    }
+    for key in metadata.annotations.iter().flatten().map(|(key, _)| key) {
+        check("metadata.annotations", &key.to_lowercase(), names::is_label_key, "annotation key");
+    }
+    Refusal::of(problems).map_or(Ok(metadata), Err)
+}
+
+fn refusal(path: &str, sentence: String) -> Refusal {
+    Refusal::one(Problem { entry: None, path: path.into(), sentence })
+}
