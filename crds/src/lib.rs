@@ -15,3 +15,4 @@ mod sentences;
 pub mod settings;
 pub mod size;
 pub mod validate;
+pub mod record;

@@ -7,7 +7,7 @@ use crate::meta::{Meta, Pending, RuleTotals};
 use crate::mounts::{Mount, MountId, Mounts};
 use crate::page::{Page, PlanId};
 use crate::path::HostPath;
-use crate::plan::{Context, EntryResolution, Plan, PlanSource, entries};
+use crate::plan::{Context, EntryResolution, Plan, PlanSource, entries, entry_name};
 use crate::plans;
 use crate::store::{Store, StoreError};
 use crate::commit::rules_of;
@@ -65,6 +65,7 @@ pub(crate) fn resolve(rules: Vec<NodeRule>, host: &HostRoot, mounts: &Mounts, be
         });
         root_mounts.push(resolved.mount);
         resolutions.push(EntryResolution {
+            name: entry_name(&rules, entry),
             excludes: excludes.map(|path| owned(&path)).collect(),
             links: links.iter().map(owned).collect(),
             real: owned(&resolved.real),
@@ -91,13 +92,10 @@ fn links_before(before: Option<&PlanSource>, rule: &NodeRule, entry: &str) -> Ve
         let mut paths = rule.files.iter().flat_map(|files| &files.paths);
         paths.find(|path| path.name == entry).map(|path| path.path.clone())
     };
-    let (old_entries, _) = entries(&before.rules);
-    let same = old_entries.iter().zip(&before.resolutions).find(|(old, _)| {
-        let old_rule = &before.rules[old.rule];
-        old_rule.uid == rule.uid && old.name == entry && path(old_rule) == path(rule)
-    });
-    let links = same.into_iter().flat_map(|(_, resolution)| &resolution.links);
-    links.map(HostPath::from_components).collect()
+    let same_path = before.rules.iter().any(|old| old.uid == rule.uid && path(old).is_some() && path(old) == path(rule));
+    let name = format!("{}/{entry}", rule.name);
+    let same = before.resolutions.iter().find(|resolution| same_path && resolution.name == name);
+    same.into_iter().flat_map(|resolution| &resolution.links).map(HostPath::from_components).collect()
 }
 
 /// Puts a plan into force: one transaction that forgets, counts and stores it. Returns the new description.

@@ -387,7 +387,8 @@ impl Transaction<'_, '_> {
             tags,
         };
         self.meta.totals.count(change_type, detection, &by_rule, self.now);
-        append(self.writer, &mut self.meta, render(&change, self.meta.head))
+        let line = render(&change, self.meta.head);
+        append(self.writer, &mut self.meta, line)
     }
 }
 

@@ -19,6 +19,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// After a fault the next try is made this much later.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// The operating system's timers take no longer one.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 /// What is told as it happens; called on the driver's thread, so it must not wait.
 pub trait Observer: Send {
     /// Something was committed, or a configuration came into force.
@@ -122,10 +125,8 @@ impl Driving {
             let due = self.schedule.due(now);
             if due.is_empty() {
                 let wait = self.schedule.next().map_or(Duration::MAX, |next| next.saturating_sub(now));
-                match self.commands.recv_timeout(wait.min(Duration::from_secs(3600))) {
-                    Ok(command) if !self.obey(command) => return self.engine,
-                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return self.engine,
+                if !self.wait(wait.min(LONGEST_WAIT)) {
+                    return self.engine;
                 }
                 continue;
             }
@@ -154,10 +155,8 @@ impl Driving {
     }
 
     fn recover(&mut self, error: EngineError) -> bool {
-        match self.commands.recv_timeout(RETRY) {
-            Ok(command) if !self.obey(command) => return false,
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return false,
+        if !self.wait(RETRY) {
+            return false;
         }
         if matches!(error, EngineError::Store(StoreError::Io { .. }))
             && let Err(error) = self.engine.recover()
@@ -165,6 +164,15 @@ impl Driving {
             self.observer.failed(&error.into());
         }
         true
+    }
+
+    /// Waits for a command; returns false when told to end.
+    fn wait(&mut self, longest: Duration) -> bool {
+        match self.commands.recv_timeout(longest) {
+            Ok(command) => self.obey(command),
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        }
     }
 
     /// Returns false when told to end.

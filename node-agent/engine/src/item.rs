@@ -9,7 +9,7 @@ use vedette_crds::settings::Compare;
 
 /// MD5 and SHA-256 of one content, as far as they were asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digests {
+pub(crate) struct Digests {
     /// 16 bytes.
     pub md5: Option<[u8; 16]>,
     /// 32 bytes.
@@ -18,7 +18,7 @@ pub struct Digests {
 
 impl Digests {
     /// Whether a kind that both hold differs; `None` when they share no kind.
-    pub fn differ(&self, other: &Self) -> Option<bool> {
+    pub(crate) fn differ(&self, other: &Self) -> Option<bool> {
         let md5 = self.md5.zip(other.md5).map(|(a, b)| a != b);
         let sha256 = self.sha256.zip(other.sha256).map(|(a, b)| a != b);
         match (md5, sha256) {
@@ -30,16 +30,16 @@ impl Digests {
 
 /// An extended attribute: the value itself up to 256 bytes, else its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Attribute {
+pub(crate) struct Attribute {
     /// With its namespace.
-    pub name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// What it holds.
-    pub value: AttributeValue,
+    pub(crate) value: AttributeValue,
 }
 
 /// The value of an extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum AttributeValue {
+pub(crate) enum AttributeValue {
     /// At most 256 bytes.
     Short(Vec<u8>),
     /// SHA-256 of a longer one.
@@ -48,74 +48,74 @@ pub enum AttributeValue {
 
 /// What statx does not give: access lists, capabilities and the other extended attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attributes {
+pub(crate) struct Attributes {
     /// Short text form.
-    pub acl: Option<String>,
+    pub(crate) acl: Option<String>,
     /// A directory's default access list, short text form.
-    pub default_acl: Option<String>,
+    pub(crate) default_acl: Option<String>,
     /// Text form.
-    pub capabilities: Option<String>,
+    pub(crate) capabilities: Option<String>,
     /// Sorted by name.
-    pub others: Vec<Attribute>,
+    pub(crate) others: Vec<Attribute>,
 }
 
 /// One item's state, with when it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemState {
+pub(crate) struct ItemState {
     /// The kind of object.
-    pub kind: ItemType,
+    pub(crate) kind: ItemType,
     /// The twelve permission bits.
-    pub mode: u16,
+    pub(crate) mode: u16,
     /// The numeric owner.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The numeric group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// In bytes, as stat gives it for any kind.
-    pub size: u64,
+    pub(crate) size: u64,
     /// mtime.
-    pub modified: Time,
+    pub(crate) modified: Time,
     /// ctime.
-    pub changed: Time,
+    pub(crate) changed: Time,
     /// Birth time.
-    pub created: Option<Time>,
+    pub(crate) created: Option<Time>,
     /// The inode's number.
-    pub inode: u64,
+    pub(crate) inode: u64,
     /// Device of the file system, major and minor; never compared, it moves at reboot.
-    pub device: (u32, u32),
+    pub(crate) device: (u32, u32),
     /// How many names the inode has.
-    pub links: u32,
+    pub(crate) links: u32,
     /// Of a device node, major and minor.
-    pub device_number: Option<(u32, u32)>,
+    pub(crate) device_number: Option<(u32, u32)>,
     /// Of a symbolic link.
-    pub target: Option<Vec<u8>>,
+    pub(crate) target: Option<Vec<u8>>,
     /// statx attributes, one bit for each of [`FLAGS`].
-    pub flags: u8,
+    pub(crate) flags: u8,
     /// `None` until they could be read once.
-    pub attributes: Option<Attributes>,
+    pub(crate) attributes: Option<Attributes>,
     /// Whether the content was read at the last look; `None` when no entry asks for content.
-    pub content: Option<ContentState>,
+    pub(crate) content: Option<ContentState>,
     /// Of the last good read; they stay behind a later failure.
-    pub digests: Digests,
+    pub(crate) digests: Digests,
     /// When the look began that found this state.
-    pub looked: Time,
+    pub(crate) looked: Time,
     /// When the content was last read to its end.
-    pub read: Option<Time>,
+    pub(crate) read: Option<Time>,
 }
 
 /// The flags and their bits in [`ItemState::flags`].
-pub const FLAGS: [(Flag, u8); 6] =
+pub(crate) const FLAGS: [(Flag, u8); 6] =
     [(Flag::Append, 1), (Flag::Compressed, 2), (Flag::Encrypted, 4), (Flag::Immutable, 8), (Flag::NoDump, 16), (Flag::Verity, 32)];
 
 /// A set of record fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Fields(u32);
+pub(crate) struct Fields(u32);
 
 impl Fields {
     /// No field.
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     /// The set of these fields.
-    pub const fn of(fields: &[Field]) -> Self {
+    pub(crate) const fn of(fields: &[Field]) -> Self {
         let mut bits = 0;
         let mut at = 0;
         while at < fields.len() {
@@ -131,33 +131,33 @@ impl Fields {
     }
 
     /// The fields in both sets.
-    pub const fn and(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// The fields in either set.
-    pub const fn or(self, other: Self) -> Self {
+    pub(crate) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// Whether there is no field in it.
-    pub const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// Whether the field is in it.
-    pub const fn contains(self, field: Field) -> bool {
+    pub(crate) const fn contains(self, field: Field) -> bool {
         self.0 & (1 << field as u32) != 0
     }
 
     /// The fields, sorted by name.
-    pub fn list(self) -> Vec<Field> {
+    pub(crate) fn list(self) -> Vec<Field> {
         Field::ALL.into_iter().filter(|field| self.contains(*field)).collect()
     }
 }
 
 /// The fields that one member of an entry's `compare` can produce.
-pub const fn fields_of(compare: Compare) -> Fields {
+pub(crate) const fn fields_of(compare: Compare) -> Fields {
     match compare {
         Compare::Content => Fields::of(&[Field::Content, Field::Size, Field::ContentState]),
         Compare::Type => Fields::of(&[Field::Type, Field::DeviceNumber]),
@@ -176,17 +176,17 @@ pub const fn fields_of(compare: Compare) -> Fields {
 
 impl ItemState {
     /// Whether its content is known to be what the digests say.
-    pub fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         self.content == Some(ContentState::Read)
     }
 
     /// Whether the modification time stands in for content that is not read.
-    pub fn compares_by_time(&self) -> bool {
+    pub(crate) fn compares_by_time(&self) -> bool {
         self.kind == ItemType::Regular && !matches!(self.content, Some(ContentState::Read | ContentState::Pending))
     }
 
     /// Every field whose value differs between `self` (before) and `after`, whoever asked for it.
-    pub fn diff(&self, after: &Self) -> Fields {
+    pub(crate) fn diff(&self, after: &Self) -> Fields {
         let mut fields = Fields::NONE;
         let regular = |state: &Self| state.kind == ItemType::Regular;
         fields.add(Field::Type, self.kind != after.kind);
@@ -228,7 +228,7 @@ impl ItemState {
     }
 
     /// Takes over from `before` what this look could not find out: attributes, and the last good digests.
-    pub fn keep_unknown(&mut self, before: &Self) {
+    pub(crate) fn keep_unknown(&mut self, before: &Self) {
         if self.kind != before.kind {
             return;
         }

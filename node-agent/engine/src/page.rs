@@ -16,9 +16,9 @@ pub(crate) const MAX_ITEMS: usize = 64;
 pub(crate) const MAX_BYTES: usize = 8 * 1024;
 
 /// Which file system an item lies on; an index into the `volumes` table.
-pub type Volume = u32;
+pub(crate) type Volume = u32;
 /// Which resolved plan; an index into the `plans` table, growing with time.
-pub type PlanId = u32;
+pub(crate) type PlanId = u32;
 
 /// An item with its name in the directory of its page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) struct Page {
 
 /// Why bytes are no page.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PageError {
+pub(crate) enum PageError {
     /// Not what was written.
     #[error("its checksum does not match")]
     Checksum,

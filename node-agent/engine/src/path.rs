@@ -31,7 +31,7 @@ impl HostPath {
     }
 
     /// The components below the root.
-    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
+    pub fn components(&self) -> impl Iterator<Item = &[u8]> + Clone {
         self.0.split(|byte| *byte == b'/').skip(1)
     }
 

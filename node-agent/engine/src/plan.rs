@@ -20,6 +20,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Where the literal parts of one entry's patterns really lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EntryResolution {
+    /// `rule/entry`: a later version may make entries of what this one leaves out.
+    pub(crate) name: String,
     /// The literal prefix of the path, free of links.
     pub(crate) real: Vec<Vec<u8>>,
     /// Links that were met on its way; they stay items when they stop being links.
@@ -33,7 +35,7 @@ pub(crate) struct EntryResolution {
 pub(crate) struct PlanSource {
     /// As the operator compiled them.
     pub(crate) rules: Vec<NodeRule>,
-    /// One for each entry, in the order of the rules and their paths.
+    /// One for each entry.
     pub(crate) resolutions: Vec<EntryResolution>,
 }
 
@@ -127,6 +129,11 @@ pub(crate) enum Names {
     Listing,
 }
 
+/// `rule/entry`, the name that records give an entry.
+pub(crate) fn entry_name(rules: &[NodeRule], entry: &FileEntry) -> String {
+    format!("{}/{}", rules[entry.rule].name, entry.name)
+}
+
 /// The rules of a plan as entries, and the values in them that this version does not know.
 pub(crate) fn entries(rules: &[NodeRule]) -> (Vec<FileEntry>, Vec<String>) {
     let resolved = resolve(rules);
@@ -144,7 +151,9 @@ impl Plan {
             suspended: rule.suspend,
         });
         let mut selectors = Vec::new();
-        for (at, (entry, resolution)) in entries.iter().zip(&source.resolutions).enumerate() {
+        for (at, entry) in entries.iter().enumerate() {
+            let name = entry_name(&source.rules, entry);
+            let Some(resolution) = source.resolutions.iter().find(|resolution| resolution.name == name) else { continue };
             let mut prefixes = resolution.excludes.iter();
             let excluded_paths = entry.exclude.iter().filter_map(|exclude| match exclude {
                 Exclude::Path(pattern) => Some(prefixes.next().map_or_else(|| pattern.clone(), |real| pattern.with_prefix(real))),
@@ -280,8 +289,7 @@ impl Plan {
 
     /// `rule/entry`.
     pub(crate) fn entry_name(&self, entry: u16) -> String {
-        let entry = &self.entries[usize::from(entry)];
-        format!("{}/{}", self.rules[entry.rule].name, entry.name)
+        entry_name(&self.source.rules, &self.entries[usize::from(entry)])
     }
 
     /// The severity of an entry.

@@ -9,7 +9,7 @@ use crate::host::{Directory, Entry, EntryKind, HostRoot, is_gone};
 use crate::item::ItemState;
 use crate::look::{Look, Looker};
 use crate::mounts::{MountId, Mounts};
-use crate::page::{Named, Page, Volume};
+use crate::page::{Named, Page};
 use crate::path::HostPath;
 use crate::plan::{Ask, Context, Due, Names, Plan};
 use crate::store::{Store, StoreError};
