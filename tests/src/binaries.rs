@@ -82,6 +82,7 @@ struct Lookup {
     cache: PathBuf,
     module: PathBuf,
     go: PathBuf,
+    say: fn(&str),
 }
 
 impl Lookup {
@@ -91,6 +92,7 @@ impl Lookup {
             cache: cache_folder(|name| env::var_os(name))?.join("control-plane"),
             module: Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane"),
             go: "go".into(),
+            say: say_past_capture,
         })
     }
 
@@ -115,7 +117,7 @@ impl Lookup {
         let complete = || binaries.etcd.is_file() && binaries.kube_apiserver.is_file();
         if !complete() {
             fs::create_dir_all(&folder).doing(|| format!("make {}", folder.display()))?;
-            let _alone = lock_with_progress(&folder.join("lock"))?;
+            let _alone = self.lock(&folder.join("lock"))?;
             for program in [&ETCD, &KUBE_APISERVER] {
                 if !folder.join(program.name).is_file() {
                     self.check_go()?;
@@ -182,17 +184,52 @@ impl Lookup {
             .env("CGO_ENABLED", "0")
             .env("GOTOOLCHAIN", "local")
             .env("GOWORK", "off");
-        say(&format!("building {name} into {}, once; its output is in {}", folder.display(), log.display()));
+        (self.say)(&format!("building {name} into {}, once; its output is in {}", folder.display(), log.display()));
         let begin = Instant::now();
         let mut build = Process::start(&format!("the build of {name}"), command, &log)?;
-        let status = with_progress(|| build.status(), |elapsed| format!("building {name}: {} s", elapsed.as_secs()))?;
+        let status =
+            self.with_progress(|| build.status(), |elapsed| format!("building {name}: {} s", elapsed.as_secs()))?;
         if !status.success() {
             build.still_runs()?;
         }
         let finished = folder.join(name);
         fs::rename(&unfinished, &finished).doing(|| format!("put the built {name} at {}", finished.display()))?;
-        say(&format!("built {name} in {} s", begin.elapsed().as_secs()));
+        (self.say)(&format!("built {name} in {} s", begin.elapsed().as_secs()));
         Ok(())
+    }
+
+    /// One process builds, the others wait and then find it built.
+    fn lock(&self, path: &Path) -> Result<File> {
+        let file = File::create(path).doing(|| format!("open {}", path.display()))?;
+        self.with_progress(
+            || match file.try_lock() {
+                Ok(()) => Ok(Some(())),
+                Err(fs::TryLockError::WouldBlock) => Ok(None),
+                Err(fs::TryLockError::Error(error)) => Err(error).doing(|| format!("lock {}", path.display())),
+            },
+            |elapsed| format!("another process builds the control plane: waiting for {} s", elapsed.as_secs()),
+        )?;
+        Ok(file)
+    }
+
+    /// Asks `done` until it has an answer, and says on standard error how long that has taken.
+    fn with_progress<T>(
+        &self,
+        mut done: impl FnMut() -> Result<Option<T>>,
+        line: impl Fn(Duration) -> String,
+    ) -> Result<T> {
+        let begin = Instant::now();
+        let mut said = begin;
+        loop {
+            if let Some(answer) = done()? {
+                return Ok(answer);
+            }
+            if said.elapsed() >= BETWEEN_PROGRESS {
+                said = Instant::now();
+                (self.say)(&line(begin.elapsed()));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
@@ -202,37 +239,8 @@ fn parse_go_version(version: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn lock_with_progress(path: &Path) -> Result<File> {
-    let file = File::create(path).doing(|| format!("open {}", path.display()))?;
-    with_progress(
-        || match file.try_lock() {
-            Ok(()) => Ok(Some(())),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error).doing(|| format!("lock {}", path.display())),
-        },
-        |elapsed| format!("another process builds the control plane: waiting for {} s", elapsed.as_secs()),
-    )?;
-    Ok(file)
-}
-
-/// Asks `done` until it has an answer, and says on standard error how long that has taken.
-fn with_progress<T>(mut done: impl FnMut() -> Result<Option<T>>, line: impl Fn(Duration) -> String) -> Result<T> {
-    let begin = Instant::now();
-    let mut said = begin;
-    loop {
-        if let Some(answer) = done()? {
-            return Ok(answer);
-        }
-        if said.elapsed() >= BETWEEN_PROGRESS {
-            said = Instant::now();
-            say(&line(begin.elapsed()));
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// Past the test runner's capture, which would keep the progress until it is over. Nobody misses it when it cannot be written.
-fn say(line: &str) {
+fn say_past_capture(line: &str) {
     let _ = writeln!(io::stderr(), "control plane: {line}");
 }
 
@@ -260,7 +268,7 @@ mod tests {
         fs::write(at("module/go.sum"), "").unwrap();
         fs::write(at("go"), format!("#!/bin/sh\n{go}\n")).unwrap();
         fs::set_permissions(at("go"), fs::Permissions::from_mode(0o755)).unwrap();
-        let lookup = Lookup { assets: None, cache: at("cache"), module: at("module"), go: at("go") };
+        let lookup = Lookup { assets: None, cache: at("cache"), module: at("module"), go: at("go"), say: |_| {} };
         Scratch { folder, lookup }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Identities are the real ones: operator and agents get pod-bound tokens of their own service accounts, so that RBAC and
 //! admission judge them as they do in production. The administrator only sets the scene.
-use std::{path::Path, time::Duration};
+use std::{io::Write as _, path::Path, time::Duration};
 
 use futures::future::try_join_all;
 use k8s_openapi::{
@@ -253,10 +253,7 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses the pod or the token.
     pub async fn operator_identity(&self) -> Result<Identity> {
-        let found = self.pods().get_opt(OPERATOR).await;
-        if found.doing(|| format!("get pod {OPERATOR}"))?.is_none() {
-            self.add_pod(OPERATOR, OPERATOR, None).await?;
-        }
+        self.ensure_pod(OPERATOR, OPERATOR, None).await?;
         self.service_account(OPERATOR, Some(OPERATOR)).await
     }
 
@@ -289,8 +286,13 @@ impl Cluster {
             .await
             .doing(|| format!("get a token for {name}"))?;
         let token = answer.status.ok_or_else(|| Error::Unexpected(format!("no token for {name} in the answer")))?.token;
-        let file = self.control_plane.folder("tokens")?.join(name);
-        std::fs::write(&file, token).doing(|| format!("write {}", file.display()))?;
+        let folder = self.control_plane.folder("tokens")?;
+        let file = folder.join(name);
+        // Replaced at once: a client that reads it meanwhile must not find it empty.
+        tempfile::NamedTempFile::new_in(&folder)
+            .and_then(|mut new| new.write_all(token.as_bytes()).map(|()| new))
+            .and_then(|new| Ok(new.persist(&file)?))
+            .doing(|| format!("write {}", file.display()))?;
         Ok(self.control_plane.service_account(name, &file))
     }
 
@@ -324,10 +326,7 @@ impl Cluster {
     /// When the build fails, or the agent ends or is not ready in time: then with the end of its log.
     pub async fn start_agent(&self, node: &str, host_root: &Path) -> Result<Agent> {
         let pod = agent_pod_name(node);
-        let found = self.pods().get_opt(&pod).await;
-        if found.doing(|| format!("get pod {pod}"))?.is_none() {
-            self.add_agent_pod(node).await?;
-        }
+        self.ensure_pod(&pod, AGENT, Some(node)).await?;
         let identity = self.agent_identity(node).await?;
         let folder = self.control_plane.folder(&pod)?;
         let state_dir = self.control_plane.folder(Path::new(&pod).join("state"))?;
@@ -364,6 +363,15 @@ impl Cluster {
             },
         }))?;
         self.pods().create(&PostParams::default(), &pod).await.doing(|| format!("create pod {name}"))
+    }
+
+    async fn ensure_pod(&self, name: &str, account: &str, node: Option<&str>) -> Result<()> {
+        match self.add_pod(name, account, node).await {
+            Err(Error::Kube { source, .. }) if matches!(*source, kube::Error::Api(ref refusal) if refusal.code == 409) => {
+                Ok(())
+            }
+            made => made.map(drop),
+        }
     }
 
     async fn set_pod_ready(&self, name: &str, ready: bool) -> Result<Pod> {
