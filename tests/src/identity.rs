@@ -83,3 +83,24 @@ fn base64(pem: &str) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     STANDARD.encode(pem)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_file_is_read_as_it_was_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
+        let server = Server { url: "https://127.0.0.1:6443".into(), ca: "a CA".into() };
+        Identity::service_account(&server, "vedette-agent-n1", &token).write_kubeconfig(&file).unwrap();
+        let read = Kubeconfig::read_from(&file).unwrap();
+        let cluster = read.clusters[0].cluster.as_ref().unwrap();
+        assert_eq!(cluster.server.as_deref(), Some("https://127.0.0.1:6443"));
+        assert_eq!(cluster.certificate_authority_data.as_deref(), Some("YSBDQQ=="));
+        let user = read.auth_infos[0].auth_info.as_ref().unwrap();
+        assert_eq!(user.token_file.as_deref(), token.to_str());
+        assert_eq!(read.current_context.as_deref(), Some("vedette"));
+    }
+}

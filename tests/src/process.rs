@@ -176,6 +176,8 @@ impl Drop for Process {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::env;
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -191,6 +193,40 @@ mod tests {
         assert_eq!(child.try_wait().unwrap(), None);
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Set for the process that the test below starts and kills: the file where it says whom it has started.
+    const VICTIM: &str = "VEDETTE_TEST_VICTIM";
+
+    #[tokio::test]
+    async fn children_die_with_a_killed_parent() {
+        if let Some(file) = env::var_os(VICTIM) {
+            let mut child = spawn(shell("exec sleep 600")).unwrap();
+            fs::write(file, format!("{}\n", child.id())).unwrap();
+            child.wait().unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("child");
+        let mut parent = Command::new(env::current_exe().unwrap());
+        parent.args(["--exact", "process::tests::children_die_with_a_killed_parent"]).env(VICTIM, &file);
+        let mut parent = Process::start("victim", parent, &folder.path().join("log")).unwrap();
+        let child = eventually("the child", Duration::from_secs(10), async || {
+            parent.still_runs()?;
+            let pid = fs::read_to_string(&file)?;
+            pid.strip_suffix('\n').map(str::to_owned).ok_or_else(|| not_yet("half a pid"))
+        })
+        .await
+        .unwrap();
+        parent.kill().unwrap();
+        eventually("the child is gone", Duration::from_secs(10), async || {
+            // Nobody may be there to reap it: a zombie is dead enough.
+            match fs::read_to_string(format!("/proc/{child}/stat")) {
+                Ok(stat) if !stat.contains(") Z") => Err(not_yet(stat)),
+                _ => Ok(()),
+            }
+        })
+        .await
+        .unwrap();
     }
 
     #[tokio::test]
