@@ -82,6 +82,12 @@ pub enum Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
+        if let Self::Kube { source, .. } = self
+            && let kube::Error::Api(refusal) = &**source
+        {
+            // The library's own text repeats the whole answer.
+            return write!(f, "\n  because the server says {}: {}", refusal.code, refusal.message);
+        }
         let mut source = self.source();
         while let Some(cause) = source {
             write!(f, "\n  because: {cause}")?;
