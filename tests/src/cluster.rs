@@ -6,19 +6,14 @@
 use std::{io::Write as _, path::Path, time::Duration};
 
 use futures::future::try_join_all;
-use k8s_openapi::{
-    api::{
-        authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
-        core::v1::{Namespace, Node, Pod, ServiceAccount},
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+    core::v1::{Node, Pod, ServiceAccount},
 };
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::GroupVersionKind,
-    runtime::conditions::is_crd_established,
-    runtime::wait::Condition as _,
 };
 use serde_json::{Value, json};
 
@@ -27,9 +22,8 @@ use crate::{
     daemon::{Agent, Daemon, Operator},
     error::{Doing as _, Error, Result},
     identity::Identity,
-    manifest,
+    installation::install,
     products::products,
-    wait::{eventually, not_yet},
 };
 
 /// The namespace the product lives in.
@@ -41,7 +35,6 @@ pub const OPERATOR: &str = "vedette-operator";
 /// What the operator is told that this cluster is called.
 pub const CLUSTER_NAME: &str = "loopback";
 
-const INSTALLED_WITHIN: Duration = Duration::from_secs(60);
 const DAEMON_READY_WITHIN: Duration = Duration::from_secs(60);
 /// Longer than anybody keeps a demo open; nothing here renews tokens as a kubelet does.
 const TOKEN_SECONDS: i64 = 7 * 24 * 3600;
@@ -61,9 +54,8 @@ impl Cluster {
     pub async fn start() -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
         let client = control_plane.client();
-        let cluster = Self { control_plane, client };
-        cluster.install().await?;
-        Ok(cluster)
+        install(&client).await?;
+        Ok(Self { control_plane, client })
     }
 
     /// The control plane: its URL, its folder, people with certificates.
@@ -86,63 +78,13 @@ impl Cluster {
         self.control_plane.stop_apiserver().await
     }
 
-    /// Brings the API server back on the same port, and waits until it is ready and the admission policy denies.
+    /// Brings the API server back on the same port and waits until it is ready. The admission policy is stored: from its first
+    /// answer on it denies.
     ///
     /// # Errors
-    /// When it does not become ready, or the policy does not act within a minute.
+    /// When it ends or does not become ready.
     pub async fn start_apiserver(&self) -> Result<()> {
-        self.control_plane.start_apiserver().await?;
-        self.policy_acts().await
-    }
-
-    async fn install(&self) -> Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.client());
-        eventually("the system namespaces", INSTALLED_WITHIN, async || {
-            for name in ["default", "kube-system"] {
-                namespaces.get(name).await?;
-            }
-            Ok(())
-        })
-        .await?;
-        let definitions = manifest::definitions()?;
-        manifest::apply(&self.client, &definitions).await?;
-        let served: Api<CustomResourceDefinition> = Api::all(self.client());
-        for definition in &definitions {
-            let name = definition.name_any();
-            eventually(&format!("{name} is served"), INSTALLED_WITHIN, async || {
-                let found = served.get_opt(&name).await?;
-                if is_crd_established().matches_object(found.as_ref()) {
-                    Ok(())
-                } else {
-                    Err(not_yet(format!("{:?}", found.and_then(|crd| crd.status))))
-                }
-            })
-            .await?;
-        }
-        manifest::apply(&self.client, &manifest::product()?).await?;
-        self.policy_acts().await
-    }
-
-    /// A policy acts about a second after it was stored: until a write that it forbids is denied, tests prove nothing.
-    async fn policy_acts(&self) -> Result<()> {
-        let probe = "policy-probe";
-        let configs = self.node_configs();
-        let object = node_config(probe, json!({ "spec": { "nodeUid": "none" } }));
-        let how = PatchParams::apply("vedette-tests").force();
-        let status = node_config(probe, json!({ "status": { "trackedItems": 1 } }));
-        let dry_run = PatchParams { dry_run: true, ..how.clone() };
-        eventually("the admission policy denies", INSTALLED_WITHIN, async || {
-            configs.patch(probe, &how, &Patch::Apply(&object)).await?;
-            let written = configs.patch_status(probe, &dry_run, &Patch::Apply(&status)).await;
-            match written {
-                Err(kube::Error::Api(denied)) if denied.code == 403 => Ok(()),
-                Err(error) => Err(error.into()),
-                Ok(_) => Err(not_yet("an administrator may write a status")),
-            }
-        })
-        .await?;
-        configs.delete(probe, &DeleteParams::default()).await.doing(|| format!("delete {probe}"))?;
-        Ok(())
+        self.control_plane.start_apiserver().await
     }
 
     /// The NodeConfigs, as the administrator sees them.

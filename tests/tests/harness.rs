@@ -2,8 +2,15 @@
 //! side by side and nothing is left of them.
 #![allow(clippy::unwrap_used)]
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{Api, ResourceExt, api::ListParams};
-use vedette_tests::{Cluster, ControlPlane, Result, cluster::NAMESPACE};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+use vedette_tests::{
+    Cluster, ControlPlane, Result,
+    cluster::{NAMESPACE, node_config},
+};
 
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -14,6 +21,9 @@ fn is_ready(pod: &Pod) -> bool {
 async fn an_api_server_that_was_taken_away_comes_back_with_its_data() -> Result<()> {
     let cluster = Cluster::start().await?;
     cluster.add_node("kept", &[]).await?;
+    let (configs, how) = (cluster.node_configs(), PatchParams::apply("harness"));
+    let config = node_config("kept", json!({ "spec": { "nodeUid": "none" } }));
+    configs.patch("kept", &how, &Patch::Apply(config)).await.unwrap();
     let nodes: Api<Node> = Api::all(cluster.client());
     let url = cluster.control_plane().url().to_owned();
     cluster.stop_apiserver().await?;
@@ -21,6 +31,12 @@ async fn an_api_server_that_was_taken_away_comes_back_with_its_data() -> Result<
     cluster.start_apiserver().await?;
     assert_eq!(cluster.control_plane().url(), url);
     nodes.get("kept").await.unwrap();
+    let status = node_config("kept", json!({ "status": { "trackedItems": 1 } }));
+    let written = configs.patch_status("kept", &how, &Patch::Apply(status)).await;
+    assert!(
+        matches!(&written, Err(kube::Error::Api(denied)) if denied.message.contains("ValidatingAdmissionPolicy")),
+        "{written:?}"
+    );
     Ok(())
 }
 
