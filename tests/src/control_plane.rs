@@ -1,0 +1,269 @@
+//! One control plane: etcd and kube-apiserver as users run them, on loopback, with RBAC, admission and certificates of their
+//! own. Reads the binaries; produces a server that answers and people who may talk to it. Knows nothing of Vedette.
+//!
+//! No controller manager and no scheduler run: nothing is garbage-collected, no pod is placed, no object follows its owner.
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use kube::Client;
+use tokio::sync::Mutex;
+
+use crate::{
+    binaries::Binaries,
+    error::{Error, Result},
+    identity::{Identity, Server},
+    loopback::{free_port, get},
+    pki::{Certified, Pki},
+    process::Process,
+    run_folder::RunFolder,
+    wait::{eventually, not_yet},
+};
+
+/// Generous: a laptop needs 4 s, a loaded two-core machine has been seen to need 25 s.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// How often a start is tried again because somebody else took its port first.
+const PORT_TRIES: usize = 5;
+
+/// etcd and kube-apiserver, killed when dropped, and when this process ends in any way.
+pub struct ControlPlane {
+    // In the order in which they have to go: the server, its store, their files.
+    apiserver: Mutex<Option<Process>>,
+    apiserver_command: ApiserverCommand,
+    _etcd: Process,
+    server: Server,
+    pki: Pki,
+    admin: Identity,
+    client: Client,
+    folder: RunFolder,
+}
+
+struct ApiserverCommand {
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+}
+
+impl ApiserverCommand {
+    fn start(&self, port: u16) -> Result<Process> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg(format!("--secure-port={port}"));
+        Process::start("kube-apiserver", command, &self.log)
+    }
+}
+
+impl ControlPlane {
+    /// Starts both and waits until the API server is ready. The first time ever it builds them, which takes minutes.
+    ///
+    /// # Errors
+    /// When there are no binaries, or when one of them ends or is not ready in time: then with the end of its log.
+    pub async fn start() -> Result<Self> {
+        let binaries = tokio::task::spawn_blocking(Binaries::find_or_build)
+            .await
+            .map_err(|panic| Error::Unexpected(panic.to_string()))??;
+        let folder = RunFolder::new()?;
+        let pki = Pki::new()?;
+        let (etcd, etcd_port) = start_etcd(&binaries.etcd, &folder).await?;
+        let apiserver_command = apiserver_command(&binaries, &folder, &pki, etcd_port)?;
+        for _ in 0..PORT_TRIES {
+            let port = free_port()?;
+            let server = Server { url: format!("https://127.0.0.1:{port}"), ca: pki.ca() };
+            let certified = pki.person("admin", Some("system:masters"))?;
+            let admin = Identity::person(&server, "admin", &certified);
+            let client = admin.client().await?;
+            let mut process = apiserver_command.start(port)?;
+            match apiserver_is_ready(&mut process, &client).await {
+                Ok(()) => {
+                    return Ok(Self {
+                        apiserver: Mutex::new(Some(process)),
+                        apiserver_command,
+                        _etcd: etcd,
+                        server,
+                        pki,
+                        admin,
+                        client,
+                        folder,
+                    });
+                }
+                Err(error) if port_was_taken(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(no_port("kube-apiserver"))
+    }
+
+    /// Where the API server listens, also while it is stopped.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.server.url
+    }
+
+    /// The administrator (group system:masters): for people and for setting the scene, never for the product.
+    #[must_use]
+    pub fn admin(&self) -> &Identity {
+        &self.admin
+    }
+
+    /// A client of the administrator.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A person with a certificate. RBAC decides what they may do.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn person(&self, name: &str, group: Option<&str>) -> Result<Identity> {
+        let certified = self.pki.person(name, group)?;
+        Ok(Identity::person(&self.server, name, &certified))
+    }
+
+    /// A service account whose token is in `token_file`.
+    #[must_use]
+    pub fn service_account(&self, name: &str, token_file: &Path) -> Identity {
+        Identity::service_account(&self.server, name, token_file)
+    }
+
+    /// A folder below the control plane's own, which is removed with it. Made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
+        self.folder.folder(name)
+    }
+
+    /// Takes the API server away, at once and without a goodbye (SIGKILL). etcd and its data stay.
+    ///
+    /// # Errors
+    /// When the system cannot kill it.
+    pub async fn stop_apiserver(&self) -> Result<()> {
+        match self.apiserver.lock().await.take() {
+            Some(mut process) => process.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the API server back on the same port with the same data and waits until it is ready. No-op while it runs.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time: then with the end of its log.
+    pub async fn start_apiserver(&self) -> Result<()> {
+        let mut slot = self.apiserver.lock().await;
+        if slot.is_none() {
+            let port = self.server.url.rsplit(':').next().and_then(|p| p.parse().ok());
+            let port = port.ok_or_else(|| Error::Unexpected(format!("no port in {}", self.url())))?;
+            let mut process = self.apiserver_command.start(port)?;
+            apiserver_is_ready(&mut process, &self.client).await?;
+            *slot = Some(process);
+        }
+        Ok(())
+    }
+}
+
+async fn start_etcd(program: &Path, folder: &RunFolder) -> Result<(Process, u16)> {
+    for _ in 0..PORT_TRIES {
+        let (clients, peers) = (free_port()?, free_port()?);
+        let (clients_url, peers_url) = (format!("http://127.0.0.1:{clients}"), format!("http://127.0.0.1:{peers}"));
+        let mut command = Command::new(program);
+        command
+            .args(["--name=vedette", "--log-level=warn", "--unsafe-no-fsync"])
+            .arg("--data-dir")
+            .arg(folder.path().join("etcd"))
+            .arg(format!("--listen-client-urls={clients_url}"))
+            .arg(format!("--advertise-client-urls={clients_url}"))
+            .arg(format!("--listen-peer-urls={peers_url}"))
+            .arg(format!("--initial-advertise-peer-urls={peers_url}"))
+            .arg(format!("--initial-cluster=vedette={peers_url}"));
+        let mut process = Process::start("etcd", command, &folder.path().join("etcd.log"))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, clients));
+        let ready = until_ready("etcd is healthy", &mut process, async || {
+            let answer = get(address, "/health").await?;
+            Ok((answer.status == 200).then_some(()).ok_or(answer.body))
+        })
+        .await;
+        match ready {
+            Ok(()) => return Ok((process, clients)),
+            Err(error) if port_was_taken(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(no_port("etcd"))
+}
+
+fn apiserver_command(binaries: &Binaries, folder: &RunFolder, pki: &Pki, etcd_port: u16) -> Result<ApiserverCommand> {
+    let Certified { certificate, key } = pki.server()?;
+    let file = |flag: &str, name: &str, content: &str| -> Result<String> {
+        Ok(format!("--{flag}={}", folder.file(name, content)?.display()))
+    };
+    let arguments = vec![
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        "--bind-address=127.0.0.1".into(),
+        "--advertise-address=127.0.0.1".into(),
+        // A loopback address cannot be an endpoint of the service "kubernetes".
+        "--endpoint-reconciler-type=none".into(),
+        "--service-cluster-ip-range=10.96.0.0/16".into(),
+        "--authorization-mode=Node,RBAC".into(),
+        "--enable-admission-plugins=NodeRestriction".into(),
+        "--allow-privileged=true".into(),
+        "--profiling=false".into(),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
+        format!("--cert-dir={}", folder.folder("apiserver")?.display()),
+        file("client-ca-file", "ca.crt", &pki.ca())?,
+        file("tls-cert-file", "apiserver.crt", &certificate)?,
+        file("tls-private-key-file", "apiserver.key", &key)?,
+        file("service-account-key-file", "tokens.pub", &pki.token_public_key)?,
+        file("service-account-signing-key-file", "tokens.key", &pki.token_key)?,
+    ];
+    Ok(ApiserverCommand {
+        program: binaries.kube_apiserver.clone(),
+        arguments,
+        log: folder.path().join("kube-apiserver.log"),
+    })
+}
+
+async fn apiserver_is_ready(process: &mut Process, client: &Client) -> Result<()> {
+    until_ready("kube-apiserver is ready", process, async || {
+        let request =
+            http::Request::get("/readyz").body(Vec::new()).map_err(|error| Error::Unexpected(error.to_string()))?;
+        match client.request_text(request).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    })
+    .await
+}
+
+/// Waits until `look` is content; ends at once when the process does, and shows its log when the time is over.
+async fn until_ready(
+    what: &str,
+    process: &mut Process,
+    look: impl AsyncFn() -> Result<Result<(), String>>,
+) -> Result<()> {
+    let ready = eventually(what, READY_WITHIN, async || {
+        if let Err(ended) = process.still_runs() {
+            return Ok(Err(ended));
+        }
+        look().await?.map(Ok).map_err(not_yet)
+    })
+    .await;
+    match ready {
+        Ok(outcome) => outcome,
+        Err(Error::Expired { what, within, last }) => {
+            Err(Error::Expired { what, within, last: format!("{last}\nthe end of its log:\n{}", process.tail()) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn port_was_taken(error: &Error) -> bool {
+    matches!(error, Error::Ended { tail, .. } if tail.contains("address already in use"))
+}
+
+fn no_port(name: &str) -> Error {
+    Error::Unexpected(format!("{name} found its port taken {PORT_TRIES} times"))
+}
