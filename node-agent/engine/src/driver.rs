@@ -39,6 +39,8 @@ pub struct Configuration {
     pub rules: Vec<NodeRule>,
     /// Whom records name.
     pub identity: Identity,
+    /// What [`Standing::generation`] says once it is in force.
+    pub generation: i64,
     /// Kept in the state for the next start, when there is something to keep.
     pub remember: Option<Vec<u8>>,
 }
@@ -60,7 +62,11 @@ impl Driver {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(engine: Engine, clock: Arc<dyn crate::clock::Clock>, observer: Box<dyn Observer>) -> std::io::Result<Self> {
+    pub fn start(
+        engine: Engine,
+        clock: Arc<dyn crate::clock::Clock>,
+        observer: Box<dyn Observer>,
+    ) -> std::io::Result<Self> {
         let (commands, received) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let driving = Driving {
@@ -178,7 +184,7 @@ impl Driving {
     /// Returns false when told to end.
     fn obey(&mut self, command: Command) -> bool {
         let Command::Configure(configuration) = command else { return false };
-        let Configuration { rules, identity, remember } = *configuration;
+        let Configuration { rules, identity, generation, remember } = *configuration;
         if let Some(bytes) = remember
             && let Err(error) = self.engine.remember(&bytes)
         {
@@ -186,7 +192,7 @@ impl Driving {
         }
         let offset = identity.node_uid.as_ref().unwrap_or(&identity.node);
         self.schedule.reset(xxh3_64(offset.as_bytes()));
-        self.engine.configure(rules, identity);
+        self.engine.configure(rules, identity, generation);
         self.schedule.set(self.engine.intervals());
         self.observer.stands(&self.engine.standing());
         true

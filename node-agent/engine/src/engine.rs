@@ -110,6 +110,8 @@ pub struct Standing {
     pub head: String,
     /// All counts.
     pub totals: Totals,
+    /// The configuration that is in force, by the number that its caller gave it; `None` before the first.
+    pub generation: Option<i64>,
     /// Whether a complete compare has ended under the rules in force.
     pub baseline_ready: bool,
     /// What could not be seen.
@@ -127,6 +129,7 @@ pub struct Engine {
     meta: Meta,
     journal: Journal,
     identity: Identity,
+    generation: Option<i64>,
     /// Set by [`Engine::configure`], resolved at each compare.
     rules: Option<Vec<NodeRule>>,
     plan: Option<Arc<Plan>>,
@@ -165,6 +168,7 @@ impl Engine {
             meta,
             journal,
             identity: Identity::default(),
+            generation: None,
             rules: None,
             plan: None,
             detection,
@@ -179,12 +183,17 @@ impl Engine {
 
     /// What the state holds.
     pub fn standing(&self) -> Standing {
+        self.standing_at(&self.meta)
+    }
+
+    fn standing_at(&self, meta: &Meta) -> Standing {
         Standing {
-            journal: self.meta.journal.clone(),
-            sequence: self.meta.sequence,
-            head: self.meta.head.to_string(),
-            totals: self.meta.totals.clone(),
-            baseline_ready: self.meta.plan.is_some() && self.meta.plan == self.meta.complete && self.plan_is_of_rules(),
+            journal: meta.journal.clone(),
+            sequence: meta.sequence,
+            head: meta.head.to_string(),
+            totals: meta.totals.clone(),
+            generation: self.generation,
+            baseline_ready: meta.plan.is_some() && meta.plan == meta.complete && self.plan_is_of_rules(),
             unknowns: self.unknowns.clone(),
         }
     }
@@ -194,9 +203,12 @@ impl Engine {
     }
 
     /// Sets what is compared from the next compare on, and whom its records name.
-    pub fn configure(&mut self, rules: Vec<NodeRule>, identity: Identity) {
+    ///
+    /// `generation` is what [`Standing::generation`] says from now on.
+    pub fn configure(&mut self, rules: Vec<NodeRule>, identity: Identity, generation: i64) {
         self.rules = Some(rules);
         self.identity = identity;
+        self.generation = Some(generation);
     }
 
     /// The values in rules that this version does not know.
@@ -206,10 +218,18 @@ impl Engine {
 
     /// The intervals of the rules that are set, shortest first.
     pub fn intervals(&self) -> Vec<Duration> {
-        let mut intervals: Vec<Duration> = self.rules.iter().flat_map(|rules| {
-            let (entries, _) = entries(rules);
-            entries.into_iter().filter(|entry| !rules[entry.rule].suspend).map(|entry| entry.interval).collect::<Vec<_>>()
-        }).collect();
+        let mut intervals: Vec<Duration> = self
+            .rules
+            .iter()
+            .flat_map(|rules| {
+                let (entries, _) = entries(rules);
+                entries
+                    .into_iter()
+                    .filter(|entry| !rules[entry.rule].suspend)
+                    .map(|entry| entry.interval)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
         intervals.sort_unstable();
         intervals.dedup();
         intervals
@@ -256,7 +276,8 @@ impl Engine {
     /// When it still cannot be used.
     pub fn recover(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
-        self.meta = Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
+        self.meta =
+            Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
         self.volumes = Volumes::load(&self.store)?;
         self.plan = None;
         Ok(())
@@ -303,13 +324,23 @@ impl Engine {
         self.not_entered(&mounts, &plan, barred, &mut walked)?;
         let records = self.meta.sequence - before.0;
         let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
-        let all_seen = walked.unknown.iter().all(|unknown| !matches!(unknown.aspect, Aspect::Listing | Aspect::Metadata | Aspect::Volume));
+        let all_seen = walked
+            .unknown
+            .iter()
+            .all(|unknown| !matches!(unknown.aspect, Aspect::Listing | Aspect::Metadata | Aspect::Volume));
         self.unknowns.update(&due, walked.unknown);
         self.complete(&plan, &due, all_seen.then_some(began))?;
         self.detection = Detection::Scan;
         committed(&self.standing());
         let duration = self.clock.since_boot().saturating_sub(started);
-        Ok(Outcome::Complete(Summary { began, duration, items: walked.items, hashed: walked.hashed, records, baselined }))
+        Ok(Outcome::Complete(Summary {
+            began,
+            duration,
+            items: walked.items,
+            hashed: walked.hashed,
+            records,
+            baselined,
+        }))
     }
 
     fn check_host_root(&mut self, mounts: &Mounts) -> Result<(), EngineError> {
@@ -320,7 +351,8 @@ impl Engine {
         // Opened anew: the old descriptor would go on showing what was mounted before.
         self.host = HostRoot::open(&self.settings.host_root).map_err(failed)?;
         let stat = self.host.stat().map_err(failed)?;
-        let found = mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
+        let found =
+            mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
         match (&self.meta.host_root, found) {
             (Some(known), Some(found)) if *known == found => Ok(()),
             (None, Some(found)) => {
@@ -402,24 +434,18 @@ impl Engine {
             looker: Looker::new(&*clock, stop),
             detection: self.detection,
         };
-        let standing = |meta: &Meta| Standing {
-            journal: meta.journal.clone(),
-            sequence: meta.sequence,
-            head: meta.head.to_string(),
-            totals: meta.totals.clone(),
-            baseline_ready: meta.plan == meta.complete,
-            unknowns: self.unknowns.clone(),
-        };
+        let this = &*self;
         let result = std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(REPORTS);
-            let walkers: Vec<_> = (0..self.settings.threads.max(1))
+            let walkers: Vec<_> = (0..this.settings.threads.max(1))
                 .map(|_| {
                     let (shared, sender) = (&shared, sender.clone());
                     scope.spawn(move || walk(shared, &sender))
                 })
                 .collect();
             drop(sender);
-            let committing = commit_all(&receiver, &mut committer, &mut meta, &mut |meta| committed(&standing(meta)));
+            let committing =
+                commit_all(&receiver, &mut committer, &mut meta, &mut |meta| committed(&this.standing_at(meta)));
             // With the receiver gone, a walker that waits to send sees that no one commits any more.
             drop(receiver);
             let mut all = Walked::default();
@@ -463,7 +489,8 @@ impl Engine {
                 Some(mount) => self.volumes.of(&self.store, &self.host, mounts, mount)?,
                 None => None,
             };
-            let items = if here == Some(volume) { 0 } else { self.store.read()?.items_below(volume, &HostPath::root())? };
+            let items =
+                if here == Some(volume) { 0 } else { self.store.read()?.items_below(volume, &HostPath::root())? };
             if items > 0 {
                 let reason = "the file system that its items lie on is not mounted there".to_owned();
                 walked.unknown.push(Unknown { path: point, aspect: Aspect::Volume, reason, interval, items });
