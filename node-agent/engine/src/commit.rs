@@ -432,6 +432,7 @@ pub(crate) fn notice(
 fn append(writer: &Writer, meta: &mut Meta, line: ChainedLine) -> Result<(), StoreError> {
     meta.sequence += 1;
     meta.head = line.chain;
+    meta.totals.journal_bytes += line.line.len() as u64;
     writer.append(meta.sequence, &line.line)
 }
 

@@ -76,6 +76,7 @@ impl Driver {
             commands: received,
             stop: Arc::clone(&stop),
             schedule: Schedule::default(),
+            is_announced: false,
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || driving.run())?;
         Ok(Self { commands, stop, thread })
@@ -115,6 +116,8 @@ struct Driving {
     commands: Receiver<Command>,
     stop: Arc<AtomicBool>,
     schedule: Schedule,
+    /// Whether the journal says that watching began.
+    is_announced: bool,
 }
 
 impl Driving {
@@ -144,6 +147,16 @@ impl Driving {
 
     /// Returns false when told to end.
     fn compare(&mut self, due: Vec<Duration>) -> bool {
+        if !self.is_announced {
+            match self.engine.announce_start() {
+                Ok(()) => self.is_announced = true,
+                Err(error) => {
+                    let error = error.into();
+                    self.observer.failed(&error);
+                    return self.recover(&error);
+                }
+            }
+        }
         let Self { engine, observer, stop, .. } = self;
         let outcome = engine.compare(&Due::Intervals(due.clone()), stop, &mut |standing| observer.stands(standing));
         match outcome {
@@ -155,12 +168,12 @@ impl Driving {
             Ok(Outcome::Interrupted) => true,
             Err(error) => {
                 self.observer.failed(&error);
-                self.recover(error)
+                self.recover(&error)
             }
         }
     }
 
-    fn recover(&mut self, error: EngineError) -> bool {
+    fn recover(&mut self, error: &EngineError) -> bool {
         if !self.wait(RETRY) {
             return false;
         }

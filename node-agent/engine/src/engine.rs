@@ -16,7 +16,7 @@ use crate::store::{Store, StoreError};
 use crate::unknown::{Aspect, Unknown, Unknowns};
 use crate::volumes::{Volumes, identity};
 use crate::walk::{Frontier, Walk, Walked, walk};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -114,6 +114,8 @@ pub struct Standing {
     pub generation: Option<i64>,
     /// Whether a complete compare has ended under the rules in force.
     pub baseline_ready: bool,
+    /// Whether this journal has ever had a baseline.
+    pub baseline_made: bool,
     /// What could not be seen.
     pub unknowns: Unknowns,
 }
@@ -194,6 +196,7 @@ impl Engine {
             totals: meta.totals.clone(),
             generation: self.generation,
             baseline_ready: meta.plan.is_some() && meta.plan == meta.complete && self.plan_is_of_rules(),
+            baseline_made: meta.baseline_made,
             unknowns: self.unknowns.clone(),
         }
     }
@@ -233,6 +236,12 @@ impl Engine {
         intervals.sort_unstable();
         intervals.dedup();
         intervals
+    }
+
+    /// What the host calls itself in its own /etc/hostname.
+    pub fn host_name(host_root: &Path) -> Option<String> {
+        let text = HostRoot::open(host_root).ok()?.read_text(&HostPath::from("/etc/hostname"), 1024)?;
+        text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)
     }
 
     /// The configuration that was last remembered: bytes that only the caller understands.

@@ -44,6 +44,7 @@ pub(crate) struct PlanSource {
 pub(crate) struct PlannedRule {
     pub(crate) name: String,
     pub(crate) uid: String,
+    pub(crate) generation: i64,
     pub(crate) tags: Vec<String>,
     pub(crate) suspended: bool,
 }
@@ -147,6 +148,7 @@ impl Plan {
         let rules = source.rules.iter().map(|rule| PlannedRule {
             name: rule.name.clone(),
             uid: rule.uid.clone(),
+            generation: rule.generation,
             tags: rule.tags.clone(),
             suspended: rule.suspend,
         });

@@ -76,6 +76,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it is for want of room on the disk.
+    pub fn is_full(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(&**source, redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull)
+    }
+
     /// The database could not be opened again after a fault.
     fn closed() -> Self {
         Self::Io { operation: "use", source: Box::new(redb::Error::PreviousIo) }
