@@ -15,7 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::node_config::{ClusterRef, MAX_RULES, NodeConfigSpec, NodeRule, Reporting};
 
-pub use prepare::{PreparedRule, RefusedRule, Unusable, prepare, standalone};
+pub use prepare::{PreparedRule, RefusedRule, Unusable, prepare, prepare_object, standalone};
 
 /// How large a spec may be, in bytes of JSON.
 pub const MAX_SPEC_BYTES: usize = 64 * 1024;

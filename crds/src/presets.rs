@@ -58,13 +58,13 @@ mod tests {
         }
     }
 
-    /// An object is to stay under 10 kB; what is not the spec takes up to 6 kB of it.
+    /// An object is to stay under 10 kB; status, metadata and managed fields were seen to take 5.3 kB of it.
     #[test]
     fn the_presets_together_leave_a_node_config_its_room() {
         let cluster = ClusterRef { name: "production-europe-west".into(), uid: UID.into() };
         let context = Context { cluster: Some(cluster), ..Context::default() };
         let node = NodeFacts { uid: UID.into(), ..NodeFacts::default() };
         let bytes = serde_json::json!(compile(&prepared(), None, &node, &context).spec).to_string().len();
-        assert!(bytes < 4_000, "{bytes}");
+        assert!(bytes < 4_500, "{bytes}");
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use super::MAX_SPEC_BYTES;
@@ -10,7 +13,7 @@ use super::section;
 use crate::node_config::NodeRule;
 use crate::pattern::PathPattern;
 use crate::refusal::{Problem, Refusal};
-use crate::rule::{DataCollectionRule, PathEntry};
+use crate::rule::{DataCollectionRule, DataCollectionRuleSpec, PathEntry};
 use crate::selector::{self, NodeSelector};
 use crate::settings::Exclude;
 use crate::validate::validate;
@@ -64,14 +67,18 @@ pub fn prepare(rule: &DataCollectionRule) -> PreparedRule {
         Some(selector) if *selector == NodeSelector::default() => Selection::Nothing,
         Some(selector) => Selection::Matching(selector.clone()),
     };
-    let metadata = &rule.metadata;
-    PreparedRule {
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        generation: metadata.generation.unwrap_or_default(),
-        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        selection,
-        form: form(rule),
+    PreparedRule::new(&rule.metadata, selection, form(rule))
+}
+
+/// Makes an object ready that may not be a rule to this version: `data` is the object without its metadata. One
+/// that cannot be read keeps the forms that nodes have of it, and never hides the others.
+pub fn prepare_object(metadata: &ObjectMeta, data: &Value) -> PreparedRule {
+    match DataCollectionRuleSpec::deserialize(&data["spec"]) {
+        Ok(spec) => prepare(&DataCollectionRule { metadata: metadata.clone(), spec, status: None }),
+        Err(error) => {
+            let unusable = Unusable::Undecodable { error: error.to_string() };
+            PreparedRule::new(metadata, Selection::Nothing, Err(unusable))
+        }
     }
 }
 
@@ -100,10 +107,15 @@ fn form(rule: &DataCollectionRule) -> Result<NodeRule, Unusable> {
 }
 
 impl PreparedRule {
-    /// A rule that exists and could not be decoded: it keeps the forms that nodes have of it.
-    pub fn undecodable(name: String, uid: String, generation: i64, created: Option<Timestamp>, error: String) -> Self {
-        let form = Err(Unusable::Undecodable { error });
-        Self { name, uid, generation, created, selection: Selection::Nothing, form }
+    fn new(metadata: &ObjectMeta, selection: Selection, form: Result<NodeRule, Unusable>) -> Self {
+        Self {
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+            selection,
+            form,
+        }
     }
 
     /// The rule's name.

@@ -156,7 +156,10 @@ fn a_refused_rule_keeps_its_form_where_a_node_has_one_even_when_labels_moved() {
 #[test]
 fn an_undecodable_rule_keeps_its_form_and_selects_nothing_anew() {
     let before = compile_for(&node(&[]), &[rule("etc", ETC)], None).spec;
-    let rules = [PreparedRule::undecodable("etc".into(), "uid-etc".into(), 5, None, "unknown variant".into())];
+    let metadata = rule("etc", ETC).metadata;
+    let newer = serde_json::json!({"spec": {"files": {"paths": [{"name": "e", "path": "/e", "links": "Sometimes"}]}}});
+    let rules = [prepare_object(&metadata, &newer)];
+    assert!(matches!(rules[0].form(), Err(Unusable::Undecodable { .. })));
     let kept = compile(&rules, Some(&before), &node(&[]), &Context::default());
     assert_eq!(kept.spec, before);
     let none = compile(&rules, None, &node(&[]), &Context::default());
@@ -274,6 +277,8 @@ fn any_node() -> impl Strategy<Value = NodeFacts> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn the_order_of_rules_does_not_matter(
         (rules, shuffled) in any_rules(0..40).prop_flat_map(|rules| (Just(rules.clone()), Just(rules).prop_shuffle())),
