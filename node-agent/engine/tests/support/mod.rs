@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tempfile::TempDir;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Chain, Detection, unchain};
@@ -122,13 +123,22 @@ impl Host {
         self.engine().standing()
     }
 
+    /// One compare of the entries with one interval.
+    pub fn compare_due(&mut self, seconds: u64) -> Seen {
+        self.compare_of(&Due::Intervals(vec![Duration::from_secs(seconds)])).unwrap()
+    }
+
     /// One compare of everything; the lines that it made.
     pub fn compare(&mut self) -> Seen {
         self.try_compare().unwrap()
     }
 
     pub fn try_compare(&mut self) -> Result<Seen, EngineError> {
-        match self.engine().compare(&Due::All, &AtomicBool::new(false), &mut |_| {})? {
+        self.compare_of(&Due::All)
+    }
+
+    fn compare_of(&mut self, due: &Due) -> Result<Seen, EngineError> {
+        match self.engine().compare(due, &AtomicBool::new(false), &mut |_| {})? {
             Outcome::Complete(summary) => Ok(Seen { lines: self.lines(), summary }),
             Outcome::Interrupted => panic!("nobody interrupted it"),
         }
@@ -223,4 +233,42 @@ pub fn rule_with(name: &str, entries: Value, extra: Value) -> NodeRule {
 /// The rule's one entry `all` for the whole host.
 pub fn everything() -> Value {
     json!([{"name": "all", "path": "/**"}])
+}
+
+/// Whether this runs as root; if not, says visibly what is left out.
+pub fn is_root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("SKIPPED without root: {what}");
+    }
+    is_root
+}
+
+/// Runs a test in a process with a mount namespace of its own, or says visibly that it could not.
+pub fn with_own_mounts(test: &str, body: impl FnOnce()) {
+    const INSIDE: &str = "VEDETTE_TEST_OWN_MOUNTS";
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let unshare = |command: &[&std::ffi::OsStr]| {
+        std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .args(command)
+            .env(INSIDE, "1")
+            .output()
+    };
+    if !unshare(&["true".as_ref()]).is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED without the right to make a mount namespace: {test}");
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    let ran = unshare(&[this.as_os_str(), "--exact".as_ref(), test.as_ref(), "--nocapture".as_ref()]).unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// Runs a program that must succeed.
+pub fn run(program: &str, args: &[&std::ffi::OsStr]) {
+    let ran = std::process::Command::new(program).args(args).output().unwrap();
+    assert!(ran.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&ran.stderr));
 }
