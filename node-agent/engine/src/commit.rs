@@ -192,8 +192,11 @@ impl Transaction<'_, '_> {
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
             (Ok(at), What::Missing) => self.look_again(place, &items[*at].state, &finding.ask)?,
-            // Another look began later and is stored: this one may be older than what it would replace.
-            (Ok(at), What::Seen(seen)) if seen.looked < items[*at].state.looked => {
+            // Another look began later and is stored: this one may be older than what it would replace. What lies ahead
+            // of the clock was stored before that went back.
+            (Ok(at), What::Seen(seen))
+                if seen.looked < items[*at].state.looked && items[*at].state.looked <= self.now =>
+            {
                 self.look_again(place, &items[*at].state, &finding.ask)?
             }
             (_, what) => Some(what),

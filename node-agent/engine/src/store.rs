@@ -9,6 +9,7 @@ use redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
     Table, TableDefinition, WriteTransaction,
 };
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
@@ -114,8 +115,10 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the state in a directory, making both where they are missing. The flag says whether it is new.
     pub(crate) fn open(directory: &Path) -> Result<(Self, bool), StoreError> {
-        std::fs::create_dir_all(directory)
-            .map_err(|source| StoreError::Create { path: directory.to_owned(), source })?;
+        // Its owner's alone: digests of secrets are in it.
+        let mut builder = std::fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(directory);
+        made.map_err(|source| StoreError::Create { path: directory.to_owned(), source })?;
         let store = Self { directory: directory.to_owned(), database: RwLock::new(None) };
         store.reopen()?;
         let is_new = store.initialize(&store.file())?;
@@ -127,7 +130,18 @@ impl Store {
         let path = self.file();
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *database = None;
-        let opened = Builder::new().set_cache_size(CACHE).create(&path).map_err(|error| match error {
+        let mut options = std::fs::OpenOptions::new();
+        // Made before the database opens it: its owner's alone.
+        match options.write(true).create_new(true).mode(0o600).open(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::Open { path, source: Box::new(redb::Error::Io(error)) });
+            }
+            _ => {}
+        }
+        // Without the check a file that was damaged from outside makes the database panic.
+        let mut builder = Builder::new();
+        let opened = builder.set_cache_size(CACHE).set_check_integrity_on_open(true).create(&path);
+        let opened = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: self.directory.clone() },
             error => StoreError::Open { path, source: Box::new(error.into()) },
         })?;
