@@ -86,13 +86,16 @@ impl Engine {
         let stat = self.host.stat().map_err(failed)?;
         let found =
             mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
-        match (&self.meta.host_root, found) {
-            (Some(known), Some(found)) if *known == found => Ok(()),
-            (None, Some(found)) => {
+        // Mounted between the two reads, or from outside of this process's root.
+        let unlisted = || EngineError::Mounts(std::io::Error::other("it does not list what the host root lies on"));
+        let found = found.ok_or_else(unlisted)?;
+        match &self.meta.host_root {
+            Some(known) if *known == found => Ok(()),
+            None => {
                 self.meta.host_root = Some(found);
                 Ok(())
             }
-            _ => Err(EngineError::HostRootChanged {
+            Some(_) => Err(EngineError::HostRootChanged {
                 path: self.settings.host_root.clone(),
                 state: self.settings.state_dir.clone(),
             }),
@@ -235,6 +238,10 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let Some(interval) = plan.intervals().first().copied() else { return Ok(()) };
         for Barred { path, file_system } in barred {
+            // Several entries may have one root, and what is known there was named with its items.
+            if walked.unknown.has(&path) {
+                continue;
+            }
             let reason = format!("it lies on a file system of type {file_system}, which is not entered");
             walked.unknown.add(Unknown { path, aspect: Aspect::Volume, reason, interval, items: 1 });
         }

@@ -139,8 +139,7 @@ impl Engine {
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
         let host = HostRoot::open(&settings.host_root)
             .map_err(|errno| EngineError::HostRoot { path: settings.host_root.clone(), source: errno.into() })?;
-        let (store, _) = Store::open(&settings.state_dir)?;
-        let store = Arc::new(store);
+        let store = Arc::new(Store::open(&settings.state_dir)?);
         let known = Meta::load(&store.read()?)?;
         let is_new = known.is_none();
         let meta = known.unwrap_or_else(|| Meta::new(uuid::Uuid::new_v4().simple().to_string()));

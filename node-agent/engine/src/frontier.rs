@@ -2,7 +2,8 @@
 
 use crate::mounts::MountId;
 use crate::path::HostPath;
-use crate::plan::{Context, Plan};
+use crate::plan::Plan;
+use crate::select::Context;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// A directory that waits to be walked.

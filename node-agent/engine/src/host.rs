@@ -178,8 +178,13 @@ impl HostRoot {
         self.directory(directory).and_then(|directory| directory.stat(name)).ok()
     }
 
-    /// A small text file of the host, for example its passwd: links in its path are resolved inside the root.
+    /// A small text file of the host, for example its passwd.
     pub(crate) fn read_text(&self, path: &HostPath, limit: usize) -> Option<String> {
+        self.read(path, limit).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// At most `limit` bytes of a file of the host: links in its path are resolved inside the root.
+    pub(crate) fn read(&self, path: &HostPath, limit: usize) -> Option<Vec<u8>> {
         let real = self.resolve(path.components(), &|_| true).real;
         let (directory, name) = real.split();
         let directory = self.directory(&directory).ok()?;
@@ -188,9 +193,9 @@ impl HostRoot {
             return None;
         }
         let fd = directory.open_file(name).ok()?;
-        let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(fd), limit as u64), &mut text).ok()?;
-        Some(String::from_utf8_lossy(&text).into_owned())
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(fd), limit as u64), &mut bytes).ok()?;
+        Some(bytes)
     }
 }
 

@@ -9,18 +9,19 @@
 //!
 //! [`Engine`] does one compare when it is told to; [`driver::Driver`] tells it to, by intervals, on a thread of its own.
 //! No Kubernetes, no HTTP, no async runtime. What only Linux has stands in `host`, `mounts`, `look`, `xattrs` and `volumes`;
-//! `item`, `plan`, `page`, `meta`, `commit` and `records` do not know it.
+//! `item`, `plan`, `select`, `page`, `meta`, `commit` and `records` do not know it.
 //!
 //! | room | what it holds |
 //! |---|---|
 //! | [`engine`], `compare` | what the caller holds; one compare, from the mount table to the notice at its end |
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
-//! | `plan`, `plans`, `adopt` | what is selected; what older plans selected; how a plan comes into force |
+//! | `plan`, `select` | rules as they are walked; what they select, name by name |
+//! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
 //! | `walk`, `frontier`, `host`, `mounts` | the way down, its stack; confined opening; mounts |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
-//! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
+//! | `store`, `fault`, `page`, `meta`, `volumes` | the database; its faults; its pages; its description; file systems by lasting identity |
 //! | [`journal`] | lines and cursors for sinks |
 
 mod adopt;
@@ -31,6 +32,7 @@ mod compare;
 mod digest;
 pub mod driver;
 pub mod engine;
+mod fault;
 mod frontier;
 mod host;
 mod item;
@@ -44,6 +46,7 @@ mod plan;
 mod plans;
 mod records;
 mod render;
+mod select;
 mod store;
 mod unknown;
 mod volumes;
@@ -52,8 +55,8 @@ mod xattrs;
 
 pub use commit::Identity;
 pub use engine::{Engine, EngineError, Settings};
+pub use fault::StoreError;
 pub use meta::{RuleTotals, Totals};
 pub use path::HostPath;
 pub use plan::Due;
-pub use store::StoreError;
 pub use unknown::{Aspect, Unknown, Unknowns};

@@ -3,6 +3,7 @@
 //! Reads mountinfo once a compare; produces the mounts that show below the host root, by id and by path. A mount that
 //! must not be entered is known from here before its name is touched.
 
+use crate::host::HostRoot;
 use crate::path::HostPath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -16,6 +17,9 @@ pub(crate) type MountId = u64;
 const LOCAL: [&str; 13] =
     ["bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "squashfs", "tmpfs", "ramfs", "vfat", "xfs", "zfs"];
 
+/// A mount table longer than this is not read.
+const LIMIT: usize = 16 * 1024 * 1024;
+
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
@@ -23,17 +27,19 @@ pub(crate) struct Mount {
     pub(crate) point: HostPath,
     /// For example `ext4`.
     pub(crate) file_system: String,
+    /// Whether the host sees it there and this process something else: nothing that shows there is the host's.
+    pub(crate) is_hidden: bool,
 }
 
 impl Mount {
     /// Whether `mounts: Local` enters it.
     pub(crate) fn is_local(&self) -> bool {
-        LOCAL.contains(&self.file_system.as_str())
+        !self.is_hidden && LOCAL.contains(&self.file_system.as_str())
     }
 
     /// Whether it is an overlay: entered only by an entry whose own root lies on it.
     pub(crate) fn is_overlay(&self) -> bool {
-        self.file_system == "overlay"
+        !self.is_hidden && self.file_system == "overlay"
     }
 }
 
@@ -43,6 +49,8 @@ pub(crate) struct Mounts {
     by_id: BTreeMap<MountId, Mount>,
     /// What shows at each point; the host's `/` is one.
     points: BTreeMap<HostPath, MountId>,
+    /// What the host sees and this process does not.
+    hidden: BTreeMap<HostPath, Mount>,
     /// Directories that have mount points in them.
     parents: BTreeSet<HostPath>,
 }
@@ -51,40 +59,60 @@ pub(crate) struct Mounts {
 struct Line {
     id: MountId,
     parent: MountId,
-    /// In this process's paths.
+    /// Device and the part of its file system that shows.
+    shows: (Vec<u8>, Vec<u8>),
+    /// In the paths of the process whose table it is.
     point: Vec<Vec<u8>>,
     file_system: String,
 }
 
 impl Mounts {
-    /// The mounts of this process.
+    /// The mounts of this process, and those that the host's first process sees and this one does not.
     ///
     /// # Errors
-    /// When mountinfo cannot be read.
+    /// When this process's mountinfo cannot be read. A host root without proc has no table of its own.
     pub(crate) fn read(host_root: &Path) -> std::io::Result<Self> {
-        let host_root = std::fs::canonicalize(host_root)?;
-        Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?, &host_root))
+        let path = std::fs::canonicalize(host_root)?;
+        let own = std::fs::read("/proc/self/mountinfo")?;
+        let mut mounts = Self::parse(&own, &path);
+        let proc = HostPath::from("/proc");
+        if mounts.at(&proc).is_some_and(|mount| mount.file_system == "proc")
+            && let Ok(host) = HostRoot::open(host_root)
+            && let Some(table) = host.read(&HostPath::from("/proc/1/mountinfo"), LIMIT)
+        {
+            mounts.hide(&own, &path, &table);
+        }
+        Ok(mounts)
+    }
+
+    /// Notes the mounts of the host's own table that do not show here.
+    fn hide(&mut self, own: &[u8], host_root: &Path, host: &[u8]) {
+        let shown = |table: &[u8], root: &Path| -> BTreeMap<HostPath, Line> {
+            let lines: Vec<Line> = table.split(|byte| *byte == b'\n').filter_map(parse_line).collect();
+            let showing = visible(&lines, &components(root.as_os_str()));
+            let points: BTreeMap<usize, HostPath> = showing.into_iter().collect();
+            lines.into_iter().enumerate().filter_map(|(at, line)| Some((points.get(&at)?.clone(), line))).collect()
+        };
+        let here = shown(own, host_root);
+        for (point, line) in shown(host, Path::new("/")) {
+            if here.get(&point).is_none_or(|here| here.shows != line.shows) {
+                self.parents.insert(point.split().0);
+                let mount = Mount { point: point.clone(), file_system: line.file_system, is_hidden: true };
+                self.hidden.insert(point, mount);
+            }
+        }
     }
 
     /// The mounts in the text of a mountinfo; lines of another form are passed over.
     pub(crate) fn parse(mountinfo: &[u8], host_root: &Path) -> Self {
         let lines: Vec<Line> = mountinfo.split(|byte| *byte == b'\n').filter_map(parse_line).collect();
         let host_root = components(host_root.as_os_str());
-        let table = Table::new(&lines);
         let mut mounts = Self::default();
-        for line in &lines {
-            // A mount that another one covers, or whose parent does not show, is not what a walk meets there.
-            if table.at(&line.point) != Some(line.id) {
-                continue;
-            }
-            let Some(below) = line.point.strip_prefix(host_root.as_slice()).filter(|below| !below.is_empty()) else {
-                continue;
-            };
-            let point = HostPath::from_components(below);
+        for (at, point) in visible(&lines, &host_root) {
             mounts.parents.insert(point.split().0);
-            mounts.insert(line, point);
+            mounts.insert(&lines[at], point);
         }
-        if let Some(root) = lines.iter().find(|line| Some(line.id) == table.at(&host_root)) {
+        if let Some(root) = lines.iter().find(|line| Some(line.id) == Table::new(&lines).at(&host_root)) {
             mounts.insert(root, HostPath::root());
         }
         mounts
@@ -92,7 +120,8 @@ impl Mounts {
 
     fn insert(&mut self, line: &Line, point: HostPath) {
         self.points.insert(point.clone(), line.id);
-        self.by_id.insert(line.id, Mount { point, file_system: line.file_system.clone() });
+        let mount = Mount { point, file_system: line.file_system.clone(), is_hidden: false };
+        self.by_id.insert(line.id, mount);
     }
 
     /// The mount with this id.
@@ -102,7 +131,7 @@ impl Mounts {
 
     /// What is mounted at exactly this path; at the host's `/` what that lies on.
     pub(crate) fn at(&self, path: &HostPath) -> Option<&Mount> {
-        self.points.get(path).and_then(|id| self.by_id.get(id))
+        self.hidden.get(path).or_else(|| self.points.get(path).and_then(|id| self.by_id.get(id)))
     }
 
     /// What is mounted on a name in a directory.
@@ -124,6 +153,17 @@ impl Mounts {
     pub(crate) fn any_in(&self, directory: &HostPath) -> bool {
         self.parents.contains(directory)
     }
+}
+
+/// The lines whose mounts show below a root, each with its point there.
+fn visible(lines: &[Line], root: &[Vec<u8>]) -> Vec<(usize, HostPath)> {
+    let table = Table::new(lines);
+    let below = |(at, line): (usize, &Line)| {
+        let below = line.point.strip_prefix(root).filter(|below| !below.is_empty())?;
+        // A mount that another one covers, or whose parent does not show, is not what a walk meets there.
+        (table.at(&line.point) == Some(line.id)).then(|| (at, HostPath::from_components(below)))
+    };
+    lines.iter().enumerate().filter_map(below).collect()
 }
 
 /// Which mount a path leads to: from the root's mount down, at each component onto what is mounted there.
@@ -165,9 +205,10 @@ fn parse_line(line: &[u8]) -> Option<Line> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let point = components(OsStr::from_bytes(&unescape(fields.nth(2)?)));
+    let shows = (fields.next()?.to_vec(), fields.next()?.to_vec());
+    let point = components(OsStr::from_bytes(&unescape(fields.next()?)));
     let file_system = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some(Line { id, parent, point, file_system: String::from_utf8_lossy(file_system).into_owned() })
+    Some(Line { id, parent, shows, point, file_system: String::from_utf8_lossy(file_system).into_owned() })
 }
 
 /// Undoes the kernel's `\040` for space, tab, newline and backslash.
@@ -242,6 +283,21 @@ mod tests {
         );
         assert!(mounts.at(&HostPath::from("/a/b")).is_none());
         assert_eq!(mounts.id_at(&HostPath::from("/a")), Some(3));
+    }
+
+    #[test]
+    fn a_mount_of_the_host_that_does_not_show_here_hides_what_does() {
+        let own =
+            b"1 0 0:1 / / rw - overlay x rw\n2 1 8:1 / /host rw - ext4 x rw\n3 2 0:9 / /host/seen rw - tmpfs x rw\n\
+            4 2 0:5 / /host/other rw - tmpfs x rw\n5 2 0:6 / /host/ours rw - tmpfs x rw\n";
+        let host = b"1 0 8:1 / / rw - ext4 x rw\n7 1 0:9 / /seen rw - tmpfs x rw\n8 1 8:2 / /evil rw - xfs x rw\n\
+            9 1 0:7 / /other rw - tmpfs x rw\n";
+        let mut mounts = Mounts::parse(own, Path::new("/host"));
+        mounts.hide(own, Path::new("/host"), host);
+        let hidden = |path: &str| mounts.at(&HostPath::from(path)).is_some_and(|mount| mount.is_hidden);
+        assert_eq!(["/seen", "/evil", "/other", "/ours"].map(hidden), [false, true, true, false]);
+        assert!(!mounts.at(&HostPath::from("/evil")).unwrap().is_local());
+        assert!(mounts.any_in(&HostPath::root()));
     }
 
     #[test]

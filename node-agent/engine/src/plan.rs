@@ -1,20 +1,20 @@
-//! What is selected: rules with their links resolved, asked name by name on the way down.
+//! A plan: rules with their links resolved, and what its entries ask of the items that they select.
 //!
-//! Pure. A walk holds one [`Context`] a directory: which selectors are alive there and how far each has matched. The
-//! plan's source, rules and resolution, is what the store keeps, so that an older plan can be asked what it selected.
+//! Pure. A plan's source, rules and resolution, is what the store keeps, so that an older plan can be asked what it
+//! selected. How a walk asks stands in `select`.
 
 use crate::item::{Fields, fields_of};
 use crate::look::Want;
-use crate::mounts::Mount;
 use crate::page::PlanId;
 use crate::path::HostPath;
+use crate::select::Selector;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
-use vedette_crds::pattern::{Cursor, PathPattern};
+use vedette_crds::pattern::PathPattern;
 use vedette_crds::record::Field;
 use vedette_crds::rule::Severity;
-use vedette_crds::settings::{Compare, Exclude, FileEntry, HashSet, Links, Mounts as MountPolicy, resolve};
+use vedette_crds::settings::{Compare, Exclude, FileEntry, HashSet, resolve};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Where the literal parts of one entry's patterns really lie.
@@ -56,59 +56,7 @@ pub(crate) struct Plan {
     pub(crate) source: PlanSource,
     pub(crate) rules: Vec<PlannedRule>,
     pub(crate) entries: Vec<FileEntry>,
-    selectors: Vec<Selector>,
-}
-
-/// One pattern that selects for an entry: its path, or a link that its path led through.
-#[derive(Debug)]
-struct Selector {
-    entry: u16,
-    pattern: PathPattern,
-    excluded_names: Vec<usize>,
-    excluded_paths: Vec<PathPattern>,
-    max_depth: u32,
-    is_prefix_link: bool,
-    /// Components of the pattern's literal prefix: above them nothing is excluded by name.
-    prefix: u32,
-}
-
-/// A selector on its way down.
-#[derive(Clone, Debug)]
-struct Live {
-    selector: u16,
-    cursor: Cursor,
-    /// How many levels below here are selected because a directory above matched.
-    covered: Option<u32>,
-    excludes: Vec<Cursor>,
-}
-
-/// The selectors that are alive in one directory.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Context {
-    live: Vec<Live>,
-    depth: u32,
-}
-
-/// One component further down.
-#[derive(Debug)]
-pub(crate) struct Step {
-    /// For the directory of this name, if it is one.
-    pub(crate) context: Context,
-    hits: Vec<u16>,
-}
-
-impl Context {
-    /// How many components lie above the names in it, and itself.
-    pub(crate) fn depth(&self) -> usize {
-        self.depth as usize
-    }
-}
-
-impl Step {
-    /// Whether nothing selects this object or anything below it.
-    pub(crate) fn is_dead(&self) -> bool {
-        self.hits.is_empty() && self.context.live.is_empty()
-    }
+    pub(crate) selectors: Vec<Selector>,
 }
 
 /// The entries that cover one item, and what they ask for together.
@@ -122,17 +70,6 @@ pub(crate) struct Ask {
     hashes: HashSet,
     max_content_size: u64,
     rehash_interval: Duration,
-}
-
-/// How a child of a directory is found out.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Names {
-    /// Nothing that is due can lie here.
-    None,
-    /// Only these can be selected, or lead on.
-    These(Vec<Vec<u8>>),
-    /// Any name can be.
-    Listing,
 }
 
 /// `rule/entry`, the name that records give an entry.
@@ -164,18 +101,20 @@ impl Plan {
                 continue;
             };
             let mut prefixes = resolution.excludes.iter();
-            let excluded_paths = entry.exclude.iter().filter_map(|exclude| match exclude {
-                Exclude::Path(pattern) => {
-                    Some(prefixes.next().map_or_else(|| pattern.clone(), |real| pattern.with_prefix(real)))
-                }
-                Exclude::Name(_) => None,
-            });
+            // An exclude holds for paths as it names them, and for where its links lead.
+            let mut excluded_paths = Vec::new();
+            for exclude in &entry.exclude {
+                let Exclude::Path(pattern) = exclude else { continue };
+                let resolved = prefixes.next().map(|real| pattern.with_prefix(real));
+                excluded_paths.extend(resolved.filter(|resolved| resolved != pattern));
+                excluded_paths.push(pattern.clone());
+            }
             let names = entry.exclude.iter().enumerate().filter(|(_, exclude)| matches!(exclude, Exclude::Name(_)));
             let selector = Selector {
                 entry: at as u16,
                 pattern: entry.path.with_prefix(&resolution.real),
                 excluded_names: names.map(|(at, _)| at).collect(),
-                excluded_paths: excluded_paths.collect(),
+                excluded_paths,
                 max_depth: entry.max_depth.unwrap_or(u32::MAX),
                 is_prefix_link: false,
                 prefix: resolution.real.len() as u32,
@@ -194,102 +133,6 @@ impl Plan {
             selectors.push(selector);
         }
         Self { id, rules: rules.collect(), entries, selectors, source }
-    }
-
-    /// The host's `/`: what selects it, and the context of its listing.
-    pub(crate) fn root(&self) -> Step {
-        let mut live = Vec::new();
-        let mut hits = Vec::new();
-        for (at, selector) in self.selectors.iter().enumerate() {
-            let cursor = selector.pattern.start();
-            let excludes: Vec<Cursor> = selector.excluded_paths.iter().map(PathPattern::start).collect();
-            if matches_any(&excludes, &selector.excluded_paths) {
-                continue;
-            }
-            let covered = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
-            if covered.is_some() {
-                hits.push(at as u16);
-            }
-            live.push(Live { selector: at as u16, cursor, covered, excludes });
-        }
-        Step { context: Context { live, depth: 0 }, hits }
-    }
-
-    /// The object of this name in a directory.
-    pub(crate) fn child(&self, directory: &Context, name: &[u8]) -> Step {
-        let depth = directory.depth + 1;
-        let mut live = Vec::new();
-        let mut hits = Vec::new();
-        for above in &directory.live {
-            let selector = &self.selectors[usize::from(above.selector)];
-            let covered = above.covered.and_then(|left| left.checked_sub(u32::from(left != u32::MAX)));
-            if covered.is_none() && above.cursor.is_dead() {
-                continue;
-            }
-            if depth >= selector.prefix && self.excludes_name(selector, name) {
-                continue;
-            }
-            let steps = above.excludes.iter().zip(&selector.excluded_paths);
-            let excludes: Vec<Cursor> = steps.map(|(cursor, pattern)| cursor.step(pattern, name)).collect();
-            if matches_any(&excludes, &selector.excluded_paths) {
-                continue;
-            }
-            let cursor = above.cursor.step(&selector.pattern, name);
-            let matched = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
-            let covered = covered.max(matched);
-            if covered.is_some() {
-                hits.push(above.selector);
-            }
-            if covered.is_some() || !cursor.is_dead() {
-                live.push(Live { selector: above.selector, cursor, covered, excludes });
-            }
-        }
-        Step { context: Context { live, depth }, hits }
-    }
-
-    /// The context of any directory as a walk from the root comes to it over these mounts.
-    pub(crate) fn context(&self, directory: &HostPath, crossed: &[Mount]) -> Context {
-        let enter = |context: Context, at: &HostPath| {
-            crossed
-                .iter()
-                .filter(|mount| mount.point == *at)
-                .fold(context, |context, mount| self.enter_directory(context, mount))
-        };
-        let mut here = HostPath::root();
-        let mut context = enter(self.root().context, &here);
-        for name in directory.components() {
-            here = here.join(name);
-            context = enter(self.child(&context, name).context, &here);
-        }
-        context
-    }
-
-    /// What selects the item of this name in a directory, with what is mounted on it; the empty name is the host's `/`
-    /// itself.
-    pub(crate) fn step(&self, directory: &Context, name: &[u8], mounted: Option<&Mount>) -> Step {
-        if name.is_empty() {
-            return self.root();
-        }
-        let step = self.child(directory, name);
-        match mounted {
-            Some(mount) => self.enter(&step, mount),
-            None => step,
-        }
-    }
-
-    /// The entries that select the object of a step, suspended ones included; sorted.
-    pub(crate) fn selecting(&self, step: &Step, is_link: bool) -> Vec<u16> {
-        let mut entries: Vec<u16> = Vec::with_capacity(step.hits.len());
-        for hit in &step.hits {
-            let selector = &self.selectors[usize::from(*hit)];
-            let ignores =
-                is_link && !selector.is_prefix_link && self.entries[usize::from(selector.entry)].links == Links::Ignore;
-            if !ignores && !entries.contains(&selector.entry) {
-                entries.push(selector.entry);
-            }
-        }
-        entries.sort_unstable();
-        entries
     }
 
     /// What the entries of running rules ask of an item together; `None` when all of them are suspended.
@@ -353,76 +196,9 @@ impl Plan {
         intervals
     }
 
-    /// Which names of a directory a walk of the due intervals has to look at.
-    pub(crate) fn names(&self, directory: &Context, due: &Due) -> Names {
-        let mut names = Vec::new();
-        let mut any = false;
-        for live in &directory.live {
-            let selector = &self.selectors[usize::from(live.selector)];
-            let entry = &self.entries[usize::from(selector.entry)];
-            if self.is_suspended(selector.entry) || !due.contains(entry.interval) {
-                continue;
-            }
-            if live.covered.is_some_and(|left| left > 0) {
-                return Names::Listing;
-            }
-            if live.cursor.is_dead() {
-                continue;
-            }
-            match live.cursor.next_literals(&selector.pattern) {
-                None => return Names::Listing,
-                Some(literals) => names.extend(literals.into_iter().map(<[u8]>::to_vec)),
-            }
-            any = true;
-        }
-        if !any {
-            return Names::None;
-        }
-        names.sort_unstable();
-        names.dedup();
-        Names::These(names)
-    }
-
-    /// The context without the selectors that do not enter this mount.
-    pub(crate) fn enter_directory(&self, mut directory: Context, mount: &Mount) -> Context {
-        let depth = directory.depth;
-        directory.live.retain(|live| self.enters(&self.selectors[usize::from(live.selector)], depth, mount));
-        directory
-    }
-
-    /// The same for a mount point as a name: selectors that do not enter the mount do not see it.
-    pub(crate) fn enter(&self, step: &Step, mount: &Mount) -> Step {
-        let context = self.enter_directory(step.context.clone(), mount);
-        let sees = |hit: &u16| self.enters(&self.selectors[usize::from(*hit)], context.depth, mount);
-        Step { hits: step.hits.iter().copied().filter(sees).collect(), context }
-    }
-
     /// Whether one of these entries is due.
     pub(crate) fn any_due(&self, entries: &[u16], due: &Due) -> bool {
         entries.iter().any(|entry| due.contains(self.entries[usize::from(*entry)].interval))
-    }
-
-    /// The shortest interval of the running entries that are alive in a directory.
-    pub(crate) fn interval_below(&self, directory: &Context) -> Option<Duration> {
-        let entries = directory.live.iter().map(|live| self.selectors[usize::from(live.selector)].entry);
-        let running = entries.filter(|entry| !self.is_suspended(*entry));
-        running.map(|entry| self.entries[usize::from(entry)].interval).min()
-    }
-
-    fn enters(&self, selector: &Selector, depth: u32, mount: &Mount) -> bool {
-        // The entry's own root lies on it, or below it.
-        let leads_to_root = depth <= selector.prefix;
-        let is_readable = mount.is_local() || mount.is_overlay() && leads_to_root;
-        let policy = self.entries[usize::from(selector.entry)].mounts;
-        is_readable && (policy == MountPolicy::Local || leads_to_root)
-    }
-
-    fn excludes_name(&self, selector: &Selector, name: &[u8]) -> bool {
-        let excludes = &self.entries[usize::from(selector.entry)].exclude;
-        selector
-            .excluded_names
-            .iter()
-            .any(|at| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name)))
     }
 }
 
@@ -466,8 +242,4 @@ impl Due {
             Self::Intervals(intervals) => intervals.contains(&interval),
         }
     }
-}
-
-fn matches_any(cursors: &[Cursor], patterns: &[PathPattern]) -> bool {
-    cursors.iter().zip(patterns).any(|(cursor, pattern)| cursor.is_match(pattern))
 }

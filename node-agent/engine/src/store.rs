@@ -3,12 +3,15 @@
 //! Reads and writes the state directory, nothing else. Every value carries a checksum that is verified when it is read,
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
+pub(crate) use crate::fault::{During, StoreError};
 use crate::page::{Page, PageError, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
     Table, TableDefinition, WriteTransaction,
 };
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -22,87 +25,13 @@ const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal")
 const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 const FORMAT_KEY: &str = "format";
-const FORMAT: u8 = 1;
+/// What this version writes and reads.
+pub(crate) const FORMAT: u8 = 1;
 const FILE: &str = "vedette.redb";
+/// A database that is being made.
+const UNFINISHED: &str = "vedette.redb.new";
 /// Measured: 32 MiB read no faster.
 const CACHE: usize = 8 * 1024 * 1024;
-
-/// Why the state cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The directory is not there and cannot be made.
-    #[error("cannot create the state directory {}", path.display())]
-    Create {
-        /// The state directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Another process has it.
-    #[error("the state directory {} is in use by another vedette-agent: stop that one, or give this one a --state-dir of its own", path.display())]
-    InUse {
-        /// The state directory.
-        path: PathBuf,
-    },
-    /// The database file cannot be opened.
-    #[error("cannot open the state in {}", path.display())]
-    Open {
-        /// The database file.
-        path: PathBuf,
-        /// What the database said.
-        source: Box<redb::Error>,
-    },
-    /// It was written by another version.
-    #[error("the state in {} has format {found}, this version reads format {FORMAT}: run the version that wrote it, or give this one a --state-dir of its own", path.display())]
-    Format {
-        /// The database file.
-        path: PathBuf,
-        /// The format that it has.
-        found: u8,
-    },
-    /// A value is not what was written.
-    #[error("the state is damaged: {what}")]
-    Damaged {
-        /// Which value, and what is wrong with it.
-        what: String,
-    },
-    /// The database could not do its work; for example the disk is full.
-    #[error("cannot {operation} the state")]
-    Io {
-        /// `read`, `write` or `commit`.
-        operation: &'static str,
-        /// What the database said.
-        source: Box<redb::Error>,
-    },
-}
-
-impl StoreError {
-    /// Whether it is for want of room on the disk.
-    pub fn is_full(&self) -> bool {
-        let Self::Io { source, .. } = self else { return false };
-        matches!(&**source, redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull)
-    }
-
-    /// The database could not be opened again after a fault.
-    fn closed() -> Self {
-        Self::Io { operation: "use", source: Box::new(redb::Error::PreviousIo) }
-    }
-
-    pub(crate) fn damaged(what: impl Into<String>) -> Self {
-        Self::Damaged { what: what.into() }
-    }
-}
-
-/// Turns the database's errors into ours, naming the operation.
-pub(crate) trait During<T> {
-    fn during(self, operation: &'static str) -> Result<T, StoreError>;
-}
-
-impl<T, E: Into<redb::Error>> During<T> for Result<T, E> {
-    fn during(self, operation: &'static str) -> Result<T, StoreError> {
-        self.map_err(|error| StoreError::Io { operation, source: Box::new(error.into()) })
-    }
-}
 
 /// An open state directory; while it is open no other process gets it.
 #[derive(Debug)]
@@ -113,40 +42,30 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the state in a directory, making both where they are missing. The flag says whether it is new.
-    pub(crate) fn open(directory: &Path) -> Result<(Self, bool), StoreError> {
+    /// Opens the state in a directory, making both where they are missing.
+    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         // Its owner's alone: digests of secrets are in it.
-        let mut builder = std::fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(directory);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| StoreError::Create { path: directory.to_owned(), source })?;
         let store = Self { directory: directory.to_owned(), database: RwLock::new(None) };
+        if !store.file().exists() {
+            store.make()?;
+        }
         store.reopen()?;
-        let is_new = store.initialize(&store.file())?;
-        Ok((store, is_new))
+        store.check_format()?;
+        Ok(store)
     }
 
     /// Closes the database and opens it again: after a fault it refuses all work until that is done.
     pub(crate) fn reopen(&self) -> Result<(), StoreError> {
-        let path = self.file();
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *database = None;
-        let mut options = std::fs::OpenOptions::new();
-        // Made before the database opens it: its owner's alone.
-        match options.write(true).create_new(true).mode(0o600).open(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(StoreError::Open { path, source: Box::new(redb::Error::Io(error)) });
-            }
-            _ => {}
-        }
-        // Without the check a file that was damaged from outside makes the database panic.
-        let mut builder = Builder::new();
-        let opened = builder.set_cache_size(CACHE).set_check_integrity_on_open(true).create(&path);
-        let opened = opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: self.directory.clone() },
-            error => StoreError::Open { path, source: Box::new(error.into()) },
-        })?;
-        *database = Some(opened);
+        self.close();
+        let database = self.open_file(&self.file())?;
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         Ok(())
+    }
+
+    fn close(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The database file.
@@ -154,19 +73,49 @@ impl Store {
         self.directory.join(FILE)
     }
 
-    fn initialize(&self, path: &Path) -> Result<bool, StoreError> {
-        let writer = self.write()?;
-        let found = writer.meta(FORMAT_KEY)?;
-        match found.as_deref() {
-            Some([FORMAT]) => return Ok(false),
-            Some([found, ..]) => return Err(StoreError::Format { path: path.to_owned(), found: *found }),
-            Some([]) => return Err(StoreError::damaged("its format is empty")),
-            None => {}
+    fn open_file(&self, path: &Path) -> Result<Database, StoreError> {
+        // Without the check a file that was damaged from outside makes the database panic.
+        let opened = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).open(path);
+        opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: self.directory.clone() },
+            error => StoreError::Open { path: path.to_owned(), source: Box::new(error.into()) },
+        })
+    }
+
+    /// Makes the database under another name first: killed half-way it would be a file that no one can open.
+    fn make(&self) -> Result<(), StoreError> {
+        let path = self.directory.join(UNFINISHED);
+        let io = |error: std::io::Error| StoreError::Open { path: path.clone(), source: Box::new(error.into()) };
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
         }
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
+        drop(file);
+        let database = Builder::new().set_cache_size(CACHE).create(&path);
+        let database =
+            database.map_err(|error| StoreError::Open { path: path.clone(), source: Box::new(error.into()) })?;
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        let writer = self.write()?;
         writer.set_meta(FORMAT_KEY, &[FORMAT])?;
         writer.touch()?;
         writer.commit()?;
-        Ok(true)
+        self.close();
+        // A link is not made over a database that another process has made meanwhile; some file systems have none.
+        match std::fs::hard_link(&path, self.file()) {
+            Ok(()) => std::fs::remove_file(&path).map_err(io)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(_) => std::fs::rename(&path, self.file()).map_err(io)?,
+        }
+        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        match self.read()?.meta(FORMAT_KEY)?.as_deref() {
+            Some([FORMAT]) => Ok(()),
+            Some([found, ..]) => Err(StoreError::Format { path: self.file(), found: *found }),
+            Some([]) | None => Err(StoreError::damaged("its format is missing")),
+        }
     }
 
     /// A consistent view; short-lived, because the file grows while it is held.
@@ -306,10 +255,6 @@ impl Writer {
     /// The pages, for as long as the result lives.
     pub(crate) fn pages(&self) -> Result<Pages<'_>, StoreError> {
         Ok(Pages { table: self.transaction.open_table(PAGES).during("write")? })
-    }
-
-    pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        get_meta(&self.transaction.open_table(META).during("write")?, key)
     }
 
     pub(crate) fn set_meta(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {

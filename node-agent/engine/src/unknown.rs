@@ -73,6 +73,11 @@ impl Found {
         }
     }
 
+    /// Whether it names this path.
+    pub(crate) fn has(&self, path: &HostPath) -> bool {
+        self.named.iter().any(|unknown| unknown.path == *path)
+    }
+
     pub(crate) fn extend(&mut self, other: Self) {
         other.named.into_iter().for_each(|unknown| self.add(unknown));
         for (interval, items) in other.unnamed {

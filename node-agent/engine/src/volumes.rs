@@ -98,7 +98,7 @@ impl Volumes {
         let identity = inner.numbers.iter().find(|(_, number)| **number == volume).map(|(identity, _)| parse(identity));
         let Some((file_system, point)) = identity else { return Vec::new() };
         let mut crossed: Vec<Mount> = mounts.on_the_way(&point).filter(|mount| mount.point != point).cloned().collect();
-        crossed.push(Mount { point, file_system });
+        crossed.push(Mount { point, file_system, is_hidden: false });
         crossed
     }
 

@@ -12,7 +12,8 @@ use crate::look::{Look, Looker, Stop};
 use crate::mounts::{Mount, MountId, Mounts};
 use crate::page::{NEVER, Named, Page, Volume};
 use crate::path::HostPath;
-use crate::plan::{Ask, Context, Due, Names, Plan, phase_in};
+use crate::plan::{Ask, Due, Plan, phase_in};
+use crate::select::{Context, Names};
 use crate::store::{Store, StoreError};
 use crate::unknown::{Aspect, Found, Unknown};
 use crate::volumes::Volumes;
@@ -309,10 +310,14 @@ impl Walker<'_, '_> {
         } else {
             0
         };
-        let items = below + u64::from(stored.is_some());
+        let items = (below + u64::from(stored.is_some())).max(u64::from(mount.is_hidden));
         if items > 0 {
             let Some(interval) = plan.interval_below(context) else { return Ok(()) };
-            let reason = format!("a mount of type {} covers what is known there", mount.file_system);
+            let reason = if mount.is_hidden {
+                format!("the host has a mount of type {} there that is not seen here", mount.file_system)
+            } else {
+                format!("a mount of type {} covers what is known there", mount.file_system)
+            };
             self.unknown(path, Aspect::Volume, reason, interval, items);
         }
         Ok(())

@@ -61,6 +61,19 @@ fn a_link_in_an_excludes_path_is_resolved_likewise() {
 }
 
 #[test]
+fn an_excluded_directory_that_becomes_a_link_stays_excluded() {
+    let mut host = Host::new(json!([{"name": "srv", "path": "/srv", "exclude": ["/srv/cache/**"]}]));
+    host.write("/srv/cache/a", "1");
+    host.write("/srv/b", "1");
+    host.compare();
+    host.remove("/srv/cache");
+    host.link("elsewhere", "/srv/cache");
+    host.write("/srv/b", "22");
+    assert_eq!(host.compare().told(), ["Modified /srv/b Content,Size"]);
+    assert_eq!(host.standing().totals.tracked, 2);
+}
+
+#[test]
 fn a_prefix_link_that_is_retargeted_is_a_change_of_the_link_and_a_new_baseline_behind_it() {
     let mut host = Host::new(json!([{"name": "app", "path": "/opt/app"}]));
     host.write("/opt/app-1/tool", "1");

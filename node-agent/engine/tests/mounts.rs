@@ -192,6 +192,25 @@ fn an_entry_whose_root_lies_on_a_file_system_that_is_not_entered_is_unknown() {
 }
 
 #[test]
+fn a_mount_that_only_the_hosts_first_process_sees_makes_what_lies_there_unknown() {
+    with_own_mounts("a_mount_that_only_the_hosts_first_process_sees_makes_what_lies_there_unknown", || {
+        let mut host = Host::new(json!([{"name": "dev", "path": "/dev"}, {"name": "etc", "path": "/etc"}]));
+        host.write("/dev/file", "1");
+        host.write("/etc/file", "1");
+        host.compare();
+        assert_eq!(host.standing().totals.tracked, 4);
+        // This machine's own table: it has a mount at /dev, which the scratch host has not.
+        mount(&host, "proc", "/proc");
+        host.write("/dev/file", "what the agent sees is not what the host sees");
+        host.write("/etc/file", "22");
+        assert_eq!(host.compare().told(), ["Modified /etc/file Content,Size"]);
+        let unknowns = host.standing().unknowns;
+        let dev = unknowns.named().iter().find(|unknown| unknown.path.to_string() == "/dev").unwrap();
+        assert_eq!((dev.aspect, dev.items), (Aspect::Volume, 2), "{unknowns:?}");
+    });
+}
+
+#[test]
 fn another_directory_in_the_host_roots_place_is_refused_and_nothing_is_removed() {
     let mut host = Host::new(everything());
     host.write("/a", "1");

@@ -131,7 +131,7 @@ fn no_flipped_byte_makes_it_panic_or_invent_a_change() {
     let good = fs::read(database(&host)).unwrap();
     let mut said = 0;
     // Spread over the whole file, an odd step so that every offset in a page is met.
-    for at in (0..good.len()).step_by(good.len() / 150 | 1) {
+    for at in (0..good.len()).step_by((good.len() / 150) | 1) {
         let mut bad = good.clone();
         bad[at] ^= 0x55;
         fs::write(database(&host), &bad).unwrap();

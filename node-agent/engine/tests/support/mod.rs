@@ -157,6 +157,11 @@ impl Host {
         self.state.clone()
     }
 
+    /// Another place for the state, from the next start on.
+    pub fn set_state_dir(&mut self, state: PathBuf) {
+        (self.state, self.seen, self.chain) = (state, 0, Chain::default());
+    }
+
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("host")
     }
