@@ -66,7 +66,8 @@ impl Output {
             }
             Self::File { file, path } => {
                 let written = file.write_all(&bytes).and_then(|()| file.sync_data());
-                written.map_err(|source| Trouble::because(format!("cannot write records to {}", path.display()), source))
+                written
+                    .map_err(|source| Trouble::because(format!("cannot write records to {}", path.display()), source))
             }
         }
     }
@@ -106,7 +107,8 @@ pub(crate) async fn run(
             let result = deliver(&journal, sink, head, &mut writing);
             (result, writing)
         });
-        let (result, written) = task.await.map_err(|error| Trouble::because("the task that writes records ended", error))?;
+        let (result, written) =
+            task.await.map_err(|error| Trouble::because("the task that writes records ended", error))?;
         output = Some(written);
         let failed = match result {
             Ok(delivered) => {

@@ -156,7 +156,13 @@ pub(crate) fn adopt(store: &Store, plan: &Plan, meta: &Meta) -> Result<Meta, Sto
         .zip(tracked)
         .map(|(rule, tracked)| {
             let before = old.iter().find(|before| before.uid == rule.uid).cloned().unwrap_or_default();
-            RuleTotals { uid: rule.uid.clone(), name: rule.name.clone(), generation: rule.generation, tracked, ..before }
+            RuleTotals {
+                uid: rule.uid.clone(),
+                name: rule.name.clone(),
+                generation: rule.generation,
+                tracked,
+                ..before
+            }
         })
         .collect();
     meta.totals.tracked = items;
