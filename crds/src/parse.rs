@@ -124,3 +124,53 @@ fn metadata(metadata: Value) -> Result<ObjectMeta, Refusal> {
 fn refusal(path: &str, sentence: String) -> Refusal {
     Refusal::one(Problem { entry: None, path: path.into(), sentence })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn document(name: &str, path: &str) -> String {
+        format!(
+            "apiVersion: {API_VERSION}\nkind: {KIND}\nmetadata: {{name: {name}}}\n\
+             spec: {{files: {{paths: [{{name: conf, path: {path}}}]}}}}\n"
+        )
+    }
+
+    #[test]
+    fn several_documents_are_several_rules_and_empty_ones_are_none() {
+        let text = format!("---\n{}---\n# nothing\n---\n{}", document("a", "/a"), document("b", "/b"));
+        let names: Vec<_> = parse_rules(&text).unwrap().into_iter().map(|rule| rule.metadata.name.unwrap()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(parse_rules("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let rule = parse_rules(&document("a", "/a")).unwrap().remove(0);
+        let files = rule.spec.files.unwrap();
+        assert_eq!((files.interval.as_str(), files.rehash_interval.as_str(), files.realtime), ("15m", "24h", true));
+        assert_eq!(files.paths[0].max_content_size.bytes(), Some(4 << 30));
+        assert_eq!((files.paths[0].compare.len(), files.paths[0].hashes.len()), (8, 2));
+    }
+
+    #[test]
+    fn an_error_names_every_bad_document_its_fields_and_its_entries() {
+        let text = [document("a", "/a"), document("b", "etc"), document("c", "/c/")].join("---\n");
+        assert_eq!(
+            parse_rules(&text).unwrap_err().to_string(),
+            "document 2, rule \"b\": spec.files.paths[0].path (entry \"conf\"): a path is absolute: begin it with /, \
+             for example /etc/**/*.conf\n\
+             document 3, rule \"c\": spec.files.paths[0].path (entry \"conf\"): write the path without .. or . or \
+             empty segments and without a / at the end"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_no_yaml_is_refused_with_its_line() {
+        let error = parse_rules(&document("a", "[")).unwrap_err();
+        assert!(matches!(&error, ParseError::Yaml { source } if source.to_string().contains("line")), "{error:?}");
+        assert!(matches!(parse_rules("just words"), Err(ParseError::Refused(_))));
+    }
+}

@@ -18,6 +18,17 @@ use thiserror::Error;
 /// How many segments may follow a pattern's literal prefix: the positions of a [`Cursor`] are bits.
 const MAX_SEGMENTS_AFTER_PREFIX: usize = 127;
 
+pub(crate) const RELATIVE: &str = "a path is absolute: begin it with /, for example /etc/**/*.conf";
+pub(crate) const DOTS_OR_EMPTY_SEGMENT: &str =
+    "write the path without .. or . or empty segments and without a / at the end";
+pub(crate) const ANY_DEPTH_BESIDE_OTHERS: &str =
+    "** stands alone between slashes, for example /etc/**/*.conf; within one segment write *";
+pub(crate) const UNCLOSED_CLASS: &str =
+    "a [ is not closed within its segment: close it, or write [[] for the character itself";
+pub(crate) const UNCLOSED_OR_NESTED_BRACES: &str =
+    "a { is not closed within its segment, or is nested: close it, or write [{] for the character itself";
+pub(crate) const CONTROL_CHARACTER: &str = "control characters cannot be written: write ? in their place";
+
 /// Why a text is no pattern; each sentence says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -26,19 +37,19 @@ pub enum PatternError {
     #[error("a pattern cannot be empty")]
     Empty,
     /// A path does not begin with a slash.
-    #[error("a path is absolute: begin it with /, for example /etc/**/*.conf")]
+    #[error("{RELATIVE}")]
     Relative,
     /// A name holds a slash.
     #[error("a name holds no slash: write an absolute path, or the name alone")]
     SlashInName,
     /// An empty, `.` or `..` segment, or a slash at the end, also where classes write the dots.
-    #[error("write the path without .. or . or empty segments and without a / at the end")]
+    #[error("{DOTS_OR_EMPTY_SEGMENT}")]
     DotsOrEmptySegment,
     /// `**` beside other characters of its segment, or as a name.
-    #[error("** stands alone between slashes, for example /etc/**/*.conf; within one segment write *")]
+    #[error("{ANY_DEPTH_BESIDE_OTHERS}")]
     AnyDepthBesideOthers,
     /// A class without its end.
-    #[error("a [ is not closed within its segment: close it, or write [[] for the character itself")]
+    #[error("{UNCLOSED_CLASS}")]
     UnclosedClass,
     /// A range that holds nothing.
     #[error("the range {from}-{to} is empty: write {to}-{from}")]
@@ -49,10 +60,10 @@ pub enum PatternError {
         to: char,
     },
     /// Braces without their end, or braces within braces.
-    #[error("a {{ is not closed within its segment, or is nested: close it, or write [{{] for the character itself")]
+    #[error("{UNCLOSED_OR_NESTED_BRACES}")]
     UnclosedOrNestedBraces,
     /// A null byte, which no name on a host can hold.
-    #[error("control characters cannot be written: write ? in their place")]
+    #[error("{CONTROL_CHARACTER}")]
     Nul,
     /// More segments behind the first wildcard than any host needs.
     #[error("at most {MAX_SEGMENTS_AFTER_PREFIX} segments may follow the first wildcard: write ** for many of them")]

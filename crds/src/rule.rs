@@ -1,7 +1,7 @@
 //! The `DataCollectionRule` resource as its author writes it: what to watch, on which nodes, how closely; and the
 //! operator's status on it.
 //!
-//! The types say what the API server knows of a rule: types, enums, lengths, defaults and the [`sentences`] that
+//! The types say what the API server knows of a rule: types, enums, lengths, defaults and the sentences that
 //! refuse what cannot be meant. Lists with a default are atomic: merged ones could never be narrowed by an apply.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -96,7 +96,7 @@ pub struct PathEntry {
     /// A name that is unique within the rule; records are reported under it.
     #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = sentences::ENTRY_NAME))]
     pub name: String,
-    /// An absolute path. *, ?, [ab], [!a] and {a,b} match within a segment, ** any number of segments.
+    /// An absolute path. `*`, `?`, `[ab]`, `[!a]` and `{a,b}` match within a segment, `**` any number of segments.
     /// What lies under a selected directory is selected too.
     #[schemars(length(min = 1, max = 1024), extend("x-kubernetes-validations" = sentences::PATH))]
     pub path: String,

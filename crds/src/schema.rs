@@ -4,9 +4,10 @@
 //! The order is the server's: fields that the schema does not know, then nulls and defaults, then types and
 //! limits, and only on what has passed those the [`sentences`](crate::sentences).
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 use crate::refusal::Problem;
 use crate::sentences::Sentence;
@@ -54,27 +55,26 @@ pub(crate) fn complete(schema: &Value, value: &mut Value) {
     }
 }
 
-/// What the schema and its sentences refuse in a completed value.
+/// What the schema and its sentences refuse in a completed value. A value of a wrong shape keeps the server from
+/// looking at its sentences.
 pub(crate) fn problems(schema: &Value, value: &Value) -> Vec<Problem> {
+    let mut misshapen = Vec::new();
+    walk(schema, value, &Place::default(), &mut |schema, value, place| {
+        shape_problems(schema, value, place, &mut misshapen)
+    });
+    if !misshapen.is_empty() {
+        return misshapen;
+    }
     let mut problems = Vec::new();
     walk(schema, value, &Place::default(), &mut |schema, value, place| {
-        if let Some(sentence) = type_problem(schema, value) {
-            problems.push(place.problem(sentence));
-        } else {
-            limit_problems(schema, value, place, &mut problems);
+        limit_problems(schema, value, place, &mut problems);
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            if let Some(sentence) = Sentence::of(rule).filter(|sentence| !(sentence.holds)(value)) {
+                let place = sentence.field.map_or_else(|| place.clone(), |field| place.member(field));
+                problems.push(place.problem(sentence.message.into()));
+            }
         }
     });
-    if problems.is_empty() {
-        walk(schema, value, &Place::default(), &mut |schema, value, place| {
-            for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-                let sentence = rule["rule"].as_str().and_then(Sentence::of);
-                if let Some(sentence) = sentence.filter(|sentence| !(sentence.holds)(value)) {
-                    let place = sentence.field.map_or_else(|| place.clone(), |field| place.member(field));
-                    problems.push(place.problem(sentence.message.into()));
-                }
-            }
-        });
-    }
     problems
 }
 
@@ -145,6 +145,31 @@ fn whole(number: &Number) -> Option<Number> {
     whole.then(|| Number::from(float as i64))
 }
 
+/// Type, enum, required members, and what is too long.
+fn shape_problems(schema: &Value, value: &Value, place: &Place, problems: &mut Vec<Problem>) {
+    if let Some(sentence) = type_problem(schema, value) {
+        problems.push(place.problem(sentence));
+        return;
+    }
+    if let Some(allowed) = schema["enum"].as_array()
+        && !allowed.contains(value)
+    {
+        let allowed: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
+        problems.push(place.problem(format!("write one of {}, not {value}", allowed.join(", "))));
+    }
+    if let Some(size) = Size::of(value)
+        && let Some(most) = schema[size.most].as_u64().filter(|most| size.count > *most)
+    {
+        problems.push(place.problem(format!("write at most {most} {}", size.unit)));
+    }
+    if let Some(members) = value.as_object() {
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for name in required.filter(|name| !members.contains_key(*name)) {
+            problems.push(place.member(name).problem("this field is required".into()));
+        }
+    }
+}
+
 fn type_problem(schema: &Value, value: &Value) -> Option<String> {
     let is_integer = value.is_i64() || value.is_u64();
     let (fits, expected) = match schema["type"].as_str() {
@@ -170,53 +195,23 @@ fn type_problem(schema: &Value, value: &Value) -> Option<String> {
     (!fits).then(|| format!("write {expected} here, not {found}"))
 }
 
+/// What is too short, too small, too large, or there already.
 fn limit_problems(schema: &Value, value: &Value, place: &Place, problems: &mut Vec<Problem>) {
-    let mut refuse = |sentence: String| problems.push(place.problem(sentence));
-    if let Some(allowed) = schema["enum"].as_array()
-        && !allowed.contains(value)
+    if let Some(size) = Size::of(value)
+        && let Some(least) = schema[size.least].as_u64().filter(|least| size.count < *least)
     {
-        let allowed: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
-        refuse(format!("write one of {}, not {value}", allowed.join(", ")));
+        problems.push(place.problem(format!("write at least {least} {}", size.unit)));
     }
-    let mut hold = |size: usize, least: &str, most: &str, what: &str| {
-        let limit = |name| schema[name].as_u64().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        if let Some(least) = limit(least).filter(|least| size < *least) {
-            refuse(format!("write at least {least} {what}"));
+    if let Some(number) = value.as_f64() {
+        if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
+            problems.push(place.problem(format!("write at least {least}")));
         }
-        if let Some(most) = limit(most).filter(|most| size > *most) {
-            refuse(format!("write at most {most} {what}"));
+        if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
+            problems.push(place.problem(format!("write at most {most}")));
         }
-    };
-    match value {
-        Value::String(text) => hold(text.chars().count(), "minLength", "maxLength", "characters"),
-        Value::Array(elements) => {
-            hold(elements.len(), "minItems", "maxItems", "items");
-            duplicates(schema, elements, place, problems);
-        }
-        Value::Object(members) => {
-            hold(members.len(), "minProperties", "maxProperties", "members");
-            required(schema, members, place, problems);
-        }
-        Value::Number(number) => {
-            let outside = |limit: &str, wrong: fn(f64, f64) -> bool| {
-                let (number, limit) = (number.as_f64()?, schema[limit].as_f64()?);
-                wrong(number, limit).then_some(limit)
-            };
-            if let Some(least) = outside("minimum", |number, least| number < least) {
-                refuse(format!("write at least {least}"));
-            }
-            if let Some(most) = outside("maximum", |number, most| number > most) {
-                refuse(format!("write at most {most}"));
-            }
-        }
-        Value::Null | Value::Bool(_) => {}
     }
-}
-
-fn required(schema: &Value, members: &Map<String, Value>, place: &Place, problems: &mut Vec<Problem>) {
-    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    for name in required.filter(|name| !members.contains_key(*name)) {
-        problems.push(place.member(name).problem("this field is required".into()));
+    if let Some(elements) = value.as_array() {
+        duplicates(schema, elements, place, problems);
     }
 }
 
@@ -226,7 +221,7 @@ fn duplicates(schema: &Value, elements: &[Value], place: &Place, problems: &mut 
         return;
     }
     let identity = |element: &Value| key.map_or(Some(element), |key| element.get(key)).map(Value::to_string);
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for (index, element) in elements.iter().enumerate() {
         let Some(identity) = identity(element) else { continue };
         if seen.contains(&identity) {
@@ -234,5 +229,25 @@ fn duplicates(schema: &Value, elements: &[Value], place: &Place, problems: &mut 
             problems.push(place.element(index, None).problem(sentence));
         }
         seen.insert(identity);
+    }
+}
+
+/// How large a text, list or mapping is, and the limits that are about it.
+struct Size {
+    count: u64,
+    unit: &'static str,
+    least: &'static str,
+    most: &'static str,
+}
+
+impl Size {
+    fn of(value: &Value) -> Option<Self> {
+        let (count, unit, least, most) = match value {
+            Value::String(text) => (text.chars().count(), "characters", "minLength", "maxLength"),
+            Value::Array(elements) => (elements.len(), "items", "minItems", "maxItems"),
+            Value::Object(members) => (members.len(), "members", "minProperties", "maxProperties"),
+            Value::Null | Value::Bool(_) | Value::Number(_) => return None,
+        };
+        Some(Self { count: u64::try_from(count).ok()?, unit, least, most })
     }
 }

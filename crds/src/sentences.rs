@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::duration::{self, CompareInterval, RehashInterval};
 use crate::names;
+use crate::pattern;
 use crate::size::Size;
 
 /// One refusal: when the expression is false, the message says what to write instead.
@@ -38,9 +39,16 @@ impl Sentence {
         ALL.iter().copied().flatten().count()
     }
 
-    /// The sentence of an expression in the schema.
-    pub(crate) fn of(cel: &str) -> Option<&'static Self> {
-        ALL.iter().copied().flatten().find(|sentence| sentence.cel == cel)
+    #[cfg(test)]
+    pub(crate) fn messages() -> impl Iterator<Item = &'static str> {
+        ALL.iter().copied().flatten().map(|sentence| sentence.message)
+    }
+
+    /// The sentence of an entry of `x-kubernetes-validations`. One expression may say different things in
+    /// different places.
+    pub(crate) fn of(rule: &Value) -> Option<&'static Self> {
+        let mut all = ALL.iter().copied().flatten();
+        all.find(|sentence| rule["rule"] == sentence.cel && rule["message"] == sentence.message)
     }
 }
 
@@ -183,23 +191,23 @@ pub(crate) const ENTRY_NAME: &[Sentence] = &[Sentence::new(
     "write a name of at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit, for example etc-conf",
 )];
 
-const UNCLOSED_CLASS: Sentence = Sentence::new(
+const CLASS: Sentence = Sentence::new(
     r#"!self.matches(r"(^|[^\[])\[[!^]?]?[^]/]*(/|$)")"#,
     |pattern| text(pattern, |text| !patterns::has_unclosed_class(text)),
-    "a [ is not closed within its segment: close it, or write [[] for the character itself",
+    pattern::UNCLOSED_CLASS,
 );
 
-const UNCLOSED_BRACES: Sentence = Sentence::new(
+const BRACES: Sentence = Sentence::new(
     r#"!self.matches(r"(^|[^\[])\{[^}/]*(\{|/|$)")"#,
     |pattern| text(pattern, |text| !patterns::has_unclosed_braces(text)),
-    "a { is not closed within its segment, or is nested: close it, or write [{] for the character itself",
+    pattern::UNCLOSED_OR_NESTED_BRACES,
 );
 
 pub(crate) const PATH: &[Sentence] = &[
     Sentence::new(
         "self.startsWith('/') || self.startsWith('~') || self.startsWith('$')",
         |path| text(path, |text| text.starts_with(['/', '~', '$'])),
-        "a path is absolute: begin it with /, for example /etc/**/*.conf",
+        pattern::RELATIVE,
     ),
     Sentence::new(
         "!self.startsWith('~')",
@@ -214,19 +222,19 @@ pub(crate) const PATH: &[Sentence] = &[
     Sentence::new(
         "self == '/' || !self.matches('/[.]{0,2}(/|$)')",
         |path| text(path, |text| text == "/" || !patterns::has_dots_or_empty_segment(text)),
-        "write the path without .. or . or empty segments and without a / at the end",
+        pattern::DOTS_OR_EMPTY_SEGMENT,
     ),
     Sentence::new(
         "!self.matches('[^/][*][*]|[*][*][^/]')",
         |path| text(path, |text| !patterns::has_two_stars_beside_others(text)),
-        "** stands alone between slashes, for example /etc/**/*.conf; within one segment write *",
+        pattern::ANY_DEPTH_BESIDE_OTHERS,
     ),
-    UNCLOSED_CLASS,
-    UNCLOSED_BRACES,
+    CLASS,
+    BRACES,
     Sentence::new(
         r#"!self.matches(r"[\x00-\x1f\x7f]")"#,
         |path| text(path, |text| !text.contains(|character: char| character.is_ascii_control())),
-        "control characters cannot be written: write ? in their place",
+        pattern::CONTROL_CHARACTER,
     ),
 ];
 
@@ -251,8 +259,8 @@ pub(crate) const EXCLUDE: &[Sentence] = &[
         |exclude| text(exclude, |text| text != "**" && !patterns::has_two_stars_beside_others(text)),
         "** stands alone between slashes, for example /etc/ssl/private/**; within one segment write *",
     ),
-    UNCLOSED_CLASS,
-    UNCLOSED_BRACES,
+    CLASS,
+    BRACES,
 ];
 
 pub(crate) const LINKS: &[Sentence] = &[Sentence::new(

@@ -56,11 +56,11 @@ mod tests {
     use super::*;
     use crate::sentences::Sentence;
 
-    fn expressions(schema: &Value, found: &mut Vec<String>) {
+    fn expressions<'s>(schema: &'s Value, found: &mut Vec<&'s Value>) {
         match schema {
             Value::Object(members) => {
                 let rules = members.get("x-kubernetes-validations").and_then(Value::as_array);
-                found.extend(rules.into_iter().flatten().filter_map(|rule| rule["rule"].as_str()).map(String::from));
+                found.extend(rules.into_iter().flatten());
                 members.values().for_each(|value| expressions(value, found));
             }
             Value::Array(elements) => elements.iter().for_each(|value| expressions(value, found)),
@@ -74,7 +74,7 @@ mod tests {
         expressions(&SCHEMA, &mut found);
         assert_eq!(found.len(), Sentence::count());
         for expression in found {
-            assert!(Sentence::of(&expression).is_some(), "{expression}");
+            assert!(Sentence::of(expression).is_some(), "{expression}");
         }
     }
 }
