@@ -241,8 +241,7 @@ impl Fleet {
         }
         let prepared = prepare_object(metadata, &observed.data);
         let written = self.rules.get(&uid).and_then(|rule| rule.written);
-        let rule =
-            Rule { name: name.clone(), prepared, status: observed.status, version: observed.version, written };
+        let rule = Rule { name: name.clone(), prepared, status: observed.status, version: observed.version, written };
         self.rule_uids.insert(name, uid.clone());
         self.rules.insert(uid.clone(), rule);
         self.mark_rule(&uid, now, true);
@@ -274,8 +273,7 @@ impl Fleet {
     fn node_applied(&mut self, facts: NodeFacts, now: Now) {
         let name = self.texts.intern(facts.name.as_str());
         let texts = &mut self.texts;
-        let labels =
-            facts.labels.iter().map(|(key, value)| (texts.intern(key.as_str()), texts.intern(value.as_str())));
+        let labels = facts.labels.iter().map(|(key, value)| (texts.intern(key.as_str()), texts.intern(value.as_str())));
         let labels = labels.collect();
         let present = Present::new(self.texts.intern(facts.uid.as_str()), labels);
         let held = self.nodes.get(&name);
@@ -377,7 +375,9 @@ impl Fleet {
             None => 0,
         };
         let heard = match held {
-            Some(held) if (held.fingerprint, held.generation) == (observed.fingerprint, observed.generation) => held.heard,
+            Some(held) if (held.fingerprint, held.generation) == (observed.fingerprint, observed.generation) => {
+                held.heard
+            }
             Some(_) => now.moment,
             None => observed.heard.max(observed.created).map_or(now.moment, |wall| now.moment_of(wall)),
         };
@@ -428,10 +428,7 @@ impl Fleet {
 
     fn pod_applied(&mut self, observed: ObservedPod, now: Now) {
         let name = self.texts.intern(observed.node.as_str());
-        let pod = Pod {
-            name: observed.name.as_str().into(),
-            ready: observed.ready.map(|since| now.moment_of(since)),
-        };
+        let pod = Pod { name: observed.name.as_str().into(), ready: observed.ready.map(|since| now.moment_of(since)) };
         self.amend(&name, now, |node| {
             let was_ready = has_ready(node);
             match node.pods.iter_mut().find(|held| held.name == pod.name) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::apply::Trouble;
@@ -101,7 +102,10 @@ impl Metrics {
             )?,
             watch_errors: add(
                 &registry,
-                IntCounterVec::new(named("watch_errors_total", "Watches that broke, and were begun again."), &["kind"])?,
+                IntCounterVec::new(
+                    named("watch_errors_total", "Watches that broke, and were begun again."),
+                    &["kind"],
+                )?,
             )?,
             nodes: add(&registry, IntGaugeVec::new(named("nodes", "Nodes by how they stand."), &["state"])?)?,
             rules: add(

@@ -58,9 +58,14 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Waiting { due: Moment, ready: bool },
+    Waiting {
+        due: Moment,
+        ready: bool,
+    },
     /// `again`: it became due once more meanwhile.
-    Running { again: Option<Moment> },
+    Running {
+        again: Option<Moment>,
+    },
 }
 
 impl Queue {

@@ -49,8 +49,7 @@ impl Watches {
                 self.follow(kind, objects(client.clone(), NODE_CONFIG), everything, read, Event::Config).await;
             }
             Kind::Pod => {
-                let pods: Api<SlimPod> =
-                    Api::namespaced_with(client.clone(), namespace, &observed::pod_resource());
+                let pods: Api<SlimPod> = Api::namespaced_with(client.clone(), namespace, &observed::pod_resource());
                 self.follow(kind, pods, everything.labels(AGENT_PODS), observed::pod, Event::Pod).await;
             }
         }
@@ -98,4 +97,3 @@ impl Watches {
         }
     }
 }
-

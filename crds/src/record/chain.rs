@@ -83,7 +83,11 @@ pub fn unchain(line: &[u8], previous: Chain) -> Result<Chain, ChainError> {
     let mut body = body.to_vec();
     body.push(b'}');
     let expected = previous.next(&body);
-    if found == expected.to_string() { Ok(expected) } else { Err(ChainError::Broken { found: found.to_owned(), expected }) }
+    if found == expected.to_string() {
+        Ok(expected)
+    } else {
+        Err(ChainError::Broken { found: found.to_owned(), expected })
+    }
 }
 
 /// Compact JSON that also escapes what JSON itself would let through to a terminal (DEL, C1, bidirectional overrides).

@@ -2,6 +2,7 @@
 //!
 //! Reads the host for links and the whole state once; writes one transaction. It looks at no item.
 
+use crate::commit::rules_of;
 use crate::host::HostRoot;
 use crate::meta::{Meta, Pending, RuleTotals};
 use crate::mounts::{Mount, MountId, Mounts};
@@ -10,7 +11,6 @@ use crate::path::HostPath;
 use crate::plan::{Context, EntryResolution, Plan, PlanSource, entries, entry_name};
 use crate::plans;
 use crate::store::{Store, StoreError};
-use crate::commit::rules_of;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
 use vedette_crds::settings::Exclude;
@@ -29,7 +29,12 @@ pub(crate) struct Resolution {
 /// Resolves the links in the literal parts of the rules' patterns.
 ///
 /// `before` is the plan in force: links that an entry's path once led through stay its items when they stop being links.
-pub(crate) fn resolve(rules: Vec<NodeRule>, host: &HostRoot, mounts: &Mounts, before: Option<&PlanSource>) -> Resolution {
+pub(crate) fn resolve(
+    rules: Vec<NodeRule>,
+    host: &HostRoot,
+    mounts: &Mounts,
+    before: Option<&PlanSource>,
+) -> Resolution {
     let enterable = |mount: &Mount| mount.is_local() || mount.is_overlay();
     let enter = |path: &HostPath| mounts.at(path).is_none_or(enterable);
     let mut resolutions = Vec::new();
@@ -92,7 +97,8 @@ fn links_before(before: Option<&PlanSource>, rule: &NodeRule, entry: &str) -> Ve
         let mut paths = rule.files.iter().flat_map(|files| &files.paths);
         paths.find(|path| path.name == entry).map(|path| path.path.clone())
     };
-    let same_path = before.rules.iter().any(|old| old.uid == rule.uid && path(old).is_some() && path(old) == path(rule));
+    let same_path =
+        before.rules.iter().any(|old| old.uid == rule.uid && path(old).is_some() && path(old) == path(rule));
     let name = format!("{}/{entry}", rule.name);
     let same = before.resolutions.iter().find(|resolution| same_path && resolution.name == name);
     same.into_iter().flat_map(|resolution| &resolution.links).map(HostPath::from_components).collect()
@@ -133,8 +139,8 @@ pub(crate) fn adopt(store: &Store, plan: &Plan, meta: &Meta) -> Result<Meta, Sto
             if kept.len() < before {
                 pages.remove(&key)?;
                 if let Some(first) = kept.first() {
-                    let (volume, _) = crate::page::parse_key(&key)
-                        .ok_or_else(|| StoreError::damaged("a page has no directory"))?;
+                    let (volume, _) =
+                        crate::page::parse_key(&key).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
                     let key = crate::page::key(volume, &directory, &first.name);
                     pages.put(&key, &Page { plan: page.plan, items: kept })?;
                 }
@@ -144,10 +150,15 @@ pub(crate) fn adopt(store: &Store, plan: &Plan, meta: &Meta) -> Result<Meta, Sto
     }
     drop(pages);
     let old = std::mem::take(&mut meta.totals.rules);
-    meta.totals.rules = plan.rules.iter().zip(tracked).map(|(rule, tracked)| {
-        let before = old.iter().find(|before| before.uid == rule.uid).cloned().unwrap_or_default();
-        RuleTotals { uid: rule.uid.clone(), name: rule.name.clone(), tracked, ..before }
-    }).collect();
+    meta.totals.rules = plan
+        .rules
+        .iter()
+        .zip(tracked)
+        .map(|(rule, tracked)| {
+            let before = old.iter().find(|before| before.uid == rule.uid).cloned().unwrap_or_default();
+            RuleTotals { uid: rule.uid.clone(), name: rule.name.clone(), tracked, ..before }
+        })
+        .collect();
     meta.totals.tracked = items;
     let pending = meta.pending.take().unwrap_or_default();
     meta.pending = Some(Pending { forgotten: pending.forgotten + forgotten, ..pending });

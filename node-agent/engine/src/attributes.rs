@@ -102,7 +102,8 @@ pub(crate) fn capability_text(value: &[u8]) -> String {
 }
 
 fn parse_capability(value: &[u8]) -> Option<String> {
-    let words: Vec<u32> = value.chunks(4).map(|word| word.try_into().map(u32::from_le_bytes)).collect::<Result<_, _>>().ok()?;
+    let words: Vec<u32> =
+        value.chunks(4).map(|word| word.try_into().map(u32::from_le_bytes)).collect::<Result<_, _>>().ok()?;
     let (head, root_id) = match words.as_slice() {
         [head, _, _, _, _] if head & 0xff00_0000 == CAPABILITY_REVISION_2 => (head, None),
         [head, _, _, _, _, root] if head & 0xff00_0000 == CAPABILITY_REVISION_3 => (head, Some(root)),
@@ -154,7 +155,9 @@ mod tests {
     #[test]
     fn an_access_list_is_written_in_short_form_with_numeric_ids() {
         let mut value = ACL_VERSION.to_le_bytes().to_vec();
-        for (tag, permissions, id) in [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)] {
+        for (tag, permissions, id) in
+            [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
+        {
             value.extend(tag.to_le_bytes());
             value.extend(permissions.to_le_bytes());
             value.extend(id.to_le_bytes());
@@ -166,8 +169,14 @@ mod tests {
     fn capabilities_with_the_same_sets_stand_together() {
         let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         assert_eq!(capability_text(&words(&[CAPABILITY_REVISION_2 | 1, 1 << 13, 0, 0, 0])), "cap_net_raw=ep");
-        assert_eq!(capability_text(&words(&[CAPABILITY_REVISION_2, 1 << 12 | 1 << 13, 1, 0, 1])), "cap_chown,cap_mac_override=i cap_net_admin,cap_net_raw=p");
-        assert_eq!(capability_text(&words(&[CAPABILITY_REVISION_3 | 1, 1, 0, 0, 0, 1000])), "cap_chown=ep [rootid=1000]");
+        assert_eq!(
+            capability_text(&words(&[CAPABILITY_REVISION_2, 1 << 12 | 1 << 13, 1, 0, 1])),
+            "cap_chown,cap_mac_override=i cap_net_admin,cap_net_raw=p"
+        );
+        assert_eq!(
+            capability_text(&words(&[CAPABILITY_REVISION_3 | 1, 1, 0, 0, 0, 1000])),
+            "cap_chown=ep [rootid=1000]"
+        );
     }
 
     #[test]

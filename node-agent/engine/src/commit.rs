@@ -19,8 +19,8 @@ use crate::store::{Pages, Store, StoreError, Writer};
 use crate::volumes::Volumes;
 use std::sync::Arc;
 use vedette_crds::record::{
-    ByteText, CHANGE_SCHEMA, Category, Change, ChangeType, ChainedLine, Detection, Field, Item, NOTICE_SCHEMA, Nanos, Notice, NoticeKind,
-    Origin, render,
+    ByteText, CHANGE_SCHEMA, Category, ChainedLine, Change, ChangeType, Detection, Field, Item, NOTICE_SCHEMA, Nanos,
+    Notice, NoticeKind, Origin, render,
 };
 use vedette_crds::rule::Severity;
 
@@ -161,7 +161,9 @@ impl Transaction<'_, '_> {
         let path = directory.join(&finding.name);
         let place = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&place, finding.what) {
-            (Ok(at), What::Missing) => self.look_again(volume, directory, &finding.name, &items[*at].state, &finding.ask)?,
+            (Ok(at), What::Missing) => {
+                self.look_again(volume, directory, &finding.name, &items[*at].state, &finding.ask)?
+            }
             // Another look began later and is stored: this one may be older than what it would replace.
             (Ok(at), What::Seen(seen)) if seen.looked < items[*at].state.looked => {
                 self.look_again(volume, directory, &finding.name, &items[*at].state, &finding.ask)?
@@ -290,7 +292,11 @@ impl Transaction<'_, '_> {
         let after = item(after, self.committer.owners);
         let detection = self.detection(&ask.entries);
         let (change_type, fields) = (ChangeType::Added, Fields::NONE);
-        self.record(path, &ask.entries, Difference { change_type, detection, fields, since, before: None, after: Some(after) })
+        self.record(
+            path,
+            &ask.entries,
+            Difference { change_type, detection, fields, since, before: None, after: Some(after) },
+        )
     }
 
     fn removed(&mut self, path: &HostPath, before: &ItemState, ask: &Ask) -> Result<(), StoreError> {
@@ -298,10 +304,20 @@ impl Transaction<'_, '_> {
         let before = item(before, self.committer.owners);
         let detection = self.detection(&ask.entries);
         let (change_type, fields) = (ChangeType::Removed, Fields::NONE);
-        self.record(path, &ask.entries, Difference { change_type, detection, fields, since, before: Some(before), after: None })
+        self.record(
+            path,
+            &ask.entries,
+            Difference { change_type, detection, fields, since, before: Some(before), after: None },
+        )
     }
 
-    fn modified(&mut self, path: &HostPath, before: &ItemState, after: &ItemState, ask: &Ask) -> Result<(), StoreError> {
+    fn modified(
+        &mut self,
+        path: &HostPath,
+        before: &ItemState,
+        after: &ItemState,
+        ask: &Ask,
+    ) -> Result<(), StoreError> {
         let differs = before.diff(after);
         let by_time = before.compares_by_time() || after.compares_by_time();
         let mut fields = Fields::NONE;

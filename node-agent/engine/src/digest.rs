@@ -29,7 +29,10 @@ impl Hasher {
 
     /// The digests of all that was taken in.
     pub(crate) fn finish(self) -> Digests {
-        Digests { md5: self.md5.map(|md5| md5.finalize().into()), sha256: self.sha256.map(|sha256| sha256.finalize().into()) }
+        Digests {
+            md5: self.md5.map(|md5| md5.finalize().into()),
+            sha256: self.sha256.map(|sha256| sha256.finalize().into()),
+        }
     }
 }
 
@@ -47,5 +50,8 @@ pub(crate) fn kinds(digests: &Digests) -> HashSet {
 
 /// The digests without those of other kinds.
 pub(crate) fn restrict(digests: Digests, kinds: HashSet) -> Digests {
-    Digests { md5: digests.md5.filter(|_| kinds.contains(Hash::Md5)), sha256: digests.sha256.filter(|_| kinds.contains(Hash::Sha256)) }
+    Digests {
+        md5: digests.md5.filter(|_| kinds.contains(Hash::Md5)),
+        sha256: digests.sha256.filter(|_| kinds.contains(Hash::Sha256)),
+    }
 }

@@ -60,7 +60,11 @@ impl Driver {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(engine: Engine, clock: Arc<dyn crate::clock::Clock>, observer: Box<dyn Observer>) -> std::io::Result<Self> {
+    pub fn start(
+        engine: Engine,
+        clock: Arc<dyn crate::clock::Clock>,
+        observer: Box<dyn Observer>,
+    ) -> std::io::Result<Self> {
         let (commands, received) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let driving = Driving {

@@ -206,10 +206,18 @@ impl Engine {
 
     /// The intervals of the rules that are set, shortest first.
     pub fn intervals(&self) -> Vec<Duration> {
-        let mut intervals: Vec<Duration> = self.rules.iter().flat_map(|rules| {
-            let (entries, _) = entries(rules);
-            entries.into_iter().filter(|entry| !rules[entry.rule].suspend).map(|entry| entry.interval).collect::<Vec<_>>()
-        }).collect();
+        let mut intervals: Vec<Duration> = self
+            .rules
+            .iter()
+            .flat_map(|rules| {
+                let (entries, _) = entries(rules);
+                entries
+                    .into_iter()
+                    .filter(|entry| !rules[entry.rule].suspend)
+                    .map(|entry| entry.interval)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
         intervals.sort_unstable();
         intervals.dedup();
         intervals
@@ -256,7 +264,8 @@ impl Engine {
     /// When it still cannot be used.
     pub fn recover(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
-        self.meta = Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
+        self.meta =
+            Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
         self.volumes = Volumes::load(&self.store)?;
         self.plan = None;
         Ok(())
@@ -303,13 +312,23 @@ impl Engine {
         self.not_entered(&mounts, &plan, barred, &mut walked)?;
         let records = self.meta.sequence - before.0;
         let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
-        let all_seen = walked.unknown.iter().all(|unknown| !matches!(unknown.aspect, Aspect::Listing | Aspect::Metadata | Aspect::Volume));
+        let all_seen = walked
+            .unknown
+            .iter()
+            .all(|unknown| !matches!(unknown.aspect, Aspect::Listing | Aspect::Metadata | Aspect::Volume));
         self.unknowns.update(&due, walked.unknown);
         self.complete(&plan, &due, all_seen.then_some(began))?;
         self.detection = Detection::Scan;
         committed(&self.standing());
         let duration = self.clock.since_boot().saturating_sub(started);
-        Ok(Outcome::Complete(Summary { began, duration, items: walked.items, hashed: walked.hashed, records, baselined }))
+        Ok(Outcome::Complete(Summary {
+            began,
+            duration,
+            items: walked.items,
+            hashed: walked.hashed,
+            records,
+            baselined,
+        }))
     }
 
     fn check_host_root(&mut self, mounts: &Mounts) -> Result<(), EngineError> {
@@ -320,7 +339,8 @@ impl Engine {
         // Opened anew: the old descriptor would go on showing what was mounted before.
         self.host = HostRoot::open(&self.settings.host_root).map_err(failed)?;
         let stat = self.host.stat().map_err(failed)?;
-        let found = mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
+        let found =
+            mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
         match (&self.meta.host_root, found) {
             (Some(known), Some(found)) if *known == found => Ok(()),
             (None, Some(found)) => {
@@ -463,7 +483,8 @@ impl Engine {
                 Some(mount) => self.volumes.of(&self.store, &self.host, mounts, mount)?,
                 None => None,
             };
-            let items = if here == Some(volume) { 0 } else { self.store.read()?.items_below(volume, &HostPath::root())? };
+            let items =
+                if here == Some(volume) { 0 } else { self.store.read()?.items_below(volume, &HostPath::root())? };
             if items > 0 {
                 let reason = "the file system that its items lie on is not mounted there".to_owned();
                 walked.unknown.push(Unknown { path: point, aspect: Aspect::Volume, reason, interval, items });

@@ -105,7 +105,11 @@ impl HostRoot {
     }
 
     /// Resolves the links in a path, step by step and inside the root. `enter` says whether a path may be touched.
-    pub(crate) fn resolve<'a>(&self, components: impl IntoIterator<Item = &'a [u8]>, enter: &dyn Fn(&HostPath) -> bool) -> Resolved {
+    pub(crate) fn resolve<'a>(
+        &self,
+        components: impl IntoIterator<Item = &'a [u8]>,
+        enter: &dyn Fn(&HostPath) -> bool,
+    ) -> Resolved {
         let mut waiting: Vec<Vec<u8>> = components.into_iter().map(<[u8]>::to_vec).collect();
         waiting.reverse();
         let mut resolved = Resolved { mount: self.stat().ok().map(|stat| stat.stx_mnt_id), ..Resolved::default() };

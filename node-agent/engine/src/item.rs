@@ -103,8 +103,14 @@ pub(crate) struct ItemState {
 }
 
 /// The flags and their bits in [`ItemState::flags`].
-pub(crate) const FLAGS: [(Flag, u8); 6] =
-    [(Flag::Append, 1), (Flag::Compressed, 2), (Flag::Encrypted, 4), (Flag::Immutable, 8), (Flag::NoDump, 16), (Flag::Verity, 32)];
+pub(crate) const FLAGS: [(Flag, u8); 6] = [
+    (Flag::Append, 1),
+    (Flag::Compressed, 2),
+    (Flag::Encrypted, 4),
+    (Flag::Immutable, 8),
+    (Flag::NoDump, 16),
+    (Flag::Verity, 32),
+];
 
 /// A set of record fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -204,7 +210,10 @@ impl ItemState {
             (true, true) => {
                 fields.add(Field::Size, self.size != after.size);
                 fields.add(Field::Content, after.is_read() && self.digests.differ(&after.digests) == Some(true));
-                let worse = matches!(after.content, Some(ContentState::TooLarge | ContentState::Unstable | ContentState::Unreadable));
+                let worse = matches!(
+                    after.content,
+                    Some(ContentState::TooLarge | ContentState::Unstable | ContentState::Unreadable)
+                );
                 fields.add(Field::ContentState, worse && self.content.is_some() && self.content != after.content);
             }
             (false, false) => {}
@@ -223,7 +232,8 @@ impl ItemState {
 
     /// Whether both say the same of the item, whenever they were found.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let facts = |state: &Self| Self { looked: Time::default(), read: None, digests: Digests::default(), ..state.clone() };
+        let facts =
+            |state: &Self| Self { looked: Time::default(), read: None, digests: Digests::default(), ..state.clone() };
         facts(self) == facts(other)
     }
 
@@ -311,7 +321,10 @@ mod tests {
 
     #[test]
     fn attributes_that_could_not_be_read_are_unknown_not_gone() {
-        let before = ItemState { attributes: Some(Attributes { acl: Some("u::rw-".into()), ..Attributes::default() }), ..regular() };
+        let before = ItemState {
+            attributes: Some(Attributes { acl: Some("u::rw-".into()), ..Attributes::default() }),
+            ..regular()
+        };
         let mut after = ItemState { attributes: None, ..regular() };
         assert!(before.diff(&after).is_empty());
         after.keep_unknown(&before);

@@ -124,7 +124,8 @@ impl<'a> Looker<'a> {
                 return Look::Seen(Box::new(seen));
             }
             if attempt == TRIES {
-                let mut seen = ItemState { attributes: seen.attributes, target: seen.target, ..from_stat(&stat, again) };
+                let mut seen =
+                    ItemState { attributes: seen.attributes, target: seen.target, ..from_stat(&stat, again) };
                 if seen.kind == ItemType::Regular && !want.hashes.is_empty() {
                     seen.content = Some(ContentState::Unstable);
                 }
@@ -135,7 +136,14 @@ impl<'a> Looker<'a> {
         unreachable!("the loop ends at its last try")
     }
 
-    fn content(&mut self, directory: &Directory, name: &[u8], seen: &Statx, stored: Option<&ItemState>, want: Want) -> Content {
+    fn content(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        seen: &Statx,
+        stored: Option<&ItemState>,
+        want: Want,
+    ) -> Content {
         if seen.stx_size > want.max_content_size {
             return Content::Is(ContentState::TooLarge, Digests::default());
         }

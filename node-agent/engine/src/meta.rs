@@ -117,11 +117,14 @@ impl Meta {
 
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {
         let Some(bytes) = reader.meta(KEY)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| StoreError::damaged(format!("its description: {error}")))
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| StoreError::damaged(format!("its description: {error}")))
     }
 
     pub(crate) fn save(&self, writer: &Writer) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(self).map_err(|error| StoreError::damaged(format!("its description: {error}")))?;
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| StoreError::damaged(format!("its description: {error}")))?;
         writer.set_meta(KEY, &bytes)
     }
 }

@@ -92,7 +92,8 @@ impl Page {
         let (count, mut rest): (u32, _) = postcard::take_from_bytes(rest).map_err(|_| PageError::Malformed)?;
         let mut items: Vec<Named> = Vec::with_capacity(MAX_ITEMS.min(count as usize));
         for _ in 0..count {
-            let (encoded, after) = postcard::take_from_bytes::<Encoded<'_, ItemState>>(rest).map_err(|_| PageError::Malformed)?;
+            let (encoded, after) =
+                postcard::take_from_bytes::<Encoded<'_, ItemState>>(rest).map_err(|_| PageError::Malformed)?;
             rest = after;
             let previous = items.last().map_or(&[][..], |item| &item.name);
             let mut name = previous.get(..usize::from(encoded.shared)).ok_or(PageError::Malformed)?.to_vec();
@@ -125,7 +126,8 @@ pub(crate) fn paginate(items: Vec<Named>) -> Vec<Vec<Named>> {
 
 fn weight(item: &Named) -> usize {
     let attributes = item.state.attributes.as_ref().map_or(0, |attributes| {
-        let texts = [&attributes.acl, &attributes.default_acl, &attributes.capabilities].into_iter().flatten().map(String::len);
+        let texts =
+            [&attributes.acl, &attributes.default_acl, &attributes.capabilities].into_iter().flatten().map(String::len);
         texts.sum::<usize>() + attributes.others.iter().map(|attribute| attribute.name.len() + 256).sum::<usize>()
     });
     120 + item.name.len() + item.state.target.as_ref().map_or(0, Vec::len) + attributes
@@ -236,7 +238,12 @@ mod tests {
     fn a_directory_comes_before_its_subtree_and_siblings_stay_apart() {
         let etc = HostPath::from("/etc");
         let ssh = HostPath::from("/etc/ssh");
-        let mut keys = [key(1, &ssh, b"a"), key(1, &HostPath::from("/etc-old"), b"a"), key(1, &etc, b"zz"), key(1, &HostPath::root(), b"x")];
+        let mut keys = [
+            key(1, &ssh, b"a"),
+            key(1, &HostPath::from("/etc-old"), b"a"),
+            key(1, &etc, b"zz"),
+            key(1, &HostPath::root(), b"x"),
+        ];
         keys.sort();
         let directories: Vec<_> = keys.iter().map(|key| parse_key(key).unwrap().1).collect();
         assert_eq!(directories, [HostPath::root(), etc.clone(), ssh, HostPath::from("/etc-old")]);
@@ -245,14 +252,20 @@ mod tests {
 
     #[test]
     fn an_item_with_both_digests_takes_at_most_150_bytes() {
-        let items: Vec<_> = (0..64).map(|at| Named { name: format!("libexample-{at:03}.so").into_bytes(), state: state(1_000_000 + at) }).collect();
+        let items: Vec<_> = (0..64)
+            .map(|at| Named { name: format!("libexample-{at:03}.so").into_bytes(), state: state(1_000_000 + at) })
+            .collect();
         let size = Page { plan: 3, items }.encode().len();
         assert!(size <= 64 * 150, "{} bytes an item", size / 64);
     }
 
     #[test]
     fn pages_are_cut_by_count_and_by_bytes() {
-        let items = |length: usize| (0..100u64).map(|at| Named { name: [vec![b'x'; length], at.to_be_bytes().to_vec()].concat(), state: state(at) }).collect();
+        let items = |length: usize| {
+            (0..100u64)
+                .map(|at| Named { name: [vec![b'x'; length], at.to_be_bytes().to_vec()].concat(), state: state(at) })
+                .collect()
+        };
         assert_eq!(paginate(items(4)).iter().map(Vec::len).collect::<Vec<_>>(), [61, 39]);
         assert!(paginate(items(240)).iter().all(|page| page.len() < 30));
     }

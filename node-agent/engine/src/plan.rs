@@ -153,10 +153,14 @@ impl Plan {
         let mut selectors = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             let name = entry_name(&source.rules, entry);
-            let Some(resolution) = source.resolutions.iter().find(|resolution| resolution.name == name) else { continue };
+            let Some(resolution) = source.resolutions.iter().find(|resolution| resolution.name == name) else {
+                continue;
+            };
             let mut prefixes = resolution.excludes.iter();
             let excluded_paths = entry.exclude.iter().filter_map(|exclude| match exclude {
-                Exclude::Path(pattern) => Some(prefixes.next().map_or_else(|| pattern.clone(), |real| pattern.with_prefix(real))),
+                Exclude::Path(pattern) => {
+                    Some(prefixes.next().map_or_else(|| pattern.clone(), |real| pattern.with_prefix(real)))
+                }
                 Exclude::Name(_) => None,
             });
             let names = entry.exclude.iter().enumerate().filter(|(_, exclude)| matches!(exclude, Exclude::Name(_)));
@@ -253,7 +257,8 @@ impl Plan {
         let mut entries: Vec<u16> = Vec::with_capacity(step.hits.len());
         for hit in &step.hits {
             let selector = &self.selectors[usize::from(*hit)];
-            let ignores = is_link && !selector.is_prefix_link && self.entries[usize::from(selector.entry)].links == Links::Ignore;
+            let ignores =
+                is_link && !selector.is_prefix_link && self.entries[usize::from(selector.entry)].links == Links::Ignore;
             if !ignores && !entries.contains(&selector.entry) {
                 entries.push(selector.entry);
             }
@@ -271,11 +276,17 @@ impl Plan {
         Some(Ask {
             fields: entries.iter().fold(Fields::NONE, |fields, at| fields.or(self.fields(*at, true))),
             interval,
-            hashes: entries.iter().filter(reads).fold(Default::default(), |hashes: HashSet, at| {
-                hashes.union(of(at).hashes)
-            }),
+            hashes: entries
+                .iter()
+                .filter(reads)
+                .fold(Default::default(), |hashes: HashSet, at| hashes.union(of(at).hashes)),
             max_content_size: entries.iter().filter(reads).map(|at| of(at).max_content_size).max().unwrap_or(0),
-            rehash_interval: entries.iter().filter(reads).map(|at| of(at).rehash_interval).min().unwrap_or(Duration::MAX),
+            rehash_interval: entries
+                .iter()
+                .filter(reads)
+                .map(|at| of(at).rehash_interval)
+                .min()
+                .unwrap_or(Duration::MAX),
             entries,
         })
     }
@@ -284,7 +295,11 @@ impl Plan {
     pub(crate) fn fields(&self, entry: u16, by_time: bool) -> Fields {
         let compare = self.entries[usize::from(entry)].compare;
         let fields = compare.iter().fold(Fields::NONE, |fields, member| fields.or(fields_of(member)));
-        if by_time && compare.contains(Compare::Content) { fields.or(Fields::of(&[Field::ModifiedTime])) } else { fields }
+        if by_time && compare.contains(Compare::Content) {
+            fields.or(Fields::of(&[Field::ModifiedTime]))
+        } else {
+            fields
+        }
     }
 
     /// `rule/entry`.
@@ -382,7 +397,10 @@ impl Plan {
 
     fn excludes_name(&self, selector: &Selector, name: &[u8]) -> bool {
         let excludes = &self.entries[usize::from(selector.entry)].exclude;
-        selector.excluded_names.iter().any(|at| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name)))
+        selector
+            .excluded_names
+            .iter()
+            .any(|at| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name)))
     }
 }
 

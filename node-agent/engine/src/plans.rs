@@ -38,14 +38,16 @@ impl Plans {
 
 /// The bytes to store for a plan.
 pub(crate) fn encode(source: &PlanSource) -> Result<Vec<u8>, StoreError> {
-    let rules = serde_json::to_string(&source.rules).map_err(|error| StoreError::damaged(format!("a plan: {error}")))?;
+    let rules =
+        serde_json::to_string(&source.rules).map_err(|error| StoreError::damaged(format!("a plan: {error}")))?;
     postcard::to_stdvec(&(rules, &source.resolutions)).map_err(|error| StoreError::damaged(format!("a plan: {error}")))
 }
 
 /// The plan in stored bytes.
 pub(crate) fn decode(bytes: &[u8]) -> Result<PlanSource, StoreError> {
     let damaged = |error: &dyn std::fmt::Display| StoreError::damaged(format!("a plan: {error}"));
-    let (rules, resolutions): (String, Vec<EntryResolution>) = postcard::from_bytes(bytes).map_err(|error| damaged(&error))?;
+    let (rules, resolutions): (String, Vec<EntryResolution>) =
+        postcard::from_bytes(bytes).map_err(|error| damaged(&error))?;
     let rules: Vec<NodeRule> = serde_json::from_str(&rules).map_err(|error| damaged(&error))?;
     Ok(PlanSource { rules, resolutions })
 }

@@ -21,7 +21,8 @@ pub(crate) struct Owners {
 impl Owners {
     /// Reads the host's passwd and group; a host without them has numbers only.
     pub(crate) fn read(host: &HostRoot) -> Self {
-        let names = |path: &str| host.read_text(&HostPath::from(path), LIMIT).map(|text| parse(&text)).unwrap_or_default();
+        let names =
+            |path: &str| host.read_text(&HostPath::from(path), LIMIT).map(|text| parse(&text)).unwrap_or_default();
         Self { users: names("/etc/passwd"), groups: names("/etc/group") }
     }
 }
@@ -99,7 +100,8 @@ mod tests {
 
     #[test]
     fn names_come_from_the_first_line_of_an_id_and_nonsense_is_passed_over() {
-        let names = parse("root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n\nbad\nsvc:x:notanumber\napp:x:1000\n");
+        let names =
+            parse("root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n\nbad\nsvc:x:notanumber\napp:x:1000\n");
         assert_eq!(names.get(&0).map(String::as_str), Some("root"));
         assert_eq!(names.get(&1000).map(String::as_str), Some("app"));
         assert_eq!(names.len(), 2);

@@ -6,8 +6,8 @@
 use crate::page::{Page, PageError, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
-    TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    Table, TableDefinition, WriteTransaction,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -338,7 +338,12 @@ pub(crate) struct Placed {
 
 impl Pages<'_> {
     /// The page of a directory that holds `name`, or would; `None` while the directory has none.
-    pub(crate) fn holding(&self, volume: Volume, directory: &HostPath, name: &[u8]) -> Result<Option<Placed>, StoreError> {
+    pub(crate) fn holding(
+        &self,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Result<Option<Placed>, StoreError> {
         let prefix = directory_prefix(volume, directory);
         let key = crate::page::key(volume, directory, name);
         let before = match self.table.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() {
@@ -358,7 +363,12 @@ impl Pages<'_> {
     }
 
     /// Every page of a subtree with its key and directory, at most `limit` from `from` on.
-    pub(crate) fn subtree(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, HostPath, Page)>, StoreError> {
+    pub(crate) fn subtree(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, HostPath, Page)>, StoreError> {
         let mut pages = Vec::new();
         for entry in self.table.range(from..).during("read")?.take(limit) {
             let (key, value) = entry.during("read")?;

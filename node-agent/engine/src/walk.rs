@@ -104,12 +104,8 @@ struct Walker<'a, 'w> {
 
 /// Walks until nothing waits any more, or `stop` is set.
 pub(crate) fn walk(walk: &Walk<'_>, reports: &SyncSender<Report>) -> Result<Walked, StoreError> {
-    let mut walker = Walker {
-        walk,
-        looker: Looker::new(walk.clock, walk.stop),
-        walked: Walked::default(),
-        asks: BTreeMap::new(),
-    };
+    let mut walker =
+        Walker { walk, looker: Looker::new(walk.clock, walk.stop), walked: Walked::default(), asks: BTreeMap::new() };
     let mut result = Ok(());
     while let Some(directory) = walk.frontier.next() {
         let mut found = Vec::new();
@@ -254,7 +250,9 @@ impl Walker<'_, '_> {
         let path = visit.path.join(&name);
         match self.looker.look(&visit.open, &name, stored, ask.want(&path)) {
             Look::Same => self.walked.items += 1,
-            Look::Gone if stored.is_some() => visit.findings.push(Finding { name, selecting, ask, what: What::Missing }),
+            Look::Gone if stored.is_some() => {
+                visit.findings.push(Finding { name, selecting, ask, what: What::Missing })
+            }
             Look::Gone | Look::Interrupted => {}
             Look::Unknown(errno) => self.unknown(path, Aspect::Metadata, errno.to_string(), ask.interval, 1),
             Look::Seen(state) => {

@@ -180,7 +180,11 @@ impl Node {
         match &self.config {
             _ if self.available != AgentAvailable::Available => Ready::AgentUnavailable,
             Some(config) if config.applied && config.confirmed >= config.generation && self.is_for_this_node() => {
-                if config.baseline { Ready::Ready } else { Ready::BaselineNotReady }
+                if config.baseline {
+                    Ready::Ready
+                } else {
+                    Ready::BaselineNotReady
+                }
             }
             _ => Ready::ConfigNotApplied,
         }

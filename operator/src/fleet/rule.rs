@@ -130,7 +130,8 @@ impl Rule {
             Ok(form) if form.suspend => (Ready::Suspended, String::new()),
             _ if nodes.selected == 0 => (Ready::NoNodes, NO_NODES.into()),
             _ if nodes.degraded > 0 => {
-                let message = format!("{} with an available agent not watching by this generation", count(nodes.degraded));
+                let message =
+                    format!("{} with an available agent not watching by this generation", count(nodes.degraded));
                 (Ready::NodesNotReady, message)
             }
             _ if nodes.ready == 0 => (Ready::NoAgents, "no selected node has an available agent".into()),

@@ -19,11 +19,16 @@ fn fifty_nodes_have_their_configuration_within_five_seconds() {
             let node = k8s_node(&scene, name).await;
             assert_eq!(Some(&config.spec.node_uid), node.metadata.uid.as_ref());
             let [owner] = &config.metadata.owner_references.as_ref().unwrap()[..] else { panic!("one owner") };
-            assert_eq!((owner.kind.as_str(), &owner.name, Some(&owner.uid)), ("Node", name, node.metadata.uid.as_ref()));
+            assert_eq!(
+                (owner.kind.as_str(), &owner.name, Some(&owner.uid)),
+                ("Node", name, node.metadata.uid.as_ref())
+            );
             assert_eq!((owner.block_owner_deletion, owner.controller), (None, None));
         }
         let status = scene
-            .rule_where("the rule is programmed", "fifty", |status| says(&status.conditions, "Programmed") == "True Programmed")
+            .rule_where("the rule is programmed", "fifty", |status| {
+                says(&status.conditions, "Programmed") == "True Programmed"
+            })
             .await;
         assert_eq!(says(&status.conditions, "Accepted"), "True Accepted");
         assert_eq!(status.nodes.unwrap().programmed, 50);
