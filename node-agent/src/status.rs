@@ -57,8 +57,8 @@ impl Target {
 }
 
 fn found(object: &DynamicObject) -> NodeConfigStatus {
-    let status = object.data.get("status").cloned().unwrap_or_default();
-    serde_json::from_value(status).unwrap_or_else(|error| {
+    let Some(status) = object.data.get("status") else { return NodeConfigStatus::default() };
+    serde_json::from_value(status.clone()).unwrap_or_else(|error| {
         tracing::warn!(
             generation = generation(object),
             "the status that stands cannot be read and is replaced: {error}"
@@ -98,7 +98,7 @@ impl StatusSink {
                 let next = content(&basis, &last.unwrap_or(&to.found).conditions, Timestamp::now());
                 let changed = last.is_none_or(|last| differs(last, &next));
                 let now = Instant::now();
-                let due = pace.due(changed);
+                let due = pace.due(changed, now);
                 if due <= now {
                     match self.write(&next).await {
                         Ok(()) => {
@@ -109,7 +109,7 @@ impl StatusSink {
                         }
                         Err(fault) => pace.failed(fault),
                     }
-                    wait = Some(pace.due(false));
+                    wait = Some(pace.due(false, Instant::now()));
                 } else {
                     wait = Some(due);
                 }
@@ -192,14 +192,13 @@ impl Pace {
     }
 
     /// When a write is due: with a change as soon as allowed, without one at the refresh.
-    fn due(&self, changed: bool) -> Instant {
-        let now = Instant::now();
+    fn due(&self, changed: bool, now: Instant) -> Instant {
         let quiet = match (self.last, changed) {
             (None, _) => now,
             (Some(last), true) => last + self.min,
             (Some(last), false) => last + self.refresh.mul_f64(self.jitter),
         };
-        self.retry.map_or(quiet, |(_, retry)| retry.max(now.min(quiet)))
+        self.retry.map_or(quiet, |(_, retry)| retry)
     }
 
     fn wrote(&mut self) {
