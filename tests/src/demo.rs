@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use vedette_crds::{presets::presets, rule::DataCollectionRule};
 
-use crate::{Agent, Cluster, Operator, Result, ScratchHost, error::{Doing as _, Error}, eventually, not_yet};
+use crate::{
+    Agent, Cluster, Operator, Result, ScratchHost,
+    error::{Doing as _, Error},
+    eventually, not_yet,
+};
 
 const PRESET: &str = "linux-baseline";
 const INTERVAL: &str = "10s";
@@ -143,8 +147,8 @@ fn rules(cluster: &Cluster) -> Api<DynamicObject> {
 async fn apply_rule(cluster: &Cluster) -> Result<()> {
     let preset = presets().into_iter().find(|preset| preset.name == PRESET);
     let yaml = preset.ok_or_else(|| Error::Unexpected(format!("no preset {PRESET}")))?.yaml;
-    let mut rule: DynamicObject = serde_saphyr::from_str(yaml)
-        .map_err(|error| Error::Unexpected(format!("the preset {PRESET}: {error}")))?;
+    let mut rule: DynamicObject =
+        serde_saphyr::from_str(yaml).map_err(|error| Error::Unexpected(format!("the preset {PRESET}: {error}")))?;
     rule.data["spec"]["files"]["interval"] = json!(INTERVAL);
     rules(cluster).create(&PostParams::default(), &rule).await.doing(|| format!("create rule {PRESET}"))?;
     Ok(())

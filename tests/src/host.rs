@@ -28,6 +28,12 @@ pub struct ScratchHost {
 }
 
 impl ScratchHost {
+    /// A host with nothing on it but what the folder holds.
+    #[must_use]
+    pub fn empty(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// A host with a few accounts, programs and settings.
     ///
     /// # Errors
@@ -73,7 +79,9 @@ impl ScratchHost {
     pub fn append(&self, path: &str, content: &str) -> Result<()> {
         let file = self.at(path);
         let opened = fs::OpenOptions::new().append(true).open(&file);
-        opened.and_then(|mut file| io::Write::write_all(&mut file, content.as_bytes())).doing(|| format!("append to {path}"))
+        opened
+            .and_then(|mut file| io::Write::write_all(&mut file, content.as_bytes()))
+            .doing(|| format!("append to {path}"))
     }
 
     /// Sets the permission bits.
@@ -90,9 +98,9 @@ impl ScratchHost {
     /// When it is not there.
     pub fn remove(&self, path: &str) -> Result<()> {
         let there = self.at(path);
-        let removed = there.symlink_metadata().and_then(|found| {
-            if found.is_dir() { fs::remove_dir_all(&there) } else { fs::remove_file(&there) }
-        });
+        let removed = there
+            .symlink_metadata()
+            .and_then(|found| if found.is_dir() { fs::remove_dir_all(&there) } else { fs::remove_file(&there) });
         removed.doing(|| format!("remove {path}"))
     }
 

@@ -29,7 +29,10 @@ pub(super) fn condition<'v>(object: &'v Value, name: &str) -> &'v str {
 
 pub(super) fn rule(rule: &DynamicObject) {
     let status = &rule.data["status"];
-    line(&format!("{:<28} {:<9} {:<11} {:<6} {:<6} {:<8} CHANGES", "DATACOLLECTIONRULE", "ACCEPTED", "PROGRAMMED", "READY", "NODES", "TRACKED"));
+    line(&format!(
+        "{:<28} {:<9} {:<11} {:<6} {:<6} {:<8} CHANGES",
+        "DATACOLLECTIONRULE", "ACCEPTED", "PROGRAMMED", "READY", "NODES", "TRACKED"
+    ));
     line(&format!(
         "{:<28} {:<9} {:<11} {:<6} {:<6} {:<8} {}",
         rule.name_any(),
@@ -64,7 +67,8 @@ pub(super) async fn recent(api: &Api<DynamicObject>, nodes: &[&str]) -> Result<(
     for node in nodes {
         let config = api.get(node).await.doing(|| format!("get NodeConfig {node}"))?;
         for change in config.data["status"]["recentChanges"].as_array().into_iter().flatten() {
-            let fields: Vec<&str> = change["fields"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let fields: Vec<&str> =
+                change["fields"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             line(&format!(
                 "{node} recentChanges: {} {} {} {}",
                 text(&change["severity"]),
