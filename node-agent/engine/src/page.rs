@@ -20,6 +20,9 @@ pub(crate) type Volume = u32;
 /// Which resolved plan; an index into the `plans` table, growing with time.
 pub(crate) type PlanId = u32;
 
+/// The plan of a directory that no compare has seen yet.
+pub(crate) const NEVER: PlanId = 0;
+
 /// An item with its name in the directory of its page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
@@ -30,9 +33,9 @@ pub(crate) struct Named {
 /// The decoded page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// The plan that it was last written under.
+    /// The plan that it was last written under, or [`NEVER`].
     pub(crate) plan: PlanId,
-    /// Sorted by name, never empty in the store.
+    /// Sorted by name; none in the one page of a directory that was never seen.
     pub(crate) items: Vec<Named>,
 }
 

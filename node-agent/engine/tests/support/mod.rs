@@ -4,20 +4,119 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Chain, Detection, unchain};
-use vedette_engine::clock::SystemClock;
+use vedette_engine::clock::{Clock, SystemClock, Time};
 use vedette_engine::engine::{Outcome, Standing, Summary};
 use vedette_engine::{Due, Engine, EngineError, Identity, Settings};
+
+/// A clock that stands where it was set.
+pub struct SetClock(Mutex<(SystemTime, Duration)>);
+
+impl SetClock {
+    pub fn now() -> Self {
+        Self(Mutex::new((SystemTime::now(), Duration::from_secs(1000))))
+    }
+
+    pub fn advance(&self, by: Duration) {
+        let mut clock = self.0.lock().unwrap();
+        clock.0 += by;
+        clock.1 += by;
+    }
+
+    pub fn go_back(&self, by: Duration) {
+        self.0.lock().unwrap().0 -= by;
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Time {
+        let since = self.0.lock().unwrap().0.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Time { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
+    }
+
+    fn since_boot(&self) -> Duration {
+        self.0.lock().unwrap().1
+    }
+}
+
+/// A directory tree of so many levels, each of this name, with a file `f` at its end; paths may be longer than the system's.
+pub fn deep(root: &Path, name: &str, levels: usize, content: &[u8]) {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here = openat(rustix::fs::CWD, root, flags, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        match mkdirat(&here, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => panic!("{errno}"),
+        }
+        here = openat(&here, name, flags, Mode::empty()).unwrap();
+    }
+    let file = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = openat(&here, "f", file, Mode::from_raw_mode(0o644)).unwrap();
+    rustix::io::write(file, content).unwrap();
+}
+
+/// A write lease on a file, held by another process; who opens the file without waiting is refused.
+pub struct Lease(std::process::Child);
+
+impl Lease {
+    /// `None` where there are no leases, or no perl to take one.
+    pub fn take(path: &Path) -> Option<Self> {
+        const TAKE: &str = r#"$SIG{IO} = "IGNORE"; open(F, "+<", $ARGV[0]) or exit 1; fcntl(F, 1024, 1) or exit 1;
+            $| = 1; print "held\n"; sleep 60"#;
+        let mut perl = std::process::Command::new("perl");
+        let perl = perl.args(["-e", TAKE]).arg(path).stdout(std::process::Stdio::piped()).spawn();
+        let mut lease = Self(perl.ok()?);
+        let mut said = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(lease.0.stdout.take()?), &mut said).ok()?;
+        (said == "held\n").then_some(lease)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it may have ended
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a test in a process of user 65534, or here when this one is not root's anyway.
+pub fn as_nobody(test: &str, body: impl FnOnce()) {
+    if !rustix::process::geteuid().is_root() {
+        return body();
+    }
+    // The test binary lies where only root may go: a copy does not.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let ran = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"])
+        .arg(&copy)
+        .args(["--exact", test, "--nocapture"])
+        .current_dir("/")
+        .env_remove("TMPDIR")
+        .output();
+    let Ok(ran) = ran else {
+        eprintln!("SKIPPED without setpriv: {test}");
+        return;
+    };
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
 
 /// A host root and a state directory, and the engine between them.
 pub struct Host {
     folder: TempDir,
     engine: Option<Engine>,
+    state: PathBuf,
+    clock: Arc<dyn Clock>,
     seen: u64,
     chain: Chain,
     rules: Vec<NodeRule>,
@@ -26,9 +125,25 @@ pub struct Host {
 impl Host {
     /// An empty host whose rule `r` has these entries, each a JSON object with name, path and what differs.
     pub fn new(entries: Value) -> Self {
+        Self::make(entries, "state", Arc::new(SystemClock))
+    }
+
+    /// The same, on this clock.
+    pub fn with_clock(entries: Value, clock: Arc<dyn Clock>) -> Self {
+        Self::make(entries, "state", clock)
+    }
+
+    /// The same, with the state directory `/state` on the host itself.
+    pub fn with_state_inside(entries: Value) -> Self {
+        Self::make(entries, "host/state", Arc::new(SystemClock))
+    }
+
+    fn make(entries: Value, state: &str, clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("host")).unwrap();
-        let mut host = Self { folder, engine: None, seen: 0, chain: Chain::default(), rules: vec![rule("r", entries)] };
+        let state = folder.path().join(state);
+        let rules = vec![rule("r", entries)];
+        let mut host = Self { folder, engine: None, state, clock, seen: 0, chain: Chain::default(), rules };
         host.start();
         host
     }
@@ -39,7 +154,7 @@ impl Host {
     }
 
     pub fn state_dir(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.state.clone()
     }
 
     pub fn root(&self) -> PathBuf {
@@ -82,6 +197,22 @@ impl Host {
         self.configure();
     }
 
+    /// The same, of a state that may be damaged.
+    pub fn try_start(&mut self) -> Result<(), EngineError> {
+        self.engine = None;
+        self.engine = Some(self.open()?);
+        self.configure();
+        Ok(())
+    }
+
+    /// A compare of a state that may be damaged, and its lines, whose chain is not checked.
+    pub fn try_compare_lines(&mut self) -> Result<Vec<Value>, EngineError> {
+        let head = self.standing().sequence;
+        self.engine().compare(&Due::All, &AtomicBool::new(false), &mut |_| {})?;
+        let lines = self.engine().journal().after(head, 1 << 20)?;
+        Ok(lines.iter().map(|line| serde_json::from_slice(&line.bytes).unwrap()).collect())
+    }
+
     pub fn open(&self) -> Result<Engine, EngineError> {
         let settings = Settings {
             state_dir: self.state_dir(),
@@ -89,7 +220,7 @@ impl Host {
             threads: 2,
             first_detection: Detection::Startup,
         };
-        Engine::open(settings, Arc::new(SystemClock))
+        Engine::open(settings, Arc::clone(&self.clock))
     }
 
     /// Closes the engine.
@@ -122,13 +253,22 @@ impl Host {
         self.engine().standing()
     }
 
+    /// One compare of the entries with one interval.
+    pub fn compare_due(&mut self, seconds: u64) -> Seen {
+        self.compare_of(&Due::Intervals(vec![Duration::from_secs(seconds)])).unwrap()
+    }
+
     /// One compare of everything; the lines that it made.
     pub fn compare(&mut self) -> Seen {
         self.try_compare().unwrap()
     }
 
     pub fn try_compare(&mut self) -> Result<Seen, EngineError> {
-        match self.engine().compare(&Due::All, &AtomicBool::new(false), &mut |_| {})? {
+        self.compare_of(&Due::All)
+    }
+
+    fn compare_of(&mut self, due: &Due) -> Result<Seen, EngineError> {
+        match self.engine().compare(due, &AtomicBool::new(false), &mut |_| {})? {
             Outcome::Complete(summary) => Ok(Seen { lines: self.lines(), summary }),
             Outcome::Interrupted => panic!("nobody interrupted it"),
         }
@@ -223,4 +363,42 @@ pub fn rule_with(name: &str, entries: Value, extra: Value) -> NodeRule {
 /// The rule's one entry `all` for the whole host.
 pub fn everything() -> Value {
     json!([{"name": "all", "path": "/**"}])
+}
+
+/// Whether this runs as root; if not, says visibly what is left out.
+pub fn is_root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("SKIPPED without root: {what}");
+    }
+    is_root
+}
+
+/// Runs a test in a process with a mount namespace of its own, or says visibly that it could not.
+pub fn with_own_mounts(test: &str, body: impl FnOnce()) {
+    const INSIDE: &str = "VEDETTE_TEST_OWN_MOUNTS";
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let unshare = |command: &[&std::ffi::OsStr]| {
+        std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .args(command)
+            .env(INSIDE, "1")
+            .output()
+    };
+    if !unshare(&["true".as_ref()]).is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED without the right to make a mount namespace: {test}");
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    let ran = unshare(&[this.as_os_str(), "--exact".as_ref(), test.as_ref(), "--nocapture".as_ref()]).unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// Runs a program that must succeed.
+pub fn run(program: &str, args: &[&std::ffi::OsStr]) {
+    let ran = std::process::Command::new(program).args(args).output().unwrap();
+    assert!(ran.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&ran.stderr));
 }
