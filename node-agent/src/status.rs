@@ -107,7 +107,7 @@ impl StatusSink {
                             self.metrics.delivered(Sink::Status, view.standing.sequence);
                             written = Some((object.clone(), next));
                         }
-                        Err(fault) => pace.failed(fault),
+                        Err(_) => pace.failed(),
                     }
                     wait = Some(pace.due(false, Instant::now()));
                 } else {
@@ -206,8 +206,39 @@ impl Pace {
         self.retry = None;
     }
 
-    fn failed(&mut self, _: SinkFault) {
+    fn failed(&mut self) {
         let backoff = self.retry.map_or(Duration::from_secs(1), |(last, _)| (last * 2).min(LONGEST_BACKOFF));
         self.retry = Some((backoff, Instant::now() + backoff.mul_f64(self.jitter)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_change_after_quiet_goes_out_at_once_and_the_next_waits() {
+        let mut pace = Pace::new();
+        let now = Instant::now();
+        assert!(pace.due(true, now) <= now, "nothing was written yet");
+        pace.last = Some(now - MIN_INTERVAL * 2);
+        assert!(pace.due(true, now) <= now, "quiet for longer than minInterval");
+        pace.last = Some(now);
+        assert_eq!(pace.due(true, now), now + MIN_INTERVAL);
+        assert_eq!(pace.due(false, now), now + REFRESH_INTERVAL);
+    }
+
+    #[test]
+    fn failed_writes_back_off_up_to_a_minute_and_a_good_one_ends_that() {
+        let mut pace = Pace::new();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let now = Instant::now();
+            pace.failed();
+            waits.push(pace.due(true, now).saturating_duration_since(now).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        pace.wrote();
+        assert!(pace.retry.is_none());
     }
 }
