@@ -1,1 +1,6 @@
+#![allow(clippy::unwrap_used)]
 
+mod agents;
+mod configs;
+mod statuses;
+mod world;
