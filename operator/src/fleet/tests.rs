@@ -2,5 +2,7 @@
 
 mod agents;
 mod configs;
+mod heap;
+mod scale;
 mod statuses;
 mod world;

@@ -168,7 +168,7 @@ fn a_node_is_ready_by_its_own_generation_alone() {
     world.change_config("n1", |config| config.baseline = true);
     world.pass(2);
     assert_eq!(world.ready("n1"), Some(Ready::Ready));
-    assert_eq!(world.configs["n1"].ready.unwrap().generation, Some(generation));
+    assert_eq!(world.configs["n1"].ready.unwrap().generation, generation);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A cluster as the model sees it: an API server that stores what is planned and says so, and time that a test moves.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroI64;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -95,9 +96,9 @@ impl World {
         Now { moment: Moment::default() + Duration::from_secs(self.second), wall }
     }
 
-    /// A time so long ago.
-    pub(super) fn ago(&self, seconds: i64) -> Timestamp {
-        self.now().wall - SignedDuration::from_secs(seconds)
+    /// The second so long ago.
+    pub(super) fn ago(&self, seconds: i64) -> i64 {
+        self.now().wall.as_second() - seconds
     }
 
     /// Lets everything happen that is due now; then time passes, second by second.
@@ -237,7 +238,7 @@ impl World {
 
     /// The agent confirms everything that its NodeConfig asks for, and has found this much for every rule.
     pub(super) fn confirm(&mut self, node: &str, tracked: u64, modified: u64) {
-        let last_change = (modified > 0).then(|| self.now().wall.as_second());
+        let last_change = NonZeroI64::new(self.now().wall.as_second()).filter(|_| modified > 0);
         self.change_config(node, |config| {
             config.confirmed = config.generation;
             config.applied = true;
@@ -319,8 +320,8 @@ fn written<R: Explained>(conditions: &[Condition]) -> Option<Written<R>> {
     Some(Written {
         reason: condition::reason(conditions)?,
         exact: true,
-        generation: condition.observed_generation,
-        since: condition.last_transition_time.0,
+        generation: condition.observed_generation.unwrap_or_default(),
+        since: condition.last_transition_time.0.as_second(),
     })
 }
 
