@@ -47,6 +47,8 @@ pub struct NodeConfigSpec {
     /// How often the agent writes its status.
     pub reporting: Reporting,
     /// The rules that select this node, sorted by name.
+    // Not required: a server-side apply that takes the last rule away leaves the list out, and the default puts it back.
+    #[serde(default)]
     #[schemars(
         length(max = 32),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])

@@ -1,14 +1,17 @@
-//! Writes, one request each: reads an action, produces what the API server made of it or why it refused. Every write
-//! is a server-side apply under our field manager, with force: admission decides who may write what, not who was first.
-//! Nothing is tried twice here.
+//! Writes: reads an action, produces what the API server made of it or why it refused. Every write is a server-side apply
+//! under our field manager, with force: admission decides who may write what, not who was first. What others have added to
+//! a spec, which an apply leaves alone, is taken out. Nothing is tried again here.
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use thiserror::Error;
+use tracing::warn;
+use vedette_crds::node_config::NodeConfigSpec;
 
 use crate::fleet::plan::Action;
 use crate::fleet::{Name, Uid};
@@ -31,7 +34,7 @@ pub(crate) enum Applied {
 pub(crate) enum Trouble {
     /// The object is another one by now.
     Conflict,
-    /// Another field manager holds a part of the spec that is not ours to give up.
+    /// Somebody else's words stay in the spec.
     Contested,
     /// We lack the right, or our token is no good.
     Forbidden,
@@ -102,7 +105,7 @@ pub(crate) enum ApplyError {
     NotAsked { source: Box<kube::Error> },
     #[error("no answer within {LONGEST_WRITE:?}")]
     TimedOut,
-    #[error("another field manager holds rules of its own in the spec: remove them, or delete the object")]
+    #[error("the API server stored another spec than it was given")]
     Contested,
 }
 
@@ -165,10 +168,9 @@ impl Applier {
                     json!([{ "apiVersion": "v1", "kind": "Node", "name": &*name, "uid": &*owner }]);
                 object["spec"] = json!(spec);
                 let stored = self.configs.patch(&name, &self.how, &Patch::Apply(object)).await?;
-                let stored = observed::config(stored);
-                match stored.spec.as_ref() == Some(&*spec) {
-                    true => Ok(Applied::Config(Box::new(stored))),
-                    false => Err(ApplyError::Contested),
+                match carries(stored, &spec) {
+                    Ok(stored) => Ok(Applied::Config(stored)),
+                    Err(contested) => self.take_back(&name, contested, &spec).await,
                 }
             }
             Action::DeleteConfig { name, uid } => {
@@ -198,6 +200,38 @@ impl Applier {
             }
         }
     }
+
+    /// An apply leaves alone what others have added: this takes it out, and their claims with it, so that the next
+    /// apply is enough again. The spec is the operator's, whole.
+    async fn take_back(
+        &self,
+        name: &str,
+        contested: Box<DynamicObject>,
+        spec: &NodeConfigSpec,
+    ) -> Result<Applied, ApplyError> {
+        warn!(object = %name, "somebody else wrote into the spec of this NodeConfig: it is put right");
+        let ours = |entry: &&ManagedFieldsEntry| {
+            entry.manager.as_deref() == Some(OPERATOR) || entry.subresource.as_deref() == Some("status")
+        };
+        let metadata = contested.metadata;
+        let change = json!({
+            "metadata": {
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+                "managedFields": metadata.managed_fields.iter().flatten().filter(ours).collect::<Vec<_>>(),
+            },
+            "spec": spec,
+        });
+        let how = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
+        let stored = self.configs.patch(name, &how, &Patch::Merge(change)).await?;
+        carries(stored, spec).map(Applied::Config).map_err(|_| ApplyError::Contested)
+    }
+}
+
+/// A stored NodeConfig as facts, when its spec is this one.
+fn carries(stored: DynamicObject, spec: &NodeConfigSpec) -> Result<Box<ObservedConfig>, Box<DynamicObject>> {
+    let facts = observed::config(stored.clone());
+    if facts.spec.as_ref() == Some(spec) { Ok(Box::new(facts)) } else { Err(Box::new(stored)) }
 }
 
 /// Objects of one of our kinds, as raw as they come.

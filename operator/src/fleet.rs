@@ -32,7 +32,7 @@ use crate::observed::{ObservedConfig, ObservedPod, ObservedRule};
 use crate::queue::Key;
 use crate::time::{Moment, Now};
 use intern::Interner;
-use node::{Common, Config, Node, NodeState, Pod, Present, Spec};
+use node::{Common, Config, Label, Node, NodeState, Pod, Present, Spec};
 use pace::Pace;
 use rule::Rule;
 use tally::Tally;
@@ -68,11 +68,12 @@ pub(crate) struct Fleet {
     grace: Duration,
     rules: Rules,
     rule_uids: HashMap<Name, Uid>,
-    nodes: HashMap<Name, Node>,
+    nodes: HashMap<Name, Box<Node>>,
     tallies: HashMap<Uid, Tally>,
     states: HashMap<NodeState, usize>,
     pace: Pace,
     texts: Interner<str>,
+    labels: Interner<Label>,
     forms: Interner<NodeRule>,
     commons: Interner<Common>,
     unlisted: BTreeSet<Kind>,
@@ -94,6 +95,7 @@ impl Fleet {
             states: HashMap::new(),
             pace: Pace::new(),
             texts: Interner::new(),
+            labels: Interner::new(),
             forms: Interner::new(),
             commons: Interner::new(),
             unlisted: BTreeSet::from(Kind::ALL),
@@ -272,8 +274,10 @@ impl Fleet {
 
     fn node_applied(&mut self, facts: NodeFacts, now: Now) {
         let name = self.texts.intern(facts.name.as_str());
-        let texts = &mut self.texts;
-        let labels = facts.labels.iter().map(|(key, value)| (texts.intern(key.as_str()), texts.intern(value.as_str())));
+        let labels = facts.labels.iter().map(|(key, value)| {
+            let label = (self.texts.intern(key.as_str()), self.texts.intern(value.as_str()));
+            self.labels.intern(label)
+        });
         let labels = labels.collect();
         let present = Present::new(self.texts.intern(facts.uid.as_str()), labels);
         let held = self.nodes.get(&name);
@@ -328,9 +332,7 @@ impl Fleet {
         if held.is_some_and(|held| observed.version < held.version) {
             return;
         }
-        let moved = held.is_none_or(|held| {
-            (held.generation, held.owner.as_deref()) != (observed.generation, observed.owner.as_deref())
-        });
+        let moved = held.is_none_or(|held| (held.generation, held.owned) != (observed.generation, owned(&observed)));
         let held = held.map(|held| Held {
             same: *held.uid == *observed.uid,
             generation: held.generation,
@@ -366,6 +368,7 @@ impl Fleet {
     }
 
     fn config(&mut self, observed: ObservedConfig, held: Option<Held>, now: Now) -> Config {
+        let owned = owned(&observed);
         let spec = observed.spec.map(|spec| self.spec(spec));
         let held = held.filter(|held| held.same);
         let node_uid = spec.as_ref().map(|spec| spec.node_uid.clone());
@@ -386,7 +389,7 @@ impl Fleet {
             version: observed.version,
             generation: observed.generation,
             deleting: observed.deleting,
-            owner: observed.owner.map(|uid| self.texts.intern(uid)),
+            owned,
             spec,
             confirmed: observed.confirmed,
             applied: observed.applied,
@@ -435,7 +438,10 @@ impl Fleet {
                 // The moment was computed from the wall clock, and must not move with it.
                 Some(held) if held.ready.is_some() && pod.ready.is_some() => {}
                 Some(held) => *held = pod,
-                None => node.pods.push(pod),
+                None => {
+                    node.pods.reserve_exact(1);
+                    node.pods.push(pod);
+                }
             }
             if was_ready && !has_ready(node) {
                 node.without_agent = now.moment;
@@ -459,7 +465,7 @@ impl Fleet {
 
     /// Changes a node, and with it what it adds to the sums, when it wants to be judged again, and what is dirty.
     fn amend(&mut self, name: &Name, now: Now, change: impl FnOnce(&mut Node)) {
-        let node = self.nodes.entry(name.clone()).or_insert_with(|| Node::new(now.moment));
+        let node = self.nodes.entry(name.clone()).or_insert_with(|| Box::new(Node::new(now.moment)));
         let (shares, state, wake) = (node.shares.clone(), node.state(), node.wake);
         change(node);
         node.judge(&self.rules, now.moment, self.grace);
@@ -540,6 +546,12 @@ struct Held {
     heard: Moment,
     fresh_from: i64,
     node_uid: Option<Uid>,
+}
+
+/// Whether the Node that the spec names owns the NodeConfig.
+fn owned(observed: &ObservedConfig) -> bool {
+    let named = observed.spec.as_ref().map(|spec| &spec.node_uid);
+    named.is_some() && named == observed.owner.as_ref()
 }
 
 /// Whether a rule selects a node. A rule that cannot be read is taken to select the nodes that carry it.

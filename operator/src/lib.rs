@@ -30,8 +30,8 @@ mod watch;
 
 pub use run::{RunError, Settings, run};
 
-/// An error with its sources, in one line.
-pub(crate) fn report(error: &dyn std::error::Error) -> String {
+/// An error with its sources, in one line, none of them twice.
+pub fn report(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
-use vedette_operator::{Settings, run};
+use vedette_operator::{Settings, report, run};
 
 const TROUBLE: u8 = 2;
 
@@ -76,16 +76,6 @@ fn start(settings: Settings) -> Result<(), String> {
                 _ = interrupt.recv() => {}
             }
         };
-        run(settings, shutdown).await.map_err(|error| chain(&error))
+        run(settings, shutdown).await.map_err(|error| report(&error))
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

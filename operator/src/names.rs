@@ -12,7 +12,7 @@ pub(crate) const AGENT_PODS: &str = "app.kubernetes.io/name=vedette-agent";
 /// The group and version of our kinds.
 pub(crate) const API_VERSION: &str = "vedette.dev/v1alpha1";
 
-/// The longest form of a rule that admins write.
+/// What admins write.
 pub(crate) const RULE: &str = "DataCollectionRule";
 
 /// What one node is to watch.

@@ -2,6 +2,7 @@
 //! nothing more. An object that this version cannot read is a fact too: it never ends a watch.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroI64;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
@@ -72,7 +73,7 @@ pub(crate) struct Found {
     pub(crate) tracked: u64,
     pub(crate) changes: Changes,
     /// In seconds since 1970: statuses are written in whole seconds.
-    pub(crate) last_change: Option<i64>,
+    pub(crate) last_change: Option<NonZeroI64>,
 }
 
 /// A condition of ours as it stands in the status.
@@ -81,8 +82,10 @@ pub(crate) struct Written<R> {
     pub(crate) reason: R,
     /// Whether status and message are what this version says with that reason.
     pub(crate) exact: bool,
-    pub(crate) generation: Option<i64>,
-    pub(crate) since: Timestamp,
+    /// The generation that it speaks of; 0 is none.
+    pub(crate) generation: i64,
+    /// The second of its last transition.
+    pub(crate) since: i64,
 }
 
 /// A pod of an agent.
@@ -198,7 +201,7 @@ fn reports(status: &NodeConfigStatus) -> Vec<Report> {
             generation: rule.generation,
             tracked: rule.tracked_items,
             changes: rule.changes,
-            last_change: rule.last_change_time.as_ref().map(|time| time.0.as_second()),
+            last_change: rule.last_change_time.as_ref().and_then(|time| NonZeroI64::new(time.0.as_second())),
         },
     };
     status.rules.iter().map(report).collect()
@@ -210,8 +213,8 @@ fn written<R: Reason + Explained>(conditions: &[Condition]) -> Option<Written<R>
     Some(Written {
         reason,
         exact: condition.status == reason.status().as_str() && condition.message == reason.sentence(),
-        generation: condition.observed_generation,
-        since: condition.last_transition_time.0,
+        generation: condition.observed_generation.unwrap_or_default(),
+        since: condition.last_transition_time.0.as_second(),
     })
 }
 
@@ -266,7 +269,7 @@ mod tests {
         assert_eq!((config.spec, config.version, config.confirmed), (None, 7, 2));
         assert_eq!(config.reports[0].found.tracked, 3);
         let whole: Timestamp = "2026-11-24T04:00:00Z".parse().unwrap();
-        assert_eq!(config.reports[0].found.last_change, Some(whole.as_second()));
+        assert_eq!(config.reports[0].found.last_change, NonZeroI64::new(whole.as_second()));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! bounded by the objects there are: a key is an object.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -28,15 +27,6 @@ pub(crate) enum Key {
     Conditions(Name),
     /// The status of the rule of this uid.
     Rule(Uid),
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(name) | Self::Conditions(name) => write!(f, "NodeConfig {name}"),
-            Self::Rule(uid) => write!(f, "DataCollectionRule {uid}"),
-        }
-    }
 }
 
 /// The keys that wait or are worked on.

@@ -48,7 +48,8 @@ pub(crate) struct Reconciler {
 
 struct Written {
     key: Key,
-    what: &'static str,
+    /// After the word "cannot".
+    what: String,
     took: Duration,
     result: Result<Applied, ApplyError>,
 }
@@ -82,7 +83,7 @@ impl Reconciler {
         loop {
             let more = self.advance();
             self.show();
-            let wake = if more { Some(Instant::now()) } else { self.wake() };
+            let wake = self.wake(more);
             tokio::select! {
                 // Told, or nobody is left to tell.
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -109,18 +110,21 @@ impl Reconciler {
         })
     }
 
-    /// Lets time pass, and starts what there is to do. Says whether more is to do at once.
-    fn advance(&mut self) -> bool {
+    /// Lets time pass, and starts what there is to do. Says when more can be started without anything happening.
+    fn advance(&mut self) -> Option<Moment> {
         let now = self.clock.now();
         self.fleet.tick(now);
         for dirty in self.fleet.take_dirty() {
             self.queue.push(dirty);
         }
         for _ in 0..PLANS_AT_ONCE {
-            if self.writes.len() >= WRITES_AT_ONCE || self.next_write > now.moment {
-                return false;
+            if self.writes.len() >= WRITES_AT_ONCE {
+                return None;
             }
-            let Some(key) = self.queue.pop(now.moment) else { return false };
+            if self.next_write > now.moment {
+                return Some(self.next_write);
+            }
+            let key = self.queue.pop(now.moment)?;
             self.metrics.reconciled(&key);
             match self.fleet.plan(&key, now) {
                 None => self.queue.done(key),
@@ -130,13 +134,13 @@ impl Reconciler {
                 }
             }
         }
-        true
+        Some(now.moment)
     }
 
     fn start(&mut self, key: Key, action: Action) {
         let applier = self.applier.clone();
         self.writes.spawn(async move {
-            let what = action.what();
+            let what = action.to_string();
             let start = Instant::now();
             let result = applier.run(action).await;
             Written { key, what, took: start.elapsed(), result }
@@ -171,19 +175,18 @@ impl Reconciler {
                 self.queue.done(key);
             }
             Err(error) => {
-                warn!(object = %key, "cannot {what}: {}", report(&error));
+                warn!("cannot {what}: {}", report(&error));
                 self.queue.failed(key, now.moment);
             }
         }
     }
 
-    fn wake(&self) -> Option<Instant> {
+    /// When to look again although nothing happens.
+    fn wake(&self, more: Option<Moment>) -> Option<Instant> {
         let full = self.writes.len() >= WRITES_AT_ONCE;
-        let work = self.queue.next_due().filter(|_| !full);
-        let work = work.map(|due| due.max(self.next_write));
-        // Keys that were due before the write slot was taken are in no list of times.
-        let slot = (!full && self.next_write > self.clock.now().moment).then_some(self.next_write);
-        [work, slot, self.fleet.next_wake()].into_iter().flatten().min().map(|moment| self.clock.instant(moment))
+        let due = self.queue.next_due().filter(|_| !full).map(|due| due.max(self.next_write));
+        let next = [more, due, self.fleet.next_wake()].into_iter().flatten().min();
+        next.map(|moment| self.clock.instant(moment))
     }
 
     fn show(&mut self) {

@@ -331,14 +331,14 @@ fn nobody_else_writes_a_status_whatever_their_rights() {
 fn the_operator_makes_changes_and_deletes_configurations() {
     CLUSTER.test(async |cluster| {
         let scene = Scene::new(cluster, "configured").await;
-        let node: Node = Api::all(scene.operator.client.clone()).get(&scene.node).await.unwrap();
+        let node: Node = Api::all(cluster.client()).get(&scene.node).await.unwrap();
         let mut object = node_config(&scene.node, json!({ "spec": empty_spec(&node.uid().unwrap()) }));
         object["metadata"]["ownerReferences"] = json!([node.owner_ref(&()).unwrap()]);
         let (configs, how) = (&scene.operator.configs, &scene.operator.how);
         let owned = configs.patch(&scene.node, how, &Patch::Apply(object)).await.unwrap();
         assert_eq!(owned.owner_references()[0].uid, node.uid().unwrap());
         configs.delete(&scene.node, &DeleteParams::default()).await.unwrap();
-        assert_eq!(configs.get_opt(&scene.node).await.unwrap(), None);
+        assert_eq!(cluster.node_configs().get_opt(&scene.node).await.unwrap(), None);
     });
 }
 

@@ -12,7 +12,7 @@ use vedette_crds::node_config::{ClusterRef, NodeConfigSpec, NodeRule, Reporting}
 
 use super::pace::REFRESH;
 use super::tally::{Share, Standing};
-use super::{Name, Rules, Uid};
+use super::{Rules, Uid};
 use crate::observed::Written;
 use crate::time::Moment;
 
@@ -36,24 +36,28 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Present {
     pub(crate) uid: Uid,
-    labels: Box<[(Arc<str>, Arc<str>)]>,
+    labels: Box<[Arc<Label>]>,
 }
+
+/// A label's key and value.
+pub(crate) type Label = (Arc<str>, Arc<str>);
 
 /// A pod of the node's agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pod {
-    pub(crate) name: Name,
+    pub(crate) name: Box<str>,
     pub(crate) ready: Option<Moment>,
 }
 
 /// A NodeConfig that exists.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) uid: Uid,
+    pub(crate) uid: Box<str>,
     pub(crate) version: u64,
     pub(crate) generation: i64,
     pub(crate) deleting: bool,
-    pub(crate) owner: Option<Uid>,
+    /// Whether the Node that the spec names owns it.
+    pub(crate) owned: bool,
     /// Absent when this version cannot read it.
     pub(crate) spec: Option<Spec>,
     pub(crate) confirmed: i64,
@@ -118,6 +122,7 @@ impl Node {
 
     pub(crate) fn share(&mut self, rule: &Uid) -> &mut Share {
         let index = self.shares.iter().position(|share| share.rule == *rule).unwrap_or_else(|| {
+            self.shares.reserve_exact(1);
             self.shares.push(Share::new(rule.clone()));
             self.shares.len() - 1
         });
@@ -145,6 +150,7 @@ impl Node {
         let own = self.is_for_this_node();
         let mut shares = std::mem::take(&mut self.shares);
         shares.retain(Share::counts);
+        shares.shrink_to_fit();
         for share in &mut shares {
             let generation = rules.get(&share.rule).map(|rule| rule.prepared.generation());
             let carried = |form: &Arc<NodeRule>| form.uid == *share.rule && Some(form.generation) == generation;
@@ -206,7 +212,7 @@ impl Node {
             return true;
         };
         let ready = config.ready.is_some_and(|written| {
-            written.exact && written.reason == self.ready() && written.generation == Some(config.generation)
+            written.exact && written.reason == self.ready() && written.generation == config.generation
         });
         let available = config.available.is_some_and(|written| written.exact && written.reason == self.available);
         ready && available
@@ -226,7 +232,7 @@ impl Node {
 }
 
 impl Present {
-    pub(crate) fn new(uid: Uid, labels: Box<[(Arc<str>, Arc<str>)]>) -> Self {
+    pub(crate) fn new(uid: Uid, labels: Box<[Arc<Label>]>) -> Self {
         Self { uid, labels }
     }
 
@@ -235,7 +241,8 @@ impl Present {
     }
 
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
-        self.labels.iter().map(|(key, value)| (key.as_ref().into(), value.as_ref().into())).collect()
+        let owned = |label: &Arc<Label>| (label.0.as_ref().into(), label.1.as_ref().into());
+        self.labels.iter().map(owned).collect()
     }
 }
 

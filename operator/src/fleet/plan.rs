@@ -1,13 +1,15 @@
 //! What is to be done about one object: reads the model, produces one write or none. It decides by what is there now,
 //! never by what happened, so that it may be asked at any time and any number of times.
 
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use tracing::warn;
 use vedette_crds::compile::{Compiled, Context, Outcome, compile};
 use vedette_crds::condition::Condition;
 use vedette_crds::node_config::NodeConfigSpec;
 use vedette_crds::rule::DataCollectionRuleStatus;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 
 use super::node::Node;
 use super::tally::Obstacle;
@@ -37,14 +39,13 @@ pub(crate) enum Action {
     ApplyRuleStatus { name: Name, uid: Uid, status: Box<DataCollectionRuleStatus> },
 }
 
-impl Action {
-    /// What it does, after the word "cannot".
-    pub(crate) fn what(&self) -> &'static str {
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ApplyConfig { .. } => "apply the NodeConfig",
-            Self::DeleteConfig { .. } => "delete the NodeConfig",
-            Self::ApplyConditions { .. } => "write the conditions of the NodeConfig",
-            Self::ApplyRuleStatus { .. } => "write the status of the rule",
+            Self::ApplyConfig { name, .. } => write!(f, "apply NodeConfig {name}"),
+            Self::DeleteConfig { name, .. } => write!(f, "delete NodeConfig {name}"),
+            Self::ApplyConditions { name, .. } => write!(f, "write the conditions of NodeConfig {name}"),
+            Self::ApplyRuleStatus { name, .. } => write!(f, "write the status of DataCollectionRule {name}"),
         }
     }
 }
@@ -79,12 +80,16 @@ impl Fleet {
         let node = self.nodes.get(name)?;
         let Some(present) = &node.present else {
             let config = node.config.as_ref().filter(|config| !config.deleting)?;
-            return Some(Action::DeleteConfig { name: name.clone(), uid: config.uid.clone() });
+            return Some(Action::DeleteConfig { name: name.clone(), uid: config.uid.as_ref().into() });
         };
         if node.config.as_ref().is_some_and(|config| config.deleting) {
             return None;
         }
         if self.hides_a_kept_form(node) {
+            warn!(
+                "NodeConfig {name} cannot be read and may hold the last good form of a rule that cannot be used: it is \
+                 left alone"
+            );
             return None;
         }
         let owner = present.uid.clone();
@@ -100,11 +105,11 @@ impl Fleet {
             let action = Action::ApplyConfig { name: name.clone(), uid: None, owner, spec: Box::new(spec) };
             return (!self.watches_nothing(&action)).then_some(action);
         };
-        let uid = config.uid.clone();
+        let uid: Uid = config.uid.as_ref().into();
         if spec.rules.is_empty() && config.is_emptied() {
             return Some(Action::DeleteConfig { name: name.clone(), uid });
         }
-        let stands = config.owner.as_ref() == Some(&owner) && config.spec.as_ref().is_some_and(|held| held.says(&spec));
+        let stands = config.owned && config.spec.as_ref().is_some_and(|held| held.says(&spec));
         let spec = Box::new(spec);
         (!stands).then(|| Action::ApplyConfig { name: name.clone(), uid: Some(uid), owner, spec })
     }
@@ -156,7 +161,7 @@ impl Fleet {
         let available = condition(node.available, config.available, None, now);
         Some(Action::ApplyConditions {
             name: name.clone(),
-            uid: config.uid.clone(),
+            uid: config.uid.as_ref().into(),
             conditions: vec![ready, available],
         })
     }
@@ -178,7 +183,8 @@ fn condition<R: Explained>(
     observed_generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    let since = written.filter(|written| written.reason.status() == reason.status()).map(|written| written.since);
+    let kept = written.filter(|written| written.reason.status() == reason.status());
+    let since = kept.and_then(|written| Timestamp::from_second(written.since).ok());
     Condition {
         type_: R::CONDITION.into(),
         status: reason.status().as_str().into(),

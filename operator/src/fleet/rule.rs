@@ -83,7 +83,10 @@ impl Rule {
             nodes: Some(tally.nodes),
             tracked_items: Some(tally.tracked),
             changes: Some(tally.changes),
-            last_change_time: tally.last_change().and_then(|second| Timestamp::from_second(second).ok()).map(Time),
+            last_change_time: tally
+                .last_change()
+                .and_then(|second| Timestamp::from_second(second.get()).ok())
+                .map(Time),
         }
     }
 

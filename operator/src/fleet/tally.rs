@@ -2,6 +2,7 @@
 //! what the rules of that node cost, whatever the fleet's size.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroI64;
 use std::sync::Arc;
 
 use vedette_crds::node_config::Changes;
@@ -64,7 +65,7 @@ pub(crate) struct Tally {
     pub(crate) tracked: u64,
     pub(crate) changes: Changes,
     /// How many nodes saw their last change in which second.
-    last_changes: BTreeMap<i64, u32>,
+    last_changes: BTreeMap<NonZeroI64, u32>,
     shares: u32,
 }
 
@@ -104,7 +105,7 @@ impl Tally {
     }
 
     /// The second of the last change on any node.
-    pub(crate) fn last_change(&self) -> Option<i64> {
+    pub(crate) fn last_change(&self) -> Option<NonZeroI64> {
         self.last_changes.keys().next_back().copied()
     }
 
@@ -147,7 +148,7 @@ mod tests {
 
     fn share(standing: Standing, tracked: u64, last_change: i64) -> Share {
         let changes = Changes { added: 1, modified: 2, removed: u64::MAX };
-        let found = Found { generation: 1, tracked, changes, last_change: Some(last_change) };
+        let found = Found { generation: 1, tracked, changes, last_change: NonZeroI64::new(last_change) };
         Share { selected: true, programmed: true, standing, found: Some(found), ..Share::new("uid".into()) }
     }
 
@@ -175,9 +176,9 @@ mod tests {
         tally.add(&late);
         tally.add(&late);
         tally.take_back(&late);
-        assert_eq!(tally.last_change(), Some(20));
+        assert_eq!(tally.last_change(), NonZeroI64::new(20));
         tally.take_back(&late);
-        assert_eq!(tally.last_change(), Some(10));
+        assert_eq!(tally.last_change(), NonZeroI64::new(10));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! so that most share one cluster and one operator.
 #![allow(clippy::unwrap_used)]
 
-mod scene;
-
+mod nodes;
+mod restarts;
 mod rules;
+mod scene;
+mod statuses;

@@ -127,6 +127,12 @@ impl<'c> Scene<'c> {
         .unwrap()
     }
 
+    /// Waits until a rule's condition has this status and reason.
+    pub(crate) async fn rule_says(&self, rule: &str, condition: &str, expected: &str) -> DataCollectionRuleStatus {
+        let what = format!("{condition} of {rule} is {expected}");
+        self.rule_where(&what, rule, |status| says(&status.conditions, condition) == expected).await
+    }
+
     /// Plays the agent of a node.
     pub(crate) async fn agent(&self, node: &str) -> PlayedAgent {
         let client = self.cluster.agent_identity(node).await.unwrap().client().await.unwrap();
@@ -173,6 +179,41 @@ impl PlayedAgent {
             "conditions": [condition("ConfigApplied", "Applied"), condition("BaselineReady", "BaselineMade")],
             "trackedItems": tracked,
             "rules": config.spec.rules.iter().map(rule).collect::<Vec<_>>(),
+        }))
+        .await;
+    }
+
+    /// A status as large as an agent's may be.
+    pub(crate) async fn say_as_much_as_possible(&self) {
+        let config = self.configs.get(&self.node).await.unwrap();
+        let time = "2026-11-24T04:00:00Z";
+        let changes = json!({ "added": 1_000_000, "modified": 1_000_000, "removed": 1_000_000 });
+        let rule = |rule: &NodeRule| {
+            json!({ "name": rule.name, "uid": rule.uid, "generation": rule.generation, "trackedItems": 1_000_000,
+                "changes": changes, "lastChangeTime": time })
+        };
+        let recent = |sequence: u64| {
+            json!({ "sequence": sequence, "time": time, "category": "File", "changeType": "Modified",
+                "path": "/etc/ssh/sshd_config", "fields": ["Content"] })
+        };
+        let conditions = [
+            condition("ConfigApplied", "Applied"),
+            condition("BaselineReady", "BaselineMade"),
+            condition("Realtime", "Active"),
+            condition("StorageHealthy", "Healthy"),
+            condition("Complete", "Complete"),
+        ];
+        self.say(json!({
+            "observedGeneration": config.metadata.generation,
+            "conditions": conditions,
+            "agent": { "version": "0.1.0", "bootId": "0f8fad5b-d9cb-469f-a165-70867728950e" },
+            "trackedItems": 1_000_000, "unknownItems": 1_000,
+            "changes": changes, "lastChangeTime": time,
+            "rules": config.spec.rules.iter().map(rule).collect::<Vec<_>>(),
+            "collectors": [{ "name": "Files", "lastCompleted": time, "durationSeconds": 1.875, "items": 1_000_000 }],
+            "journal": { "id": "0f8fad5b-d9cb-469f-a165-70867728950e", "sequence": 1_000_000,
+                "head": format!("sha256:{}", "0".repeat(64)) },
+            "recentChanges": (1..=6).map(recent).collect::<Vec<_>>(),
         }))
         .await;
     }
