@@ -155,9 +155,10 @@ pub(crate) fn adopt(
             forgotten += (before - kept.len()) as u64;
             // A page without items says that its directory was never seen; who does not select there need not know.
             if kept.len() < before || before == 0 && plan.names(&context, &Due::All) == Names::None {
-                pages.remove(&key)?;
-                if let Some(first) = kept.first() {
-                    let key = crate::page::key(volume, &directory, &first.name);
+                if kept.is_empty() {
+                    pages.remove(&key)?;
+                } else {
+                    // Under the key that it has, or this loop would meet it again.
                     pages.put(&key, &Page { plan: page.plan, items: kept })?;
                 }
             }

@@ -305,9 +305,9 @@ impl Transaction<'_, '_> {
                         None => kept.push(named),
                     }
                 }
-                pages.remove(&key)?;
-                if let Some(first) = kept.first() {
-                    let key = crate::page::key(volume, &directory, &first.name);
+                if kept.is_empty() {
+                    pages.remove(&key)?;
+                } else {
                     pages.put(&key, &Page { plan: page.plan, items: kept })?;
                 }
             }

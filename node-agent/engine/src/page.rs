@@ -2,7 +2,7 @@
 //!
 //! Pure. A page is `checksum (8) | format (1) | body`; the checksum is verified at every read, because the database
 //! below returns a flipped byte without an error. Key: volume, each component of the directory followed by 00, then 00
-//! and the first name in the page, so that a directory's own pages come first and its subtree is one key range.
+//! and the first name that the page had, so that a directory's own pages come first and its subtree is one key range.
 
 use crate::item::ItemState;
 use crate::path::HostPath;

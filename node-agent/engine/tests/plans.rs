@@ -280,3 +280,17 @@ fn content_that_no_entry_compares_is_not_read() {
     let seen = host.compare();
     assert!(seen.only()["after"].get("content").is_none() && seen.only()["after"].get("md5").is_none());
 }
+
+#[test]
+fn the_hosts_root_leaves_watch_like_any_item() {
+    let mut host = Host::new(everything());
+    host.write("/e", "");
+    host.compare();
+    host.set_entries(json!([{"name": "most", "path": "/*"}]));
+    let seen = host.compare();
+    assert_eq!(seen.notices("ConfigurationApplied")[0]["itemsForgotten"], 1);
+    assert_eq!(host.standing().totals.tracked, 1);
+    host.set_entries(everything());
+    host.compare();
+    assert_eq!(host.standing().totals.tracked, 2);
+}
