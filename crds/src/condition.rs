@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(documented("DataCollectionRule"), of_rules.concat());
         let of_nodes = [
             reasons_of::<node::Ready>(),
-            reasons_of::<node::AgentAvailable>(),
+            reasons_of::<AgentAvailable>(),
             reasons_of::<node::ConfigApplied>(),
             reasons_of::<node::BaselineReady>(),
             reasons_of::<node::Realtime>(),
