@@ -1,1 +1,84 @@
-//! Vedette.
+//! The agent: a node's configuration in; status, metrics and records out.
+//!
+//! ```text
+//! --rule FILE ──rules──┐                                     scan, standalone
+//! NodeConfig ──config──┴─> Driver (engine's thread) ──Observer──> watch: what stands now
+//!                                │                                   │
+//!                             journal ──cursor──> lines (stdout, FILE)   metrics ──> http (/metrics, /healthz, /readyz)
+//!                                └─────cursor──> status (NodeConfig.status)
+//! ```
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`cli`] | flags and subcommands |
+//! | [`scan`], [`standalone`], [`run`] | the subcommands |
+//! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
+//! | `observe` | what the engine says, for tasks that wait for it |
+//! | `lines`, `status` | sinks: each delivers the journal from its own cursor |
+//! | `metrics`, `http` | what is scraped |
+
+pub mod cli;
+mod config;
+mod http;
+mod lines;
+mod metrics;
+mod observe;
+mod rules;
+pub mod run;
+pub mod scan;
+pub mod standalone;
+mod status;
+
+use std::process::ExitCode;
+
+/// Something that ends a subcommand; the sentence says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Trouble {
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Trouble {
+    /// Trouble that has no cause of its own.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// Trouble with its cause.
+    pub fn because(message: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { message: message.into(), source: Some(source.into()) }
+    }
+}
+
+/// Exit code 2: trouble.
+pub const TROUBLE: u8 = 2;
+
+/// An error and its causes as one line.
+pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    vedette_crds::record::escape_controls(&text)
+}
+
+/// Runs the subcommand that the command line names, and says what went wrong on standard error.
+pub fn main(arguments: cli::Arguments) -> ExitCode {
+    let result = match arguments.command {
+        cli::Command::Run(options) => run::run(options),
+        cli::Command::Standalone(options) => standalone::standalone(options),
+        cli::Command::Scan(options) => scan::scan(&options),
+    };
+    result.unwrap_or_else(|trouble| {
+        eprintln!("vedette-agent: {}", sentence(&trouble));
+        ExitCode::from(TROUBLE)
+    })
+}

@@ -2,81 +2,88 @@
 //!
 //! Reads the host for links and the whole state once; writes one transaction. It looks at no item.
 
-use crate::commit::rules_of;
 use crate::host::HostRoot;
 use crate::meta::{Meta, Pending, RuleTotals};
-use crate::mounts::{Mount, MountId, Mounts};
-use crate::page::{Page, PlanId};
+use crate::mounts::{Mount, Mounts};
+use crate::page::{Page, Volume};
 use crate::path::HostPath;
-use crate::plan::{Context, EntryResolution, Plan, PlanSource, entries, entry_name};
+use crate::plan::{Context, Due, EntryResolution, Names, Plan, PlanSource, entries, entry_name};
 use crate::plans;
-use crate::store::{Store, StoreError};
+use crate::records::rules_of;
+use crate::store::{Found, Store, StoreError};
+use crate::volumes::Volumes;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
+use vedette_crds::record::ItemType;
 use vedette_crds::settings::Exclude;
 
 /// More plans than this are not kept behind one that never came to a complete compare.
 const MAX_PLANS: u32 = 64;
 
-/// A plan's source as the host is now, the mounts that its entries' roots lie on, and roots that cannot be entered.
+/// A plan's source as the host is now, and roots that cannot be entered.
 pub(crate) struct Resolution {
     pub(crate) source: PlanSource,
-    pub(crate) root_mounts: Vec<Option<MountId>>,
-    /// Where an entry's root lies on a file system that is not entered, and its type.
-    pub(crate) barred: Vec<(HostPath, String)>,
+    pub(crate) barred: Vec<Barred>,
+}
+
+/// An entry's root that lies on a file system that is not entered.
+pub(crate) struct Barred {
+    pub(crate) path: HostPath,
+    /// Its type.
+    pub(crate) file_system: String,
 }
 
 /// Resolves the links in the literal parts of the rules' patterns.
 ///
-/// `before` is the plan in force: links that an entry's path once led through stay its items when they stop being links.
+/// `in_force` is the plan in force: links that an entry's path once led through stay its items when they stop being
+/// links. `compared` is the last one whose compare came to its end: a suspended rule stays what it was there, and
+/// selects nothing if it was not there.
 pub(crate) fn resolve(
-    rules: Vec<NodeRule>,
+    mut rules: Vec<NodeRule>,
     host: &HostRoot,
     mounts: &Mounts,
-    before: Option<&PlanSource>,
+    in_force: Option<&PlanSource>,
+    compared: Option<&PlanSource>,
 ) -> Resolution {
+    for rule in rules.iter_mut().filter(|rule| rule.suspend) {
+        let was = compared.and_then(|compared| compared.rules.iter().find(|was| was.uid == rule.uid));
+        rule.files = was.and_then(|was| was.files.clone());
+    }
     let enterable = |mount: &Mount| mount.is_local() || mount.is_overlay();
     let enter = |path: &HostPath| mounts.at(path).is_none_or(enterable);
     let mut resolutions = Vec::new();
-    let mut root_mounts = Vec::new();
     let mut barred = Vec::new();
     let (entries, _) = entries(&rules);
     for entry in &entries {
+        let name = entry_name(&rules, entry);
+        if rules[entry.rule].suspend
+            && let Some(frozen) = compared.and_then(|compared| compared.resolutions.iter().find(|was| was.name == name))
+        {
+            resolutions.push(frozen.clone());
+            continue;
+        }
         let resolved = host.resolve(prefix(&entry.path), &enter);
         let mut links = resolved.links;
-        for link in links_before(before, &rules[entry.rule], &entry.name) {
+        for link in links_before(in_force, &rules[entry.rule], &entry.name) {
             if !links.contains(&link) {
                 links.push(link);
             }
         }
-        let stands_on = |path: &HostPath| {
-            let mut here = path.clone();
-            loop {
-                if let Some(mount) = mounts.at(&here) {
-                    return Some(mount);
-                }
-                if here == HostPath::root() {
-                    return resolved.mount.and_then(|id| mounts.get(id));
-                }
-                here = here.split().0;
-            }
-        };
-        if let Some(mount) = stands_on(&resolved.real).filter(|mount| !enterable(mount)) {
-            barred.push((resolved.real.clone(), mount.file_system.clone()));
+        if let Some(mount) = mounts.on_the_way(&resolved.real).find(|mount| !enterable(mount)) {
+            barred.push(Barred { path: resolved.real.clone(), file_system: mount.file_system.clone() });
         }
         let excludes = entry.exclude.iter().filter_map(|exclude| match exclude {
             Exclude::Path(pattern) => Some(host.resolve(prefix(pattern), &enter).real),
             Exclude::Name(_) => None,
         });
-        root_mounts.push(resolved.mount);
         resolutions.push(EntryResolution {
-            name: entry_name(&rules, entry),
+            name,
             excludes: excludes.map(|path| owned(&path)).collect(),
             links: links.iter().map(owned).collect(),
             real: owned(&resolved.real),
         });
     }
-    Resolution { source: PlanSource { rules, resolutions }, root_mounts, barred }
+    Resolution { source: PlanSource { rules, resolutions }, barred }
 }
 
 fn prefix(pattern: &PathPattern) -> impl Iterator<Item = &[u8]> {
@@ -105,7 +112,13 @@ fn links_before(before: Option<&PlanSource>, rule: &NodeRule, entry: &str) -> Ve
 }
 
 /// Puts a plan into force: one transaction that forgets, counts and stores it. Returns the new description.
-pub(crate) fn adopt(store: &Store, plan: &Plan, meta: &Meta) -> Result<Meta, StoreError> {
+pub(crate) fn adopt(
+    store: &Store,
+    mounts: &Mounts,
+    volumes: &Volumes,
+    plan: &Plan,
+    meta: &Meta,
+) -> Result<Meta, StoreError> {
     let mut meta = meta.clone();
     let writer = store.write()?;
     let mut tracked = vec![0u64; plan.rules.len()];
@@ -113,22 +126,26 @@ pub(crate) fn adopt(store: &Store, plan: &Plan, meta: &Meta) -> Result<Meta, Sto
     let mut forgotten = 0;
     let mut pages = writer.pages()?;
     let mut from = Vec::new();
-    let mut here: Option<(HostPath, Context)> = None;
+    let mut crossed: Option<(Volume, Vec<Mount>)> = None;
+    let mut here: Option<(Volume, HostPath, Context)> = None;
     loop {
         let batch = pages.subtree(&[], &from, 256)?;
-        let Some((last, _, _)) = batch.last() else { break };
-        from = [last.as_slice(), &[0]].concat();
-        for (key, directory, page) in batch {
+        let Some(last) = batch.last() else { break };
+        from = [last.key.as_slice(), &[0]].concat();
+        for Found { key, volume, directory, page } in batch {
+            let over = match crossed.take() {
+                Some((of, crossed)) if of == volume => crossed,
+                _ => volumes.crossed(mounts, volume),
+            };
             let context = match here.take() {
-                Some((at, context)) if at == directory => context,
-                _ => plan.context(&directory),
+                Some((on, at, context)) if on == volume && at == directory => context,
+                _ => plan.context(&directory, &over),
             };
             let before = page.items.len();
             let mut kept = Vec::with_capacity(before);
             for named in page.items {
-                // The item of `/` stands in the root's page under the empty name.
-                let step = if named.name.is_empty() { plan.root() } else { plan.child(&context, &named.name) };
-                let selecting = plan.selecting(&step, named.state.target.is_some());
+                let step = plan.step(&context, &named.name, mounts.on(&directory, &named.name));
+                let selecting = plan.selecting(&step, named.state.kind == ItemType::Symlink);
                 if !selecting.is_empty() {
                     rules_of(plan, &selecting).into_iter().for_each(|rule| tracked[rule] += 1);
                     kept.push(named);
@@ -136,16 +153,17 @@ pub(crate) fn adopt(store: &Store, plan: &Plan, meta: &Meta) -> Result<Meta, Sto
             }
             items += kept.len() as u64;
             forgotten += (before - kept.len()) as u64;
-            if kept.len() < before {
-                pages.remove(&key)?;
-                if let Some(first) = kept.first() {
-                    let (volume, _) =
-                        crate::page::parse_key(&key).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
-                    let key = crate::page::key(volume, &directory, &first.name);
+            // A page without items says that its directory was never seen; who does not select there need not know.
+            if kept.len() < before || before == 0 && plan.names(&context, &Due::All) == Names::None {
+                if kept.is_empty() {
+                    pages.remove(&key)?;
+                } else {
+                    // Under the key that it has, or this loop would meet it again.
                     pages.put(&key, &Page { plan: page.plan, items: kept })?;
                 }
             }
-            here = Some((directory, context));
+            crossed = Some((volume, over));
+            here = Some((volume, directory, context));
         }
     }
     drop(pages);
@@ -156,16 +174,23 @@ pub(crate) fn adopt(store: &Store, plan: &Plan, meta: &Meta) -> Result<Meta, Sto
         .zip(tracked)
         .map(|(rule, tracked)| {
             let before = old.iter().find(|before| before.uid == rule.uid).cloned().unwrap_or_default();
-            RuleTotals { uid: rule.uid.clone(), name: rule.name.clone(), tracked, ..before }
+            RuleTotals {
+                uid: rule.uid.clone(),
+                name: rule.name.clone(),
+                generation: rule.generation,
+                tracked,
+                ..before
+            }
         })
         .collect();
     meta.totals.tracked = items;
     let pending = meta.pending.take().unwrap_or_default();
     meta.pending = Some(Pending { forgotten: pending.forgotten + forgotten, ..pending });
     meta.plan = Some(plan.id);
-    meta.compared.clear();
-    let oldest: PlanId = meta.complete.unwrap_or(plan.id).max(plan.id.saturating_sub(MAX_PLANS));
-    writer.set_plan(plan.id, &plans::encode(&plan.source)?, oldest)?;
+    writer.set_plan(plan.id, &plans::encode(&plan.source)?, |id| {
+        id.saturating_add(MAX_PLANS) > plan.id && meta.complete.is_none_or(|complete| id >= complete)
+            || meta.complete == Some(id)
+    })?;
     meta.save(&writer)?;
     writer.commit()?;
     Ok(meta)

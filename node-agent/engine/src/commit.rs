@@ -6,23 +6,20 @@
 use crate::clock::{Clock, Time};
 use crate::digest::restrict;
 use crate::host::{HostRoot, is_gone};
-use crate::item::{Fields, ItemState};
-use crate::look::{Look, Looker, is_racy};
+use crate::item::ItemState;
+use crate::look::{Look, Looker};
 use crate::meta::Meta;
-use crate::mounts::Mounts;
-use crate::page::{Named, Page, PlanId, Volume, paginate, subtree_prefix};
+use crate::mounts::{Mount, Mounts};
+use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
 use crate::path::HostPath;
-use crate::plan::{Ask, Plan};
+use crate::plan::{Ask, Context, Plan, phase};
 use crate::plans::Plans;
-use crate::render::{Owners, item};
-use crate::store::{Pages, Store, StoreError, Writer};
+use crate::render::Owners;
+use crate::store::{Found, Pages, Store, StoreError, Writer};
 use crate::volumes::Volumes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use vedette_crds::record::{
-    ByteText, CHANGE_SCHEMA, Category, ChainedLine, Change, ChangeType, Detection, Field, Item, NOTICE_SCHEMA, Nanos,
-    Notice, NoticeKind, Origin, render,
-};
-use vedette_crds::rule::Severity;
+use vedette_crds::record::{Detection, ItemType};
 
 /// What walkers found in one directory that differs from the state, or is not in it.
 #[derive(Debug)]
@@ -33,6 +30,10 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     /// Subdirectories that the state knows and the listing does not.
     pub(crate) vanished: Vec<Vec<u8>>,
+    /// Whether nothing in it was ever compared: all of it is baselined.
+    pub(crate) is_new_ground: bool,
+    /// Directories, by their names in it, that are still to be seen for the first time; the empty name is itself.
+    pub(crate) unseen: Vec<Vec<u8>>,
 }
 
 /// One name that may have changed.
@@ -79,22 +80,34 @@ pub(crate) struct Committer<'a> {
     pub(crate) detection: Detection,
 }
 
-/// What one record says beside where and for whom.
-struct Difference {
-    change_type: ChangeType,
-    detection: Detection,
-    fields: Fields,
-    since: Option<Time>,
-    before: Option<Item>,
-    after: Option<Item>,
+/// One transaction under way.
+pub(crate) struct Transaction<'a, 'c> {
+    pub(crate) committer: &'c mut Committer<'a>,
+    pub(crate) writer: &'c Writer,
+    pub(crate) meta: Meta,
+    pub(crate) now: Time,
+    /// What an older plan selected in the directory that was asked about last.
+    older: Option<(PlanId, Volume, HostPath, Context)>,
 }
 
-/// One transaction under way.
-struct Transaction<'a, 'c> {
-    committer: &'c mut Committer<'a>,
-    writer: &'c Writer,
-    meta: Meta,
-    now: Time,
+/// What an older plan says of an item.
+pub(crate) struct Older {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) selecting: Vec<u16>,
+}
+
+/// Where an item stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'p> {
+    pub(crate) volume: Volume,
+    pub(crate) directory: &'p HostPath,
+    pub(crate) name: &'p [u8],
+}
+
+impl Place<'_> {
+    pub(crate) fn path(&self) -> HostPath {
+        self.directory.join(self.name)
+    }
 }
 
 impl Committer<'_> {
@@ -102,8 +115,15 @@ impl Committer<'_> {
     pub(crate) fn commit(&mut self, mut reports: Vec<Report>, meta: &Meta) -> Result<Meta, StoreError> {
         reports.sort_by_cached_key(|report| subtree_prefix(report.volume, &report.directory));
         let writer = self.store.write()?;
+        // A volume is known once the report of its top directory is stored; that one comes first.
+        let mut volumes = self.volumes.unsaved();
+        let reported: BTreeSet<Volume> = reports.iter().map(|report| report.volume).collect();
+        volumes.retain(|volume, _| reported.contains(volume));
+        for (volume, identity) in &volumes {
+            writer.set_volume(*volume, identity)?;
+        }
         let now = self.clock.now();
-        let mut transaction = Transaction { committer: self, writer: &writer, meta: meta.clone(), now };
+        let mut transaction = Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: None };
         let mut pages = writer.pages()?;
         for report in reports {
             transaction.report(&mut pages, report)?;
@@ -113,21 +133,26 @@ impl Committer<'_> {
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;
+        self.volumes.saved(&volumes);
         Ok(meta)
     }
 }
 
 impl Transaction<'_, '_> {
     fn report(&mut self, pages: &mut Pages<'_>, report: Report) -> Result<(), StoreError> {
-        let Report { volume, directory, findings, vanished } = report;
+        let Report { volume, directory, findings, vanished, is_new_ground, unseen } = report;
+        if is_new_ground {
+            pages.unmark(volume, &directory)?;
+        }
         let mut findings = findings.into_iter().peekable();
         while let Some(first) = findings.next() {
             let placed = pages.holding(volume, &directory, &first.name)?;
-            let (key, page, next) = match placed {
+            let (old_key, page, next) = match placed {
                 Some(placed) => (Some(placed.key), placed.page, placed.next),
                 None => (None, Page::default(), None),
             };
-            let known_under = key.is_some().then_some(page.plan).max(self.meta.complete);
+            let known_under =
+                if is_new_ground { None } else { Some(page.plan).max(self.meta.complete).filter(|id| *id != NEVER) };
             let mut items = page.items;
             self.finding(volume, &directory, &mut items, known_under, first)?;
             let belongs = |finding: &Finding| {
@@ -136,16 +161,21 @@ impl Transaction<'_, '_> {
             while let Some(finding) = findings.next_if(belongs) {
                 self.finding(volume, &directory, &mut items, known_under, finding)?;
             }
-            if let Some(key) = key {
-                pages.remove(&key)?;
+            let cut = paginate(items);
+            let new_key = cut.first().map(|items| crate::page::key(volume, &directory, &items[0].name));
+            if let Some(old_key) = old_key.filter(|old_key| Some(old_key) != new_key.as_ref()) {
+                pages.remove(&old_key)?;
             }
-            for items in paginate(items) {
+            for items in cut {
                 let key = crate::page::key(volume, &directory, &items[0].name);
                 pages.put(&key, &Page { plan: self.committer.plan.id, items })?;
             }
         }
         for name in vanished {
             self.vanished(pages, volume, &directory, &name)?;
+        }
+        for name in unseen {
+            pages.mark(volume, &directory.join(&name))?;
         }
         Ok(())
     }
@@ -158,37 +188,41 @@ impl Transaction<'_, '_> {
         known_under: Option<PlanId>,
         finding: Finding,
     ) -> Result<(), StoreError> {
-        let path = directory.join(&finding.name);
-        let place = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
-        let what = match (&place, finding.what) {
-            (Ok(at), What::Missing) => {
-                self.look_again(volume, directory, &finding.name, &items[*at].state, &finding.ask)?
-            }
-            // Another look began later and is stored: this one may be older than what it would replace.
-            (Ok(at), What::Seen(seen)) if seen.looked < items[*at].state.looked => {
-                self.look_again(volume, directory, &finding.name, &items[*at].state, &finding.ask)?
+        let place = Place { volume, directory, name: &finding.name };
+        let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
+        let what = match (&at, finding.what) {
+            (Ok(at), What::Missing) => self.look_again(place, &items[*at].state, &finding.ask)?,
+            // Another look began later and is stored: this one may be older than what it would replace. What lies ahead
+            // of the clock was stored before that went back.
+            (Ok(at), What::Seen(seen))
+                if seen.looked < items[*at].state.looked && items[*at].state.looked <= self.now =>
+            {
+                self.look_again(place, &items[*at].state, &finding.ask)?
             }
             (_, what) => Some(what),
         };
-        match (place, what) {
+        match (at, what) {
             (_, None) | (Err(_), Some(What::Missing)) => {}
             (Ok(at), Some(What::Seen(seen))) => {
                 let mut after = *seen;
                 after.keep_unknown(&items[at].state);
-                self.modified(&path, &items[at].state, &after, &finding.ask)?;
-                after.digests = restrict(after.digests, finding.ask.hashes());
+                self.modified(place, &items[at].state, &after, &finding.ask)?;
+                // The last good digests stay behind a failure, whatever kinds they are of.
+                if after.is_read() || finding.ask.hashes().is_empty() {
+                    after.digests = restrict(after.digests, finding.ask.hashes());
+                }
                 items[at].state = after;
             }
             (Ok(at), Some(What::Missing)) => {
                 let before = items.remove(at).state;
                 self.track(&finding.selecting, -1);
-                self.removed(&path, &before, &finding.ask)?;
+                self.removed(place, &before, &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
-                let is_new = self.was_selected(known_under, &path)?;
+                let was_selected = self.was_selected(known_under, place, state.kind == ItemType::Symlink)?;
                 self.track(&finding.selecting, 1);
-                if is_new {
-                    self.added(&path, &state, &finding.ask)?;
+                if was_selected {
+                    self.added(place, &state, &finding.ask)?;
                 } else if let Some(pending) = &mut self.meta.pending {
                     pending.added += 1;
                 }
@@ -199,28 +233,40 @@ impl Transaction<'_, '_> {
     }
 
     /// The second lookup, in the volume that the item is stored under; `None` when it leaves things as they are.
-    fn look_again(
-        &mut self,
-        volume: Volume,
-        directory: &HostPath,
-        name: &[u8],
-        stored: &ItemState,
-        ask: &Ask,
-    ) -> Result<Option<What>, StoreError> {
-        let open = match self.committer.host.directory(directory) {
+    fn look_again(&mut self, place: Place<'_>, stored: &ItemState, ask: &Ask) -> Result<Option<What>, StoreError> {
+        let open = match self.committer.host.directory(place.directory) {
             Ok(open) => open,
-            Err(errno) => return Ok(is_gone(errno).then_some(What::Missing)),
+            Err(errno) if is_gone(errno) && self.still_shows(place.volume, place.directory) => {
+                return Ok(Some(What::Missing));
+            }
+            Err(_) => return Ok(None),
         };
         let Ok(stat) = open.stat(b"") else { return Ok(None) };
-        let Committer { store, host, mounts, volumes, .. } = self.committer;
-        if volumes.of(store, host, mounts, stat.stx_mnt_id)? != Some(volume) {
+        let Committer { host, mounts, volumes, .. } = self.committer;
+        if volumes.known(host, mounts, stat.stx_mnt_id) != Some(place.volume) {
             return Ok(None);
         }
-        Ok(match self.committer.looker.look(&open, name, Some(stored), ask.want(&directory.join(name))) {
+        let want = ask.want(phase(place.directory, place.name));
+        Ok(match self.committer.looker.look(&open, place.name, Some(stored), want) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
-            Look::Same | Look::Unknown(_) | Look::Interrupted => None,
+            Look::Same | Look::Unknown(_) | Look::Interrupted | Look::Own => None,
         })
+    }
+
+    /// Whether a path that is gone would lie on this volume: the nearest directory above that exists does.
+    fn still_shows(&self, volume: Volume, gone: &HostPath) -> bool {
+        let Committer { host, mounts, volumes, .. } = &self.committer;
+        let mut above = gone.clone();
+        while above != HostPath::root() {
+            above = above.split().0;
+            match host.directory(&above).and_then(|directory| directory.stat(b"")) {
+                Ok(stat) => return volumes.known(host, mounts, stat.stx_mnt_id) == Some(volume),
+                Err(errno) if is_gone(errno) => {}
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// A directory that its parent's listing does not have any more: what the state holds below it is gone.
@@ -233,34 +279,35 @@ impl Transaction<'_, '_> {
     ) -> Result<(), StoreError> {
         let gone = directory.join(name);
         match self.committer.host.directory(&gone) {
-            Err(errno) if is_gone(errno) => {}
+            Err(errno) if is_gone(errno) && self.still_shows(volume, &gone) => {}
             _ => return Ok(()),
         }
+        let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &gone);
         let mut from = prefix.clone();
         loop {
             let batch = pages.subtree(&prefix, &from, 64)?;
-            let Some((last, _, _)) = batch.last() else { return Ok(()) };
-            from = [last.as_slice(), &[0]].concat();
-            for (key, directory, page) in batch {
-                let context = self.committer.plan.context(&directory);
+            let Some(last) = batch.last() else { return Ok(()) };
+            from = [last.key.as_slice(), &[0]].concat();
+            for Found { key, directory, page, .. } in batch {
+                let context = self.committer.plan.context(&directory, &crossed);
                 let mut kept = Vec::new();
                 for named in page.items {
                     let step = self.committer.plan.child(&context, &named.name);
-                    let is_link = named.state.target.is_some();
-                    let selecting = self.committer.plan.selecting(&step, is_link);
+                    let selecting = self.committer.plan.selecting(&step, false);
                     match self.committer.plan.ask(&selecting) {
                         Some(ask) => {
                             self.track(&selecting, -1);
-                            self.removed(&directory.join(&named.name), &named.state, &ask)?;
+                            let place = Place { volume, directory: &directory, name: &named.name };
+                            self.removed(place, &named.state, &ask)?;
                         }
                         None if selecting.is_empty() => {}
                         None => kept.push(named),
                     }
                 }
-                pages.remove(&key)?;
-                if let Some(first) = kept.first() {
-                    let key = crate::page::key(volume, &directory, &first.name);
+                if kept.is_empty() {
+                    pages.remove(&key)?;
+                } else {
                     pages.put(&key, &Page { plan: page.plan, items: kept })?;
                 }
             }
@@ -268,179 +315,55 @@ impl Transaction<'_, '_> {
     }
 
     /// Whether a name that the state does not have was selected when its directory was last compared.
-    fn was_selected(&self, known_under: Option<PlanId>, path: &HostPath) -> Result<bool, StoreError> {
-        let Some(id) = known_under else { return Ok(false) };
-        if id == self.committer.plan.id {
-            return Ok(true);
+    fn was_selected(
+        &mut self,
+        known_under: Option<PlanId>,
+        place: Place<'_>,
+        is_link: bool,
+    ) -> Result<bool, StoreError> {
+        match known_under {
+            None => Ok(false),
+            Some(id) if id == self.committer.plan.id => Ok(true),
+            Some(id) => {
+                let older = self.selected_by(id, place, is_link)?;
+                Ok(older.is_some_and(|older| !older.selecting.is_empty()))
+            }
         }
-        let Some(plan) = self.committer.plans.get(self.committer.store, id)? else { return Ok(false) };
-        Ok(!plan.selecting(&plan.at(path), false).is_empty())
+    }
+
+    /// An older plan, and which of its entries selected an item; `None` when the state does not hold it any more.
+    pub(crate) fn selected_by(
+        &mut self,
+        id: PlanId,
+        place: Place<'_>,
+        is_link: bool,
+    ) -> Result<Option<Older>, StoreError> {
+        let Some(plan) = self.committer.plans.get(self.committer.store, id)? else { return Ok(None) };
+        let context = match self.older.take() {
+            Some((of, volume, directory, context))
+                if (of, volume, &directory) == (id, place.volume, place.directory) =>
+            {
+                context
+            }
+            _ => plan.context(place.directory, &self.crossed(place.volume)),
+        };
+        let mounted = self.committer.mounts.on(place.directory, place.name);
+        let selecting = plan.selecting(&plan.step(&context, place.name, mounted), is_link);
+        self.older = Some((id, place.volume, place.directory.clone(), context));
+        Ok(Some(Older { plan, selecting }))
+    }
+
+    fn crossed(&self, volume: Volume) -> Vec<Mount> {
+        self.committer.volumes.crossed(self.committer.mounts, volume)
     }
 
     fn track(&mut self, selecting: &[u16], by: i64) {
         let totals = &mut self.meta.totals;
         totals.tracked = totals.tracked.saturating_add_signed(by);
-        for rule in rules_of(self.committer.plan, selecting) {
+        for rule in crate::records::rules_of(self.committer.plan, selecting) {
             if let Some(rule) = totals.rules.get_mut(rule) {
                 rule.tracked = rule.tracked.saturating_add_signed(by);
             }
         }
-    }
-
-    fn added(&mut self, path: &HostPath, after: &ItemState, ask: &Ask) -> Result<(), StoreError> {
-        let since = self.compared(ask);
-        let after = item(after, self.committer.owners);
-        let detection = self.detection(&ask.entries);
-        let (change_type, fields) = (ChangeType::Added, Fields::NONE);
-        self.record(
-            path,
-            &ask.entries,
-            Difference { change_type, detection, fields, since, before: None, after: Some(after) },
-        )
-    }
-
-    fn removed(&mut self, path: &HostPath, before: &ItemState, ask: &Ask) -> Result<(), StoreError> {
-        let since = Some(before.looked).max(self.compared(ask));
-        let before = item(before, self.committer.owners);
-        let detection = self.detection(&ask.entries);
-        let (change_type, fields) = (ChangeType::Removed, Fields::NONE);
-        self.record(
-            path,
-            &ask.entries,
-            Difference { change_type, detection, fields, since, before: Some(before), after: None },
-        )
-    }
-
-    fn modified(
-        &mut self,
-        path: &HostPath,
-        before: &ItemState,
-        after: &ItemState,
-        ask: &Ask,
-    ) -> Result<(), StoreError> {
-        let differs = before.diff(after);
-        let by_time = before.compares_by_time() || after.compares_by_time();
-        let mut fields = Fields::NONE;
-        let mut entries = Vec::new();
-        for entry in &ask.entries {
-            let produced = self.committer.plan.fields(*entry, by_time).and(differs);
-            if !produced.is_empty() {
-                fields = fields.or(produced);
-                entries.push(*entry);
-            }
-        }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let unmoved = (before.changed, before.modified, before.size, before.inode)
-            == (after.changed, after.modified, after.size, after.inode);
-        let detection = if differs.contains(Field::Content) && unmoved && !is_racy(before) {
-            Detection::Rehash
-        } else {
-            self.detection(&entries)
-        };
-        let since = Some(before.looked).max(self.compared(ask));
-        let mut shown = after.clone();
-        shown.digests = restrict(shown.digests, ask.hashes());
-        let before = Some(item(before, self.committer.owners));
-        let after = Some(item(&shown, self.committer.owners));
-        let change_type = ChangeType::Modified;
-        self.record(path, &entries, Difference { change_type, detection, fields, since, before, after })
-    }
-
-    /// The beginning of the last complete compare that looked at what these entries cover.
-    fn compared(&self, ask: &Ask) -> Option<Time> {
-        let of = |entry: &u16| {
-            let interval = self.committer.plan.entries[usize::from(*entry)].interval;
-            self.meta.compared.iter().find(|(compared, _)| *compared == interval).map(|(_, began)| *began)
-        };
-        ask.entries.iter().filter_map(of).max()
-    }
-
-    fn detection(&self, entries: &[u16]) -> Detection {
-        let Some(complete) = self.meta.complete.filter(|complete| *complete != self.committer.plan.id) else {
-            return self.committer.detection;
-        };
-        let resumed = |entry: &u16| {
-            let uid = &self.committer.plan.rules[self.committer.plan.rule_of(*entry)].uid;
-            self.committer.plans.was_suspended(complete, uid)
-        };
-        if entries.iter().all(resumed) { Detection::Resumed } else { self.committer.detection }
-    }
-
-    fn record(&mut self, path: &HostPath, entries: &[u16], difference: Difference) -> Result<(), StoreError> {
-        let Difference { change_type, detection, fields, since, before, after } = difference;
-        let plan = self.committer.plan;
-        let mut rules: Vec<String> = entries.iter().map(|entry| plan.entry_name(*entry)).collect();
-        rules.sort_unstable();
-        let mut by_rule: Vec<(usize, Severity)> = Vec::new();
-        for entry in entries {
-            let severity = plan.severity(*entry);
-            match by_rule.iter_mut().find(|(rule, _)| *rule == plan.rule_of(*entry)) {
-                Some((_, highest)) => *highest = severity.max(*highest),
-                None => by_rule.push((plan.rule_of(*entry), severity)),
-            }
-        }
-        let mut tags: Vec<String> = by_rule.iter().flat_map(|(rule, _)| plan.rules[*rule].tags.clone()).collect();
-        tags.sort_unstable();
-        tags.dedup();
-        let (path, path_bytes) = ByteText::exact(path.as_bytes());
-        let change = Change {
-            schema: CHANGE_SCHEMA.to_owned(),
-            origin: origin(self.committer.identity, &self.meta),
-            time: Nanos(self.now.timestamp()),
-            since: since.map(|since| Nanos(since.timestamp())),
-            category: Category::File,
-            change_type,
-            detection,
-            path,
-            path_bytes,
-            fields: fields.list(),
-            before,
-            after,
-            severity: by_rule.iter().map(|(_, severity)| *severity).max().unwrap_or(Severity::Info),
-            rules,
-            tags,
-        };
-        self.meta.totals.count(change_type, detection, &by_rule, self.now);
-        let line = render(&change, self.meta.head);
-        append(self.writer, &mut self.meta, line)
-    }
-}
-
-/// The rules that these entries stand in, each once.
-pub(crate) fn rules_of(plan: &Plan, entries: &[u16]) -> Vec<usize> {
-    let mut rules: Vec<usize> = entries.iter().map(|entry| plan.rule_of(*entry)).collect();
-    rules.dedup();
-    rules
-}
-
-/// Appends a notice to the journal.
-pub(crate) fn notice(
-    writer: &Writer,
-    meta: &mut Meta,
-    identity: &Identity,
-    now: Time,
-    kind: NoticeKind,
-) -> Result<(), StoreError> {
-    let origin = origin(identity, meta);
-    let notice = Notice { schema: NOTICE_SCHEMA.to_owned(), origin, time: Nanos(now.timestamp()), kind };
-    let line = render(&notice, meta.head);
-    append(writer, meta, line)
-}
-
-fn append(writer: &Writer, meta: &mut Meta, line: ChainedLine) -> Result<(), StoreError> {
-    meta.sequence += 1;
-    meta.head = line.chain;
-    writer.append(meta.sequence, &line.line)
-}
-
-fn origin(identity: &Identity, meta: &Meta) -> Origin {
-    Origin {
-        cluster: identity.cluster.clone(),
-        node: identity.node.clone(),
-        node_uid: identity.node_uid.clone(),
-        journal: meta.journal.clone(),
-        sequence: meta.sequence + 1,
     }
 }

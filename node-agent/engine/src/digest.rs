@@ -38,7 +38,7 @@ impl Hasher {
 
 /// The kinds that a state's digests hold.
 pub(crate) fn kinds(digests: &Digests) -> HashSet {
-    let mut kinds = HashSet::default();
+    let mut kinds = HashSet::empty();
     if digests.md5.is_some() {
         kinds.insert(Hash::Md5);
     }

@@ -39,6 +39,8 @@ pub struct Configuration {
     pub rules: Vec<NodeRule>,
     /// Whom records name.
     pub identity: Identity,
+    /// What [`Standing::generation`] says once it is in force.
+    pub generation: i64,
     /// Kept in the state for the next start, when there is something to keep.
     pub remember: Option<Vec<u8>>,
 }
@@ -50,9 +52,29 @@ enum Command {
 
 /// The running engine.
 pub struct Driver {
+    handle: Handle,
+    thread: JoinHandle<Engine>,
+}
+
+/// Tells a running engine what to compare.
+#[derive(Clone)]
+pub struct Handle {
     commands: Sender<Command>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Engine>,
+}
+
+impl Handle {
+    /// Puts a configuration into force: a compare under way ends at its next directory and all is compared anew.
+    pub fn configure(&self, configuration: Configuration) {
+        self.send(Command::Configure(Box::new(configuration)));
+    }
+
+    fn send(&self, command: Command) {
+        // A thread that is gone takes no commands; who waits for it sees its panic in `Driver::shutdown`.
+        if self.commands.send(command).is_ok() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Driver {
@@ -74,19 +96,15 @@ impl Driver {
             commands: received,
             stop: Arc::clone(&stop),
             schedule: Schedule::default(),
+            is_announced: false,
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || driving.run())?;
-        Ok(Self { commands, stop, thread })
+        Ok(Self { handle: Handle { commands, stop }, thread })
     }
 
-    /// Puts a configuration into force: a compare under way ends at its next directory and all is compared anew.
-    pub fn configure(&self, configuration: Configuration) {
-        self.send(Command::Configure(Box::new(configuration)));
-    }
-
-    /// Whether the thread has ended: it does so only when told to, or by a panic.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+    /// What tells the engine its configurations.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Ends the compare under way and gives the engine back.
@@ -94,15 +112,8 @@ impl Driver {
     /// # Panics
     /// When the thread panicked; its panic goes on here.
     pub fn shutdown(self) -> Engine {
-        self.send(Command::Shutdown);
+        self.handle.send(Command::Shutdown);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-
-    fn send(&self, command: Command) {
-        // A thread that is gone takes no commands; who waits for it sees its panic in `shutdown`.
-        if self.commands.send(command).is_ok() {
-            self.stop.store(true, Ordering::Relaxed);
-        }
     }
 }
 
@@ -113,6 +124,8 @@ struct Driving {
     commands: Receiver<Command>,
     stop: Arc<AtomicBool>,
     schedule: Schedule,
+    /// Whether the journal says that watching began.
+    is_announced: bool,
 }
 
 impl Driving {
@@ -142,6 +155,16 @@ impl Driving {
 
     /// Returns false when told to end.
     fn compare(&mut self, due: Vec<Duration>) -> bool {
+        if !self.is_announced {
+            match self.engine.announce_start() {
+                Ok(()) => self.is_announced = true,
+                Err(error) => {
+                    let error = error.into();
+                    self.observer.failed(&error);
+                    return self.recover(&error);
+                }
+            }
+        }
         let Self { engine, observer, stop, .. } = self;
         let outcome = engine.compare(&Due::Intervals(due.clone()), stop, &mut |standing| observer.stands(standing));
         match outcome {
@@ -153,12 +176,12 @@ impl Driving {
             Ok(Outcome::Interrupted) => true,
             Err(error) => {
                 self.observer.failed(&error);
-                self.recover(error)
+                self.recover(&error)
             }
         }
     }
 
-    fn recover(&mut self, error: EngineError) -> bool {
+    fn recover(&mut self, error: &EngineError) -> bool {
         if !self.wait(RETRY) {
             return false;
         }
@@ -182,7 +205,7 @@ impl Driving {
     /// Returns false when told to end.
     fn obey(&mut self, command: Command) -> bool {
         let Command::Configure(configuration) = command else { return false };
-        let Configuration { rules, identity, remember } = *configuration;
+        let Configuration { rules, identity, generation, remember } = *configuration;
         if let Some(bytes) = remember
             && let Err(error) = self.engine.remember(&bytes)
         {
@@ -190,7 +213,7 @@ impl Driving {
         }
         let offset = identity.node_uid.as_ref().unwrap_or(&identity.node);
         self.schedule.reset(xxh3_64(offset.as_bytes()));
-        self.engine.configure(rules, identity);
+        self.engine.configure(rules, identity, generation);
         self.schedule.set(self.engine.intervals());
         self.observer.stands(&self.engine.standing());
         true

@@ -1,35 +1,25 @@
-//! One compare: mounts, plan, walkers, the committer, and the notice at its end.
+//! The engine as its caller holds it: what it works on, what it stands at, and the notices of its own life.
+//!
+//! Opens the state and the host root; the work of a compare stands in `compare`.
 
-use crate::adopt::{Resolution, adopt, resolve};
 use crate::clock::{Clock, Time};
-use crate::commit::{Committer, Identity, Report, notice};
+use crate::commit::Identity;
 use crate::host::HostRoot;
 use crate::journal::Journal;
-use crate::look::Looker;
 use crate::meta::{Meta, Totals};
-use crate::mounts::Mounts;
 use crate::path::HostPath;
-use crate::plan::{Due, Plan, entries};
-use crate::plans::{self, Plans};
-use crate::render::Owners;
+use crate::plan::{Plan, entries};
+use crate::plans::Plans;
+use crate::records::notice;
 use crate::store::{Store, StoreError};
-use crate::unknown::{Aspect, Unknown, Unknowns};
-use crate::volumes::{Volumes, identity};
-use crate::walk::{Frontier, Walk, Walked, walk};
-use std::path::PathBuf;
+use crate::unknown::Unknowns;
+use crate::volumes::Volumes;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Detection, NoticeKind};
 
-/// Reports that may wait for the committer: a few directories for each walker.
-const REPORTS: usize = 64;
-/// A transaction takes so many findings,
-const CHUNK_FINDINGS: usize = 32_000;
-/// or what came in this time.
-const CHUNK_TIME: Duration = Duration::from_secs(2);
 /// The last configuration that the agent was given.
 const CONFIGURATION: &str = "configuration";
 
@@ -110,28 +100,35 @@ pub struct Standing {
     pub head: String,
     /// All counts.
     pub totals: Totals,
+    /// The configuration that is in force, by the number that its caller gave it; `None` before the first.
+    pub generation: Option<i64>,
     /// Whether a complete compare has ended under the rules in force.
     pub baseline_ready: bool,
+    /// Whether this journal has ever had a baseline.
+    pub baseline_made: bool,
     /// What could not be seen.
     pub unknowns: Unknowns,
 }
 
 /// Looks, compares and commits when it is told to.
 pub struct Engine {
-    settings: Settings,
-    clock: Arc<dyn Clock>,
-    store: Arc<Store>,
-    host: HostRoot,
-    volumes: Volumes,
-    plans: Plans,
-    meta: Meta,
-    journal: Journal,
-    identity: Identity,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) host: HostRoot,
+    pub(crate) volumes: Volumes,
+    pub(crate) plans: Plans,
+    pub(crate) meta: Meta,
+    pub(crate) journal: Journal,
+    pub(crate) identity: Identity,
+    pub(crate) generation: Option<i64>,
     /// Set by [`Engine::configure`], resolved at each compare.
-    rules: Option<Vec<NodeRule>>,
-    plan: Option<Arc<Plan>>,
-    detection: Detection,
-    unknowns: Unknowns,
+    pub(crate) rules: Option<Vec<NodeRule>>,
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// The rules that the plan was made of.
+    pub(crate) planned: Option<Vec<NodeRule>>,
+    pub(crate) detection: Detection,
+    pub(crate) unknowns: Unknowns,
 }
 
 impl Engine {
@@ -165,8 +162,10 @@ impl Engine {
             meta,
             journal,
             identity: Identity::default(),
+            generation: None,
             rules: None,
             plan: None,
+            planned: None,
             detection,
             unknowns: Unknowns::default(),
         })
@@ -179,24 +178,33 @@ impl Engine {
 
     /// What the state holds.
     pub fn standing(&self) -> Standing {
+        self.standing_at(&self.meta)
+    }
+
+    pub(crate) fn standing_at(&self, meta: &Meta) -> Standing {
         Standing {
-            journal: self.meta.journal.clone(),
-            sequence: self.meta.sequence,
-            head: self.meta.head.to_string(),
-            totals: self.meta.totals.clone(),
-            baseline_ready: self.meta.plan.is_some() && self.meta.plan == self.meta.complete && self.plan_is_of_rules(),
+            journal: meta.journal.clone(),
+            sequence: meta.sequence,
+            head: meta.head.to_string(),
+            totals: meta.totals.clone(),
+            generation: self.generation,
+            baseline_ready: meta.plan.is_some() && meta.plan == meta.complete && self.plan_is_of_rules(),
+            baseline_made: meta.baseline_made,
             unknowns: self.unknowns.clone(),
         }
     }
 
     fn plan_is_of_rules(&self) -> bool {
-        self.plan.as_ref().is_some_and(|plan| Some(&plan.source.rules) == self.rules.as_ref())
+        self.rules.is_some() && self.planned == self.rules
     }
 
     /// Sets what is compared from the next compare on, and whom its records name.
-    pub fn configure(&mut self, rules: Vec<NodeRule>, identity: Identity) {
+    ///
+    /// `generation` is what [`Standing::generation`] says from now on.
+    pub fn configure(&mut self, rules: Vec<NodeRule>, identity: Identity, generation: i64) {
         self.rules = Some(rules);
         self.identity = identity;
+        self.generation = Some(generation);
     }
 
     /// The values in rules that this version does not know.
@@ -221,6 +229,12 @@ impl Engine {
         intervals.sort_unstable();
         intervals.dedup();
         intervals
+    }
+
+    /// What the host calls itself in its own /etc/hostname.
+    pub fn host_name(host_root: &Path) -> Option<String> {
+        let text = HostRoot::open(host_root).ok()?.read_text(&HostPath::from("/etc/hostname"), 1024)?;
+        text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)
     }
 
     /// The configuration that was last remembered: bytes that only the caller understands.
@@ -268,10 +282,15 @@ impl Engine {
             Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
         self.volumes = Volumes::load(&self.store)?;
         self.plan = None;
+        self.planned = None;
         Ok(())
     }
 
-    fn write_notices(&mut self, mut meta: Meta, kinds: impl IntoIterator<Item = NoticeKind>) -> Result<(), StoreError> {
+    pub(crate) fn write_notices(
+        &mut self,
+        mut meta: Meta,
+        kinds: impl IntoIterator<Item = NoticeKind>,
+    ) -> Result<(), StoreError> {
         let writer = self.store.write()?;
         let now = self.clock.now();
         for kind in kinds {
@@ -282,277 +301,5 @@ impl Engine {
         writer.commit()?;
         self.meta = meta;
         Ok(())
-    }
-
-    /// Compares what is due with the state. `stop` ends it at the next directory or read; `committed` is called after
-    /// each commit.
-    ///
-    /// A changed configuration makes everything due. Without rules nothing is compared.
-    ///
-    /// # Errors
-    /// When the host root, the mount table or the state cannot be used; what was committed stays.
-    pub fn compare(
-        &mut self,
-        due: &Due,
-        stop: &AtomicBool,
-        committed: &mut dyn FnMut(&Standing),
-    ) -> Result<Outcome, EngineError> {
-        let (began, started) = (self.clock.now(), self.clock.since_boot());
-        let mounts = Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?;
-        self.check_host_root(&mounts)?;
-        self.volumes.begin_compare();
-        let (plan, barred) = self.adopt_plan(&mounts)?;
-        let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
-        if let Some(complete) = self.meta.complete {
-            self.plans.get(&self.store, complete)?;
-        }
-        let before = (self.meta.sequence, self.meta.pending.as_ref().map_or(0, |pending| pending.added));
-        let walked = self.walk(&mounts, &plan, &due, stop, committed)?;
-        let Some(mut walked) = walked else { return Ok(Outcome::Interrupted) };
-        self.not_entered(&mounts, &plan, barred, &mut walked)?;
-        let records = self.meta.sequence - before.0;
-        let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
-        let all_seen = walked
-            .unknown
-            .iter()
-            .all(|unknown| !matches!(unknown.aspect, Aspect::Listing | Aspect::Metadata | Aspect::Volume));
-        self.unknowns.update(&due, walked.unknown);
-        self.complete(&plan, &due, all_seen.then_some(began))?;
-        self.detection = Detection::Scan;
-        committed(&self.standing());
-        let duration = self.clock.since_boot().saturating_sub(started);
-        Ok(Outcome::Complete(Summary {
-            began,
-            duration,
-            items: walked.items,
-            hashed: walked.hashed,
-            records,
-            baselined,
-        }))
-    }
-
-    fn check_host_root(&mut self, mounts: &Mounts) -> Result<(), EngineError> {
-        let failed = |errno: rustix::io::Errno| EngineError::HostRoot {
-            path: self.settings.host_root.clone(),
-            source: errno.into(),
-        };
-        // Opened anew: the old descriptor would go on showing what was mounted before.
-        self.host = HostRoot::open(&self.settings.host_root).map_err(failed)?;
-        let stat = self.host.stat().map_err(failed)?;
-        let found =
-            mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
-        match (&self.meta.host_root, found) {
-            (Some(known), Some(found)) if *known == found => Ok(()),
-            (None, Some(found)) => {
-                self.meta.host_root = Some(found);
-                Ok(())
-            }
-            _ => Err(EngineError::HostRootChanged {
-                path: self.settings.host_root.clone(),
-                state: self.settings.state_dir.clone(),
-            }),
-        }
-    }
-
-    /// The plan of the rules as the host is now; it comes into force when it differs from the one that is.
-    fn adopt_plan(&mut self, mounts: &Mounts) -> Result<(Arc<Plan>, Vec<(HostPath, String)>), EngineError> {
-        let stored = match (&self.plan, self.meta.plan) {
-            (Some(plan), _) => Some((plan.id, plan.source.clone())),
-            (None, Some(id)) => {
-                self.store.read()?.plan(id)?.map(|bytes| plans::decode(&bytes)).transpose()?.map(|source| (id, source))
-            }
-            (None, None) => None,
-        };
-        let rules = match (&self.rules, &stored) {
-            (Some(rules), _) => rules.clone(),
-            (None, Some((_, source))) => source.rules.clone(),
-            (None, None) => Vec::new(),
-        };
-        let in_force = stored.as_ref().map(|(_, source)| source);
-        let Resolution { source, root_mounts, barred } = resolve(rules, &self.host, mounts, in_force);
-        let same = in_force == Some(&source) && self.meta.plan.is_some();
-        let id = match &stored {
-            Some((id, _)) if same => *id,
-            Some((id, _)) => id + 1,
-            None => self.meta.plan.map_or(1, |id| id + 1),
-        };
-        let plan = Arc::new(Plan::new(id, source, &root_mounts));
-        if !same {
-            self.meta = adopt(&self.store, &plan, &self.meta)?;
-        }
-        self.plan = Some(Arc::clone(&plan));
-        Ok((plan, barred))
-    }
-
-    /// Walks and commits; `None` when it was stopped.
-    fn walk(
-        &mut self,
-        mounts: &Mounts,
-        plan: &Plan,
-        due: &Due,
-        stop: &AtomicBool,
-        committed: &mut dyn FnMut(&Standing),
-    ) -> Result<Option<Walked>, StoreError> {
-        // Walkers end on their own flag too, so that a failing committer ends them without touching the caller's.
-        let clock = Arc::clone(&self.clock);
-        let store = Arc::clone(&self.store);
-        let owners = Owners::read(&self.host);
-        let mut meta = self.meta.clone();
-        let shared = Walk {
-            store: &store,
-            host: &self.host,
-            mounts,
-            volumes: &self.volumes,
-            plan,
-            due,
-            clock: &*clock,
-            stop,
-            frontier: Frontier::new(plan),
-        };
-        let mut committer = Committer {
-            store: &store,
-            host: &self.host,
-            mounts,
-            volumes: &self.volumes,
-            plan,
-            plans: &self.plans,
-            identity: &self.identity,
-            owners: &owners,
-            clock: &*clock,
-            looker: Looker::new(&*clock, stop),
-            detection: self.detection,
-        };
-        let standing = |meta: &Meta| Standing {
-            journal: meta.journal.clone(),
-            sequence: meta.sequence,
-            head: meta.head.to_string(),
-            totals: meta.totals.clone(),
-            baseline_ready: meta.plan == meta.complete,
-            unknowns: self.unknowns.clone(),
-        };
-        let result = std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(REPORTS);
-            let walkers: Vec<_> = (0..self.settings.threads.max(1))
-                .map(|_| {
-                    let (shared, sender) = (&shared, sender.clone());
-                    scope.spawn(move || walk(shared, &sender))
-                })
-                .collect();
-            drop(sender);
-            let committing = commit_all(&receiver, &mut committer, &mut meta, &mut |meta| committed(&standing(meta)));
-            // With the receiver gone, a walker that waits to send sees that no one commits any more.
-            drop(receiver);
-            let mut all = Walked::default();
-            let mut result = committing;
-            for walker in walkers {
-                match walker.join() {
-                    Ok(Ok(walked)) => {
-                        all.items += walked.items;
-                        all.hashed += walked.hashed;
-                        all.unknown.extend(walked.unknown);
-                    }
-                    Ok(Err(error)) => result = result.and(Err(error)),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            all.hashed += committer.looker.hashed;
-            result.map(|()| all)
-        });
-        self.meta = meta;
-        let walked = result?;
-        Ok((!stop.load(Ordering::Relaxed)).then_some(walked))
-    }
-
-    /// Adds to what is unknown: entries whose root is not entered, and volumes of the state that are not there.
-    fn not_entered(
-        &self,
-        mounts: &Mounts,
-        plan: &Plan,
-        barred: Vec<(HostPath, String)>,
-        walked: &mut Walked,
-    ) -> Result<(), StoreError> {
-        let interval = plan.intervals().first().copied().unwrap_or_default();
-        for (path, file_system) in barred {
-            let reason = format!("it lies on a file system of type {file_system}, which is not entered");
-            walked.unknown.push(Unknown { path, aspect: Aspect::Volume, reason, interval, items: 1 });
-        }
-        let root = self.host.stat().ok().map(|stat| stat.stx_mnt_id);
-        for (volume, point) in self.volumes.all() {
-            let mount = mounts.at(&point).map(|mount| mount.id).or(root.filter(|_| point == HostPath::root()));
-            let here = match mount {
-                Some(mount) => self.volumes.of(&self.store, &self.host, mounts, mount)?,
-                None => None,
-            };
-            let items =
-                if here == Some(volume) { 0 } else { self.store.read()?.items_below(volume, &HostPath::root())? };
-            if items > 0 {
-                let reason = "the file system that its items lie on is not mounted there".to_owned();
-                walked.unknown.push(Unknown { path: point, aspect: Aspect::Volume, reason, interval, items });
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes down that a compare came to its end.
-    fn complete(&mut self, plan: &Plan, due: &Due, all_seen_since: Option<Time>) -> Result<(), StoreError> {
-        let mut meta = self.meta.clone();
-        if let Some(began) = all_seen_since {
-            meta.compared.retain(|(interval, _)| !due.contains(*interval));
-            let compared = plan.intervals().into_iter().filter(|interval| due.contains(*interval));
-            meta.compared.extend(compared.map(|interval| (interval, began)));
-        }
-        let mut kinds = Vec::new();
-        if meta.complete != Some(plan.id) {
-            meta.complete = Some(plan.id);
-            let pending = meta.pending.take().unwrap_or_default();
-            kinds.push(NoticeKind::ConfigurationApplied {
-                rules: plan.rules.iter().map(|rule| rule.name.clone()).collect(),
-                items_added: pending.added,
-                items_forgotten: pending.forgotten,
-            });
-            if !meta.baseline_made && !plan.rules.is_empty() {
-                meta.baseline_made = true;
-                kinds.push(NoticeKind::BaselineMade { items: meta.totals.tracked });
-            }
-        }
-        self.write_notices(meta, kinds)
-    }
-}
-
-/// Commits reports in chunks until the walkers are done.
-fn commit_all(
-    reports: &Receiver<Report>,
-    committer: &mut Committer<'_>,
-    meta: &mut Meta,
-    committed: &mut dyn FnMut(&Meta),
-) -> Result<(), StoreError> {
-    let mut chunk: Vec<Report> = Vec::new();
-    let mut findings = 0;
-    let mut since = Instant::now();
-    loop {
-        let left = CHUNK_TIME.saturating_sub(since.elapsed());
-        let ended = match reports.recv_timeout(if chunk.is_empty() { CHUNK_TIME } else { left }) {
-            Ok(report) => {
-                if chunk.is_empty() {
-                    since = Instant::now();
-                }
-                findings += report.findings.len() + report.vanished.len();
-                chunk.push(report);
-                if findings < CHUNK_FINDINGS && since.elapsed() < CHUNK_TIME {
-                    continue;
-                }
-                false
-            }
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => true,
-        };
-        if !chunk.is_empty() {
-            *meta = committer.commit(std::mem::take(&mut chunk), meta)?;
-            findings = 0;
-            committed(meta);
-        }
-        if ended {
-            return Ok(());
-        }
     }
 }

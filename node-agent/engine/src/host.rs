@@ -3,7 +3,6 @@
 //! Reads directories and names; produces descriptors, listings and stat results. Never writes, never opens what is not
 //! a directory (that is `look`'s), never leaves the root.
 
-use crate::mounts::MountId;
 use crate::path::HostPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
@@ -14,6 +13,8 @@ use std::path::Path;
 
 /// A path longer than this is opened in steps: the kernel takes at most 4,096 bytes with the closing zero.
 const STEP: usize = 4_000;
+/// Nothing is looked at under a longer path, in bytes.
+pub(crate) const MAX_PATH: usize = 64 * 1024;
 /// As many links as Linux itself follows.
 const MAX_LINKS: usize = 40;
 const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
@@ -22,6 +23,21 @@ const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).unio
 #[derive(Debug)]
 pub(crate) struct HostRoot {
     fd: OwnedFd,
+}
+
+/// A file, under whatever name: device, major and minor, and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId(u32, u32, u64);
+
+impl FileId {
+    pub(crate) fn of(stat: &Statx) -> Self {
+        Self(stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
+    }
+
+    /// The file at a path of this process.
+    pub(crate) fn at(path: &Path) -> Result<Self, Errno> {
+        rustix::fs::statx(CWD, path, AtFlags::empty(), WANTED).map(|stat| Self::of(&stat))
+    }
 }
 
 /// An open directory inside the host root.
@@ -53,8 +69,6 @@ pub(crate) struct Resolved {
     pub(crate) real: HostPath,
     /// The links that were met, each under its own real path.
     pub(crate) links: Vec<HostPath>,
-    /// The mount of the deepest part that exists.
-    pub(crate) mount: Option<MountId>,
 }
 
 impl HostRoot {
@@ -112,9 +126,13 @@ impl HostRoot {
     ) -> Resolved {
         let mut waiting: Vec<Vec<u8>> = components.into_iter().map(<[u8]>::to_vec).collect();
         waiting.reverse();
-        let mut resolved = Resolved { mount: self.stat().ok().map(|stat| stat.stx_mnt_id), ..Resolved::default() };
+        let mut resolved = Resolved::default();
         let mut exists = true;
+        let mut followed = 0;
         while let Some(component) = waiting.pop() {
+            if resolved.real.as_bytes().len() > MAX_PATH {
+                break;
+            }
             match component.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
@@ -132,17 +150,16 @@ impl HostRoot {
                 continue;
             };
             if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::Symlink {
-                resolved.mount = Some(stat.stx_mnt_id);
                 resolved.real = next;
                 continue;
             }
             let target = self.directory(&resolved.real).and_then(|directory| directory.read_link(&component));
-            let looped = resolved.links.len() >= MAX_LINKS;
+            followed += 1;
             if !resolved.links.contains(&next) {
                 resolved.links.push(next.clone());
             }
             match target {
-                Ok(target) if !looped => {
+                Ok(target) if followed <= MAX_LINKS => {
                     if target.starts_with(b"/") {
                         resolved.real = HostPath::root();
                     }

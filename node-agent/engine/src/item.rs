@@ -186,9 +186,14 @@ impl ItemState {
         self.content == Some(ContentState::Read)
     }
 
-    /// Whether the modification time stands in for content that is not read.
-    pub(crate) fn compares_by_time(&self) -> bool {
-        self.kind == ItemType::Regular && !matches!(self.content, Some(ContentState::Read | ContentState::Pending))
+    /// Whether the modification time stands in for content: of one of the two it was asked for and not read.
+    pub(crate) fn compares_by_time(&self, after: &Self) -> bool {
+        let not_read = |state: &Self| !matches!(state.content, None | Some(ContentState::Read | ContentState::Pending));
+        let is_known = after.is_read() && self.digests.differ(&after.digests).is_some();
+        self.kind == ItemType::Regular
+            && after.kind == ItemType::Regular
+            && (not_read(self) || not_read(after))
+            && !is_known
     }
 
     /// Every field whose value differs between `self` (before) and `after`, whoever asked for it.
@@ -210,10 +215,12 @@ impl ItemState {
             (true, true) => {
                 fields.add(Field::Size, self.size != after.size);
                 fields.add(Field::Content, after.is_read() && self.digests.differ(&after.digests) == Some(true));
-                let worse = matches!(
-                    after.content,
-                    Some(ContentState::TooLarge | ContentState::Unstable | ContentState::Unreadable)
-                );
+                let worse = match after.content {
+                    Some(ContentState::Unstable | ContentState::Unreadable) => true,
+                    // With the size that it had, it is the limit that changed.
+                    Some(ContentState::TooLarge) => self.size != after.size,
+                    _ => false,
+                };
                 fields.add(Field::ContentState, worse && self.content.is_some() && self.content != after.content);
             }
             (false, false) => {}

@@ -8,17 +8,18 @@
 //! ```
 //!
 //! [`Engine`] does one compare when it is told to; [`driver::Driver`] tells it to, by intervals, on a thread of its own.
-//! No Kubernetes, no HTTP, no async runtime. What only Linux has stands in `host`, `mounts`, `look` and `volumes`;
-//! `item`, `plan`, `page`, `meta` and `commit` do not know it.
+//! No Kubernetes, no HTTP, no async runtime. What only Linux has stands in `host`, `mounts`, `look`, `xattrs` and `volumes`;
+//! `item`, `plan`, `page`, `meta`, `commit` and `records` do not know it.
 //!
 //! | room | what it holds |
 //! |---|---|
-//! | [`engine`] | one compare, from the mount table to the notice at its end |
+//! | [`engine`], `compare` | what the caller holds; one compare, from the mount table to the notice at its end |
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
 //! | `plan`, `plans`, `adopt` | what is selected; what older plans selected; how a plan comes into force |
-//! | `walk`, `host`, `mounts`, `look` | the way down; confined opening; mounts; one look |
-//! | `item`, `attributes`, `digest` | a state and the comparison of two; text of access lists; hashing |
-//! | `commit`, `render` | the transaction; a state as a record shows it |
+//! | `walk`, `frontier`, `host`, `mounts` | the way down, its stack; confined opening; mounts |
+//! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
+//! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
+//! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | [`journal`] | lines and cursors for sinks |
 
@@ -26,9 +27,11 @@ mod adopt;
 mod attributes;
 pub mod clock;
 mod commit;
+mod compare;
 mod digest;
 pub mod driver;
 pub mod engine;
+mod frontier;
 mod host;
 mod item;
 pub mod journal;
@@ -39,11 +42,13 @@ mod page;
 mod path;
 mod plan;
 mod plans;
+mod records;
 mod render;
 mod store;
 mod unknown;
 mod volumes;
 mod walk;
+mod xattrs;
 
 pub use commit::Identity;
 pub use engine::{Engine, EngineError, Settings};

@@ -3,15 +3,14 @@
 //! Reads one name in an open directory; produces what was seen, or why it could not be seen. It never follows a link,
 //! never waits for a FIFO or device, never reads more than the size that was seen, and never decides what a change is.
 
-use crate::attributes::{acl_text, capability_text};
 use crate::clock::{Clock, Time};
 use crate::digest::{Hasher, kinds};
-use crate::host::{Directory, is_gone, stat_open};
-use crate::item::{Attribute, AttributeValue, Attributes, Digests, FLAGS, ItemState};
+use crate::host::{Directory, FileId, is_gone, stat_open};
+use crate::item::{Digests, FLAGS, ItemState};
+use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use vedette_crds::record::{ContentState, Flag, ItemType};
@@ -19,12 +18,10 @@ use vedette_crds::settings::HashSet;
 
 /// A ctime this close to the look may hide a second write in the same tick of the clock.
 const RACY: Duration = Duration::from_millis(20);
-/// How often a file that changes while it is read is tried before it is called unstable.
+/// How often what changes while it is looked at is tried before it is called unstable.
 const TRIES: usize = 3;
 const BUFFER: usize = 128 * 1024;
 const PAGE: usize = 4096;
-/// Longer attribute values are stored as their digest.
-const LONG_VALUE: usize = 256;
 
 /// What the entries that cover an item ask for, all together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,86 +49,104 @@ pub(crate) enum Look {
     Seen(Box<ItemState>),
     /// The look was told to end.
     Interrupted,
+    /// It is the agent's own open database, which every compare changes.
+    Own,
+}
+
+/// Why looks end early: the caller said so, or the compare failed elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop<'a> {
+    pub(crate) told: &'a AtomicBool,
+    pub(crate) failed: &'a AtomicBool,
+}
+
+impl Stop<'_> {
+    pub(crate) fn is_set(&self) -> bool {
+        self.told.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+    }
 }
 
 /// Looks at items; holds the page-aligned buffer that content is read into, and counts what was read.
 pub(crate) struct Looker<'a> {
     clock: &'a dyn Clock,
-    stop: &'a AtomicBool,
+    stop: Stop<'a>,
+    own: Option<FileId>,
     buffer: Vec<u8>,
+    attributes: xattrs::Reader,
     /// Bytes of content that were hashed.
     pub(crate) hashed: u64,
 }
 
 enum Content {
-    Is(ContentState, Digests),
+    /// With the open file where it was read.
+    Is(ContentState, Digests, Option<OwnedFd>),
     Gone,
     Again,
     Interrupted,
 }
 
 impl<'a> Looker<'a> {
-    pub(crate) fn new(clock: &'a dyn Clock, stop: &'a AtomicBool) -> Self {
-        Self { clock, stop, buffer: vec![0; BUFFER + PAGE], hashed: 0 }
+    pub(crate) fn new(clock: &'a dyn Clock, stop: Stop<'a>, own: Option<FileId>) -> Self {
+        let buffer = vec![0; BUFFER + PAGE];
+        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), hashed: 0 }
     }
 
     /// Looks at `name` in `directory`; the empty name is the directory itself.
     pub(crate) fn look(&mut self, directory: &Directory, name: &[u8], stored: Option<&ItemState>, want: Want) -> Look {
-        let mut began = self.clock.now();
-        let mut stat = match directory.stat(name) {
-            Ok(stat) => stat,
-            Err(errno) if is_gone(errno) => return Look::Gone,
-            Err(errno) => return Look::Unknown(errno),
-        };
-        if let Some(stored) = stored
-            && !must_read(stored, &from_stat(&stat, began), want, began)
-        {
-            return Look::Same;
-        }
         for attempt in 1.. {
+            let began = self.clock.now();
+            let stat = match directory.stat(name) {
+                Ok(stat) => stat,
+                Err(errno) if is_gone(errno) => return Look::Gone,
+                Err(errno) => return Look::Unknown(errno),
+            };
+            if self.own == Some(FileId::of(&stat)) {
+                return Look::Own;
+            }
             let mut seen = from_stat(&stat, began);
+            if attempt == 1 && stored.is_some_and(|stored| !must_read(stored, &seen, want, began)) {
+                return Look::Same;
+            }
             let mut settled = true;
             if seen.kind == ItemType::Symlink {
                 match directory.read_link(name) {
                     Ok(target) => seen.target = Some(target),
                     Err(errno) if is_gone(errno) => return Look::Gone,
-                    Err(_) => settled = false,
+                    // No link any more.
+                    Err(Errno::INVAL) => settled = false,
+                    Err(errno) => return Look::Unknown(errno),
                 }
             }
+            let mut opened = None;
             if seen.kind == ItemType::Regular && !want.hashes.is_empty() {
                 match self.content(directory, name, &stat, stored, want) {
-                    Content::Is(state, digests) => {
+                    Content::Is(state, digests, file) => {
                         seen.content = Some(state);
                         seen.digests = digests;
                         seen.read = (state == ContentState::Read).then_some(began);
+                        opened = file;
                     }
                     Content::Gone => return Look::Gone,
                     Content::Again => settled = false,
                     Content::Interrupted => return Look::Interrupted,
                 }
             }
-            seen.attributes = read_attributes(&directory.through_proc(name)).ok();
-            let again = self.clock.now();
-            match directory.stat(name) {
-                Ok(after) => {
-                    settled &= unmoved(&stat, &after);
-                    stat = after;
-                }
+            let (of, after) = match &opened {
+                Some(file) => (self.attributes.read(&Of::Open(file.as_fd())), stat_open(file.as_fd())),
+                None => (self.attributes.read(&Of::Name(directory, name)), directory.stat(name)),
+            };
+            seen.attributes = of.ok();
+            let after = match after {
+                Ok(after) => after,
                 Err(errno) if is_gone(errno) => return Look::Gone,
                 Err(errno) => return Look::Unknown(errno),
-            }
-            if settled {
+            };
+            if settled && unmoved(&stat, &after) {
                 return Look::Seen(Box::new(seen));
             }
             if attempt == TRIES {
-                let mut seen =
-                    ItemState { attributes: seen.attributes, target: seen.target, ..from_stat(&stat, again) };
-                if seen.kind == ItemType::Regular && !want.hashes.is_empty() {
-                    seen.content = Some(ContentState::Unstable);
-                }
-                return Look::Seen(Box::new(seen));
+                return unstable(seen, &after, self.clock.now(), want);
             }
-            began = again;
         }
         unreachable!("the loop ends at its last try")
     }
@@ -145,29 +160,27 @@ impl<'a> Looker<'a> {
         want: Want,
     ) -> Content {
         if seen.stx_size > want.max_content_size {
-            return Content::Is(ContentState::TooLarge, Digests::default());
+            return Content::Is(ContentState::TooLarge, Digests::default(), None);
         }
+        let unreadable = Content::Is(ContentState::Unreadable, Digests::default(), None);
         let file = match directory.open_file(name) {
             Ok(file) => file,
-            Err(errno) if is_gone(errno) => return if errno == Errno::LOOP { Content::Again } else { Content::Gone },
-            Err(_) => return Content::Is(ContentState::Unreadable, Digests::default()),
+            // It is a link now.
+            Err(Errno::LOOP) => return Content::Again,
+            Err(errno) if is_gone(errno) => return Content::Gone,
+            Err(_) => return unreadable,
         };
         match stat_open(file.as_fd()) {
             Ok(opened) if unmoved(seen, &opened) && kind(&opened) == Some(ItemType::Regular) => {}
             Ok(_) => return Content::Again,
-            Err(_) => return Content::Is(ContentState::Unreadable, Digests::default()),
+            Err(_) => return unreadable,
         }
         // A digest of a kind that is asked for no more is computed once again, to compare what is stored.
         let hashes = want.hashes.union(stored.map(|stored| kinds(&stored.digests)).unwrap_or_default());
-        let digests = match self.hash(&file, seen.stx_size, hashes) {
-            Ok(Some(digests)) => digests,
-            Ok(None) => return Content::Interrupted,
-            Err(_) => return Content::Is(ContentState::Unreadable, Digests::default()),
-        };
-        match stat_open(file.as_fd()) {
-            Ok(after) if unmoved(seen, &after) => Content::Is(ContentState::Read, digests),
-            Ok(_) => Content::Again,
-            Err(_) => Content::Is(ContentState::Unreadable, Digests::default()),
+        match self.hash(&file, seen.stx_size, hashes) {
+            Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
+            Ok(None) => Content::Interrupted,
+            Err(_) => unreadable,
         }
     }
 
@@ -178,7 +191,7 @@ impl<'a> Looker<'a> {
         let buffer = &mut self.buffer[aligned..aligned + BUFFER];
         let mut left = size;
         while left > 0 {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stop.is_set() {
                 return Ok(None);
             }
             let wanted = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
@@ -219,20 +232,37 @@ fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
     if stored.kind != ItemType::Regular || want.hashes.is_empty() {
         return false;
     }
+    let too_large = stored.size > want.max_content_size;
     match stored.content {
-        Some(ContentState::Read) => {
+        Some(ContentState::TooLarge) => !too_large,
+        Some(ContentState::Read) if !too_large => {
             kinds(&stored.digests) != want.hashes || stored.read.is_none_or(|read| rehash_due(read, now, want))
         }
-        Some(ContentState::TooLarge) => stored.size <= want.max_content_size,
         _ => true,
     }
 }
 
-/// Whether an item's own moment in the re-hash interval lies between its last read and now.
+/// Whether an item's own moment in the re-hash interval lies between its last read and now, or the wall clock went
+/// back behind that read.
 fn rehash_due(read: Time, now: Time, want: Want) -> bool {
+    if now < read {
+        return true;
+    }
     let interval = want.rehash_interval.as_secs().max(1) as i64;
     let phase = (want.phase % interval.unsigned_abs()) as i64;
     (now.secs - phase).div_euclid(interval) > (read.secs - phase).div_euclid(interval)
+}
+
+/// What is known of an item that changed during every try: nothing, if it is not even of one kind.
+fn unstable(seen: ItemState, after: &Statx, now: Time, want: Want) -> Look {
+    let mut state = ItemState { attributes: seen.attributes, target: seen.target, ..from_stat(after, now) };
+    if state.kind != seen.kind || state.kind == ItemType::Symlink && state.target.is_none() {
+        return Look::Unknown(Errno::AGAIN);
+    }
+    if state.kind == ItemType::Regular && !want.hashes.is_empty() {
+        state.content = Some(ContentState::Unstable);
+    }
+    Look::Seen(Box::new(state))
 }
 
 fn unmoved(before: &Statx, after: &Statx) -> bool {
@@ -300,63 +330,4 @@ fn flags(stat: &Statx) -> u8 {
         };
         if set.contains(attribute) { flags | bit } else { flags }
     })
-}
-
-/// Access lists, capabilities and other attributes of the object at `path`, which is not followed when it is a link.
-fn read_attributes(path: &[u8]) -> Result<Attributes, Errno> {
-    let mut attributes = Attributes::default();
-    for name in names(path)? {
-        // The agent's own capabilities decide whether trusted.* is visible, so it never is part of a state.
-        if name.is_empty() || name.starts_with(b"trusted.") {
-            continue;
-        }
-        let value = match value(path, &name) {
-            Ok(value) => value,
-            Err(Errno::NODATA) => continue,
-            Err(errno) => return Err(errno),
-        };
-        match name.as_slice() {
-            b"system.posix_acl_access" => attributes.acl = Some(acl_text(&value)),
-            b"system.posix_acl_default" => attributes.default_acl = Some(acl_text(&value)),
-            b"security.capability" => attributes.capabilities = Some(capability_text(&value)),
-            _ => {
-                let value = if value.len() > LONG_VALUE {
-                    AttributeValue::Long(Sha256::digest(&value).into())
-                } else {
-                    AttributeValue::Short(value)
-                };
-                attributes.others.push(Attribute { name, value });
-            }
-        }
-    }
-    attributes.others.sort_unstable();
-    Ok(attributes)
-}
-
-fn names(path: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut list = vec![0; 1024];
-    loop {
-        match rustix::fs::llistxattr(path, &mut list) {
-            Ok(length) => return Ok(list[..length].split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()),
-            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            // The kernel's own limit for a list is 64 KiB.
-            Err(Errno::RANGE) if list.len() < 64 * 1024 => list.resize(64 * 1024, 0),
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-fn value(path: &[u8], name: &[u8]) -> Result<Vec<u8>, Errno> {
-    let mut value = vec![0; LONG_VALUE];
-    loop {
-        match rustix::fs::lgetxattr(path, name, &mut value) {
-            Ok(length) => {
-                value.truncate(length);
-                return Ok(value);
-            }
-            // The kernel's own limit for a value is 64 KiB.
-            Err(Errno::RANGE) if value.len() < 64 * 1024 => value.resize(64 * 1024, 0),
-            Err(errno) => return Err(errno),
-        }
-    }
 }

@@ -19,6 +19,9 @@ pub struct RuleTotals {
     pub uid: String,
     /// Its name.
     pub name: String,
+    /// The generation that is in force.
+    #[serde(default)]
+    pub generation: i64,
     /// Items that its entries select, suspended or not.
     pub tracked: u64,
     /// Records that name it, by [`ChangeType`] and [`Severity`] in their declared order.
@@ -45,6 +48,9 @@ pub struct Totals {
     pub tracked: u64,
     /// When the last record was detected.
     pub last_change: Option<Time>,
+    /// Bytes of all lines in the journal.
+    #[serde(default)]
+    pub journal_bytes: u64,
 }
 
 impl Totals {

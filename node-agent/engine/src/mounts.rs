@@ -1,7 +1,7 @@
 //! What is mounted where, as this process sees it, in the host's own paths.
 //!
-//! Reads mountinfo once a compare; produces the mounts below the host root, by id and by path. A mount that must not be
-//! entered is known from here before its name is touched.
+//! Reads mountinfo once a compare; produces the mounts that show below the host root, by id and by path. A mount that
+//! must not be entered is known from here before its name is touched.
 
 use crate::path::HostPath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,13 +19,10 @@ const LOCAL: [&str; 13] =
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
-    pub(crate) id: MountId,
     /// Where it is, in the host's paths.
     pub(crate) point: HostPath,
     /// For example `ext4`.
     pub(crate) file_system: String,
-    /// The part of the file system that it shows.
-    pub(crate) root: Vec<u8>,
 }
 
 impl Mount {
@@ -44,10 +41,19 @@ impl Mount {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mounts {
     by_id: BTreeMap<MountId, Mount>,
-    /// The topmost mount at each point.
+    /// What shows at each point; the host's `/` is one.
     points: BTreeMap<HostPath, MountId>,
     /// Directories that have mount points in them.
     parents: BTreeSet<HostPath>,
+}
+
+/// A line of mountinfo.
+struct Line {
+    id: MountId,
+    parent: MountId,
+    /// In this process's paths.
+    point: Vec<Vec<u8>>,
+    file_system: String,
 }
 
 impl Mounts {
@@ -62,26 +68,31 @@ impl Mounts {
 
     /// The mounts in the text of a mountinfo; lines of another form are passed over.
     pub(crate) fn parse(mountinfo: &[u8], host_root: &Path) -> Self {
-        let mut mounts = Self::default();
+        let lines: Vec<Line> = mountinfo.split(|byte| *byte == b'\n').filter_map(parse_line).collect();
         let host_root = components(host_root.as_os_str());
-        for line in mountinfo.split(|byte| *byte == b'\n') {
-            let Some((id, root, point, file_system)) = parse_line(line) else { continue };
-            let point = components(OsStr::from_bytes(&point));
-            let below = point.strip_prefix(host_root.as_slice());
-            // The mount that the host root itself lies on counts as its root mount: the deepest, the topmost there.
-            let host_point = match below {
-                Some(below) => HostPath::from_components(below),
-                None if host_root.starts_with(&point) => HostPath::root(),
-                None => continue,
-            };
-            let mount = Mount { id, point: host_point.clone(), file_system, root };
-            mounts.by_id.insert(id, mount);
-            if below.is_some_and(|below| !below.is_empty()) {
-                mounts.parents.insert(host_point.split().0);
-                mounts.points.insert(host_point, id);
+        let table = Table::new(&lines);
+        let mut mounts = Self::default();
+        for line in &lines {
+            // A mount that another one covers, or whose parent does not show, is not what a walk meets there.
+            if table.at(&line.point) != Some(line.id) {
+                continue;
             }
+            let Some(below) = line.point.strip_prefix(host_root.as_slice()).filter(|below| !below.is_empty()) else {
+                continue;
+            };
+            let point = HostPath::from_components(below);
+            mounts.parents.insert(point.split().0);
+            mounts.insert(line, point);
+        }
+        if let Some(root) = lines.iter().find(|line| Some(line.id) == table.at(&host_root)) {
+            mounts.insert(root, HostPath::root());
         }
         mounts
+    }
+
+    fn insert(&mut self, line: &Line, point: HostPath) {
+        self.points.insert(point.clone(), line.id);
+        self.by_id.insert(line.id, Mount { point, file_system: line.file_system.clone() });
     }
 
     /// The mount with this id.
@@ -89,9 +100,24 @@ impl Mounts {
         self.by_id.get(&id)
     }
 
-    /// What is mounted at exactly this path.
+    /// What is mounted at exactly this path; at the host's `/` what that lies on.
     pub(crate) fn at(&self, path: &HostPath) -> Option<&Mount> {
         self.points.get(path).and_then(|id| self.by_id.get(id))
+    }
+
+    /// What is mounted on a name in a directory.
+    pub(crate) fn on(&self, directory: &HostPath, name: &[u8]) -> Option<&Mount> {
+        if self.any_in(directory) { self.at(&directory.join(name)) } else { None }
+    }
+
+    /// The id of what is mounted at exactly this path.
+    pub(crate) fn id_at(&self, path: &HostPath) -> Option<MountId> {
+        self.points.get(path).copied()
+    }
+
+    /// The mounts at a path and above it, from the host's `/` down.
+    pub(crate) fn on_the_way<'a>(&'a self, path: &'a HostPath) -> impl Iterator<Item = &'a Mount> {
+        path.ancestors().filter_map(|path| self.at(&path))
     }
 
     /// Whether a mount point lies directly in this directory.
@@ -100,17 +126,48 @@ impl Mounts {
     }
 }
 
+/// Which mount a path leads to: from the root's mount down, at each component onto what is mounted there.
+struct Table<'a> {
+    root: Option<MountId>,
+    children: BTreeMap<(MountId, &'a [Vec<u8>]), MountId>,
+}
+
+impl<'a> Table<'a> {
+    fn new(lines: &'a [Line]) -> Self {
+        let ids: BTreeSet<MountId> = lines.iter().map(|line| line.id).collect();
+        let is_root = |line: &&Line| line.point.is_empty() && (line.parent == line.id || !ids.contains(&line.parent));
+        Self {
+            root: lines.iter().find(is_root).map(|line| line.id),
+            children: lines
+                .iter()
+                .filter(|line| line.parent != line.id)
+                .map(|line| ((line.parent, line.point.as_slice()), line.id))
+                .collect(),
+        }
+    }
+
+    fn at(&self, path: &[Vec<u8>]) -> Option<MountId> {
+        let mut here = self.root?;
+        for depth in 0..=path.len() {
+            while let Some(above) = self.children.get(&(here, &path[..depth])) {
+                here = *above;
+            }
+        }
+        Some(here)
+    }
+}
+
 fn components(path: &OsStr) -> Vec<Vec<u8>> {
     path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-fn parse_line(line: &[u8]) -> Option<(MountId, Vec<u8>, Vec<u8>, String)> {
+fn parse_line(line: &[u8]) -> Option<Line> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let root = unescape(fields.nth(2)?);
-    let point = unescape(fields.next()?);
+    let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let point = components(OsStr::from_bytes(&unescape(fields.nth(2)?)));
     let file_system = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some((id, root, point, String::from_utf8_lossy(file_system).into_owned()))
+    Some(Line { id, parent, point, file_system: String::from_utf8_lossy(file_system).into_owned() })
 }
 
 /// Undoes the kernel's `\040` for space, tab, newline and backslash.
@@ -118,7 +175,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = after.get(..3).filter(|digits| *first == b'\\' && digits.iter().all(u8::is_ascii_digit));
+        let octal = digits.and_then(|digits| std::str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -142,23 +200,60 @@ mod tests {
         30 21 0:5 / /host rw - ext4 /dev/vdb rw\n\
         31 30 0:6 / /host/proc rw shared:5 - proc proc rw\n\
         32 30 0:7 /data /host/srv/my\\040data rw shared:7 master:1 - xfs /dev/vdc rw\n\
-        33 30 0:8 / /hostile rw - nfs4 server:/x rw\nnonsense\n";
+        33 21 0:8 / /hostile rw - nfs4 server:/x rw\nnonsense\n";
 
     #[test]
     fn mounts_are_known_in_the_hosts_own_paths() {
         let mounts = Mounts::parse(MOUNTINFO, Path::new("/host"));
         assert_eq!(mounts.at(&HostPath::from("/proc")).unwrap().file_system, "proc");
-        let data = mounts.at(&HostPath::from("/srv/my data")).unwrap();
-        assert_eq!((data.id, data.root.as_slice(), data.is_local()), (32, &b"/data"[..], true));
+        let data = HostPath::from("/srv/my data");
+        assert_eq!((mounts.id_at(&data), mounts.at(&data).unwrap().is_local()), (Some(32), true));
         assert!(mounts.any_in(&HostPath::from("/srv")) && !mounts.any_in(&HostPath::from("/etc")));
         assert!(mounts.get(33).is_none(), "a neighbor of the host root is not below it");
         assert_eq!(mounts.get(30).unwrap().point, HostPath::root());
+        let below = HostPath::from("/srv/my data/x");
+        let way: Vec<_> = mounts.on_the_way(&below).map(|mount| mount.file_system.as_str()).collect();
+        assert_eq!(way, ["ext4", "xfs"]);
     }
 
     #[test]
     fn a_host_root_inside_a_mount_has_that_mount_as_its_root() {
         let mounts = Mounts::parse(MOUNTINFO, Path::new("/host/srv/scratch"));
         assert_eq!(mounts.get(30).unwrap().point, HostPath::root());
-        assert!(mounts.at(&HostPath::root()).is_none());
+        assert_eq!(mounts.id_at(&HostPath::root()), Some(30));
+        assert!(mounts.get(21).is_none());
+    }
+
+    #[test]
+    fn the_topmost_of_several_mounts_at_one_point_shows_in_whatever_order_they_are_listed() {
+        let mounts = Mounts::parse(
+            b"9 8 0:9 / /a rw - tmpfs top rw\n1 0 0:1 / / rw - ext4 x rw\n8 1 0:8 / /a rw - nfs below rw\n",
+            Path::new("/"),
+        );
+        assert_eq!(mounts.id_at(&HostPath::from("/a")), Some(9));
+        assert!(mounts.get(8).is_none());
+    }
+
+    #[test]
+    fn a_mount_below_a_covered_directory_does_not_show() {
+        let mounts = Mounts::parse(
+            b"1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / /a/b rw - nfs hidden rw\n3 1 0:3 / /a rw - tmpfs cover rw\n",
+            Path::new("/"),
+        );
+        assert!(mounts.at(&HostPath::from("/a/b")).is_none());
+        assert_eq!(mounts.id_at(&HostPath::from("/a")), Some(3));
+    }
+
+    #[test]
+    fn odd_escapes_are_taken_as_they_stand() {
+        assert_eq!(unescape(br"a\040b\011\134"), b"a b\t\\");
+        assert_eq!(unescape(br"\777 \+12 \04"), br"\777 \+12 \04");
+    }
+
+    #[test]
+    fn no_text_makes_parsing_panic() {
+        for text in [&b"1 2"[..], b"1 1 0:1 / / - -", b"1 1 0:1 / / rw - ext4", b"-", b"\xff \xff \xff"] {
+            Mounts::parse(text, Path::new("/"));
+        }
     }
 }

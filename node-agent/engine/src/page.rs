@@ -2,7 +2,7 @@
 //!
 //! Pure. A page is `checksum (8) | format (1) | body`; the checksum is verified at every read, because the database
 //! below returns a flipped byte without an error. Key: volume, each component of the directory followed by 00, then 00
-//! and the first name in the page, so that a directory's own pages come first and its subtree is one key range.
+//! and the first name that the page had, so that a directory's own pages come first and its subtree is one key range.
 
 use crate::item::ItemState;
 use crate::path::HostPath;
@@ -20,6 +20,9 @@ pub(crate) type Volume = u32;
 /// Which resolved plan; an index into the `plans` table, growing with time.
 pub(crate) type PlanId = u32;
 
+/// The plan of a directory that no compare has seen yet.
+pub(crate) const NEVER: PlanId = 0;
+
 /// An item with its name in the directory of its page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
@@ -30,9 +33,9 @@ pub(crate) struct Named {
 /// The decoded page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// The plan that it was last written under.
+    /// The plan that it was last written under, or [`NEVER`].
     pub(crate) plan: PlanId,
-    /// Sorted by name, never empty in the store.
+    /// Sorted by name; none in the one page of a directory that was never seen.
     pub(crate) items: Vec<Named>,
 }
 
@@ -266,7 +269,7 @@ mod tests {
                 .map(|at| Named { name: [vec![b'x'; length], at.to_be_bytes().to_vec()].concat(), state: state(at) })
                 .collect()
         };
-        assert_eq!(paginate(items(4)).iter().map(Vec::len).collect::<Vec<_>>(), [61, 39]);
+        assert_eq!(paginate(items(4)).iter().map(Vec::len).collect::<Vec<_>>(), [62, 38]);
         assert!(paginate(items(240)).iter().all(|page| page.len() < 30));
     }
 }

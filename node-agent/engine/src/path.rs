@@ -43,6 +43,12 @@ impl HostPath {
         }
     }
 
+    /// The path and all above it, from the root down.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> {
+        let ends = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        ends.chain([self.0.len()]).map(|end| Self(self.0[..end].to_vec()))
+    }
+
     /// Whether it is `ancestor` or lies below it.
     pub fn starts_with(&self, ancestor: &Self) -> bool {
         self.0.strip_prefix(ancestor.0.as_slice()).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
@@ -90,6 +96,9 @@ mod tests {
         assert_eq!(HostPath::root().split(), (HostPath::root(), &b""[..]));
         assert_eq!(HostPath::root().as_bytes(), b"/");
         assert_eq!(HostPath::root().components().count(), 0);
+        let above: Vec<_> = path.ancestors().collect();
+        assert_eq!(above, ["/", "/etc", "/etc/ssh", "/etc/ssh/sshd_config"].map(HostPath::from));
+        assert_eq!(HostPath::root().ancestors().collect::<Vec<_>>(), [HostPath::root()]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::item::{Fields, fields_of};
 use crate::look::Want;
-use crate::mounts::{Mount, MountId};
+use crate::mounts::Mount;
 use crate::page::PlanId;
 use crate::path::HostPath;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use vedette_crds::pattern::{Cursor, PathPattern};
 use vedette_crds::record::Field;
 use vedette_crds::rule::Severity;
 use vedette_crds::settings::{Compare, Exclude, FileEntry, HashSet, Links, Mounts as MountPolicy, resolve};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Where the literal parts of one entry's patterns really lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,7 @@ pub(crate) struct PlanSource {
 pub(crate) struct PlannedRule {
     pub(crate) name: String,
     pub(crate) uid: String,
+    pub(crate) generation: i64,
     pub(crate) tags: Vec<String>,
     pub(crate) suspended: bool,
 }
@@ -69,8 +70,6 @@ struct Selector {
     is_prefix_link: bool,
     /// Components of the pattern's literal prefix: above them nothing is excluded by name.
     prefix: u32,
-    /// The mount that the entry's root lies on, where that is known.
-    root_mount: Option<MountId>,
 }
 
 /// A selector on its way down.
@@ -96,6 +95,13 @@ pub(crate) struct Step {
     /// For the directory of this name, if it is one.
     pub(crate) context: Context,
     hits: Vec<u16>,
+}
+
+impl Context {
+    /// How many components lie above the names in it, and itself.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth as usize
+    }
 }
 
 impl Step {
@@ -141,12 +147,13 @@ pub(crate) fn entries(rules: &[NodeRule]) -> (Vec<FileEntry>, Vec<String>) {
 }
 
 impl Plan {
-    /// The plan of this source; `root_mounts` has one member for each entry, or none for a plan that is only asked.
-    pub(crate) fn new(id: PlanId, source: PlanSource, root_mounts: &[Option<MountId>]) -> Self {
+    /// The plan of this source.
+    pub(crate) fn new(id: PlanId, source: PlanSource) -> Self {
         let (entries, _) = entries(&source.rules);
         let rules = source.rules.iter().map(|rule| PlannedRule {
             name: rule.name.clone(),
             uid: rule.uid.clone(),
+            generation: rule.generation,
             tags: rule.tags.clone(),
             suspended: rule.suspend,
         });
@@ -172,7 +179,6 @@ impl Plan {
                 max_depth: entry.max_depth.unwrap_or(u32::MAX),
                 is_prefix_link: false,
                 prefix: resolution.real.len() as u32,
-                root_mount: root_mounts.get(at).copied().flatten(),
             };
             for link in &resolution.links {
                 selectors.push(Selector {
@@ -183,7 +189,6 @@ impl Plan {
                     max_depth: 0,
                     is_prefix_link: true,
                     prefix: link.len() as u32,
-                    root_mount: selector.root_mount,
                 });
             }
             selectors.push(selector);
@@ -242,14 +247,34 @@ impl Plan {
         Step { context: Context { live, depth }, hits }
     }
 
-    /// The step to any path, from the root.
-    pub(crate) fn at(&self, path: &HostPath) -> Step {
-        path.components().fold(self.root(), |step, name| self.child(&step.context, name))
+    /// The context of any directory as a walk from the root comes to it over these mounts.
+    pub(crate) fn context(&self, directory: &HostPath, crossed: &[Mount]) -> Context {
+        let enter = |context: Context, at: &HostPath| {
+            crossed
+                .iter()
+                .filter(|mount| mount.point == *at)
+                .fold(context, |context, mount| self.enter_directory(context, mount))
+        };
+        let mut here = HostPath::root();
+        let mut context = enter(self.root().context, &here);
+        for name in directory.components() {
+            here = here.join(name);
+            context = enter(self.child(&context, name).context, &here);
+        }
+        context
     }
 
-    /// The context of a directory at any path.
-    pub(crate) fn context(&self, directory: &HostPath) -> Context {
-        self.at(directory).context
+    /// What selects the item of this name in a directory, with what is mounted on it; the empty name is the host's `/`
+    /// itself.
+    pub(crate) fn step(&self, directory: &Context, name: &[u8], mounted: Option<&Mount>) -> Step {
+        if name.is_empty() {
+            return self.root();
+        }
+        let step = self.child(directory, name);
+        match mounted {
+            Some(mount) => self.enter(&step, mount),
+            None => step,
+        }
     }
 
     /// The entries that select the object of a step, suspended ones included; sorted.
@@ -276,10 +301,7 @@ impl Plan {
         Some(Ask {
             fields: entries.iter().fold(Fields::NONE, |fields, at| fields.or(self.fields(*at, true))),
             interval,
-            hashes: entries
-                .iter()
-                .filter(reads)
-                .fold(Default::default(), |hashes: HashSet, at| hashes.union(of(at).hashes)),
+            hashes: entries.iter().filter(reads).fold(HashSet::empty(), |hashes, at| hashes.union(of(at).hashes)),
             max_content_size: entries.iter().filter(reads).map(|at| of(at).max_content_size).max().unwrap_or(0),
             rehash_interval: entries
                 .iter()
@@ -369,10 +391,10 @@ impl Plan {
     }
 
     /// The same for a mount point as a name: selectors that do not enter the mount do not see it.
-    pub(crate) fn enter(&self, step: Step, mount: &Mount) -> Step {
-        let context = self.enter_directory(step.context, mount);
+    pub(crate) fn enter(&self, step: &Step, mount: &Mount) -> Step {
+        let context = self.enter_directory(step.context.clone(), mount);
         let sees = |hit: &u16| self.enters(&self.selectors[usize::from(*hit)], context.depth, mount);
-        Step { hits: step.hits.into_iter().filter(sees).collect(), context }
+        Step { hits: step.hits.iter().copied().filter(sees).collect(), context }
     }
 
     /// Whether one of these entries is due.
@@ -380,19 +402,19 @@ impl Plan {
         entries.iter().any(|entry| due.contains(self.entries[usize::from(*entry)].interval))
     }
 
-    /// The shortest interval of the due selectors that are alive in a directory.
-    pub(crate) fn interval_below(&self, directory: &Context, due: &Due) -> Option<Duration> {
+    /// The shortest interval of the running entries that are alive in a directory.
+    pub(crate) fn interval_below(&self, directory: &Context) -> Option<Duration> {
         let entries = directory.live.iter().map(|live| self.selectors[usize::from(live.selector)].entry);
         let running = entries.filter(|entry| !self.is_suspended(*entry));
-        running.map(|entry| self.entries[usize::from(entry)].interval).filter(|interval| due.contains(*interval)).min()
+        running.map(|entry| self.entries[usize::from(entry)].interval).min()
     }
 
     fn enters(&self, selector: &Selector, depth: u32, mount: &Mount) -> bool {
-        let is_root = selector.root_mount == Some(mount.id);
-        let on_the_way = depth <= selector.prefix;
-        let readable = mount.is_local() || mount.is_overlay() && (is_root || on_the_way);
+        // The entry's own root lies on it, or below it.
+        let leads_to_root = depth <= selector.prefix;
+        let is_readable = mount.is_local() || mount.is_overlay() && leads_to_root;
         let policy = self.entries[usize::from(selector.entry)].mounts;
-        readable && (policy == MountPolicy::Local || is_root || on_the_way)
+        is_readable && (policy == MountPolicy::Local || leads_to_root)
     }
 
     fn excludes_name(&self, selector: &Selector, name: &[u8]) -> bool {
@@ -405,20 +427,26 @@ impl Plan {
 }
 
 impl Ask {
-    /// What a look at the item of this path has to find out.
-    pub(crate) fn want(&self, path: &HostPath) -> Want {
-        Want {
-            hashes: self.hashes,
-            max_content_size: self.max_content_size,
-            rehash_interval: self.rehash_interval,
-            phase: xxh3_64(path.as_bytes()),
-        }
+    /// What a look at an item of this phase has to find out.
+    pub(crate) fn want(&self, phase: u64) -> Want {
+        let Self { hashes, max_content_size, rehash_interval, .. } = *self;
+        Want { hashes, max_content_size, rehash_interval, phase }
     }
 
     /// The kinds of digests that are stored.
     pub(crate) fn hashes(&self) -> HashSet {
         self.hashes
     }
+}
+
+/// Where in its interval an item is hashed again: the same for one path forever.
+pub(crate) fn phase(directory: &HostPath, name: &[u8]) -> u64 {
+    phase_in(xxh3_64(directory.as_bytes()), name)
+}
+
+/// The same, for a directory's own phase.
+pub(crate) fn phase_in(directory: u64, name: &[u8]) -> u64 {
+    xxh3_64_with_seed(name, directory)
 }
 
 /// Which entries a compare is for: those whose interval has passed.

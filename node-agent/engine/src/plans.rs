@@ -21,7 +21,7 @@ impl Plans {
             return Ok(plan.clone());
         }
         let plan = match store.read()?.plan(id)? {
-            Some(bytes) => Some(Arc::new(Plan::new(id, decode(&bytes)?, &[]))),
+            Some(bytes) => Some(Arc::new(Plan::new(id, decode(&bytes)?))),
             None => None,
         };
         decoded.insert(id, plan.clone());

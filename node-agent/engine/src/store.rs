@@ -9,6 +9,7 @@ use redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
     Table, TableDefinition, WriteTransaction,
 };
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
@@ -76,6 +77,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it is for want of room on the disk.
+    pub fn is_full(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(&**source, redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull)
+    }
+
     /// The database could not be opened again after a fault.
     fn closed() -> Self {
         Self::Io { operation: "use", source: Box::new(redb::Error::PreviousIo) }
@@ -108,25 +115,43 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the state in a directory, making both where they are missing. The flag says whether it is new.
     pub(crate) fn open(directory: &Path) -> Result<(Self, bool), StoreError> {
-        std::fs::create_dir_all(directory)
-            .map_err(|source| StoreError::Create { path: directory.to_owned(), source })?;
+        // Its owner's alone: digests of secrets are in it.
+        let mut builder = std::fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(directory);
+        made.map_err(|source| StoreError::Create { path: directory.to_owned(), source })?;
         let store = Self { directory: directory.to_owned(), database: RwLock::new(None) };
         store.reopen()?;
-        let is_new = store.initialize(&directory.join(FILE))?;
+        let is_new = store.initialize(&store.file())?;
         Ok((store, is_new))
     }
 
     /// Closes the database and opens it again: after a fault it refuses all work until that is done.
     pub(crate) fn reopen(&self) -> Result<(), StoreError> {
-        let path = self.directory.join(FILE);
+        let path = self.file();
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *database = None;
-        let opened = Builder::new().set_cache_size(CACHE).create(&path).map_err(|error| match error {
+        let mut options = std::fs::OpenOptions::new();
+        // Made before the database opens it: its owner's alone.
+        match options.write(true).create_new(true).mode(0o600).open(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::Open { path, source: Box::new(redb::Error::Io(error)) });
+            }
+            _ => {}
+        }
+        // Without the check a file that was damaged from outside makes the database panic.
+        let mut builder = Builder::new();
+        let opened = builder.set_cache_size(CACHE).set_check_integrity_on_open(true).create(&path);
+        let opened = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: self.directory.clone() },
             error => StoreError::Open { path, source: Box::new(error.into()) },
         })?;
         *database = Some(opened);
         Ok(())
+    }
+
+    /// The database file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.directory.join(FILE)
     }
 
     fn initialize(&self, path: &Path) -> Result<bool, StoreError> {
@@ -293,11 +318,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Stores a plan and drops those before `oldest`.
-    pub(crate) fn set_plan(&self, id: PlanId, value: &[u8], oldest: PlanId) -> Result<(), StoreError> {
+    /// Stores a plan, and of the others those that `keep` names.
+    pub(crate) fn set_plan(&self, id: PlanId, value: &[u8], keep: impl Fn(PlanId) -> bool) -> Result<(), StoreError> {
         let mut table = self.transaction.open_table(PLANS).during("write")?;
         table.insert(id, seal(value).as_slice()).during("write")?;
-        table.retain(|plan, _| plan >= oldest).during("write")
+        table.retain(|plan, _| keep(plan)).during("write")
     }
 
     pub(crate) fn set_volume(&self, id: Volume, value: &[u8]) -> Result<(), StoreError> {
@@ -336,6 +361,14 @@ pub(crate) struct Placed {
     pub(crate) next: Option<Vec<u8>>,
 }
 
+/// A page of a subtree.
+pub(crate) struct Found {
+    pub(crate) key: Vec<u8>,
+    pub(crate) volume: Volume,
+    pub(crate) directory: HostPath,
+    pub(crate) page: Page,
+}
+
 impl Pages<'_> {
     /// The page of a directory that holds `name`, or would; `None` while the directory has none.
     pub(crate) fn holding(
@@ -362,25 +395,36 @@ impl Pages<'_> {
         Ok(Some(Placed { key: found.value().to_vec(), page: decode_page(directory, value.value())?, next }))
     }
 
-    /// Every page of a subtree with its key and directory, at most `limit` from `from` on.
-    pub(crate) fn subtree(
-        &self,
-        prefix: &[u8],
-        from: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, HostPath, Page)>, StoreError> {
+    /// The pages of a subtree, at most `limit` from `from` on.
+    pub(crate) fn subtree(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
         let mut pages = Vec::new();
         for entry in self.table.range(from..).during("read")?.take(limit) {
             let (key, value) = entry.during("read")?;
             if !key.value().starts_with(prefix) {
                 break;
             }
-            let (_, directory) =
+            let (volume, directory) =
                 crate::page::parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
             let page = decode_page(&directory, value.value())?;
-            pages.push((key.value().to_vec(), directory, page));
+            pages.push(Found { key: key.value().to_vec(), volume, directory, page });
         }
         Ok(pages)
+    }
+
+    /// Notes that a directory was never seen, unless something is known of it.
+    pub(crate) fn mark(&mut self, volume: Volume, directory: &HostPath) -> Result<(), StoreError> {
+        if self.holding(volume, directory, b"")?.is_none() {
+            self.put(&directory_prefix(volume, directory), &Page::default())?;
+        }
+        Ok(())
+    }
+
+    /// Takes that note away.
+    pub(crate) fn unmark(&mut self, volume: Volume, directory: &HostPath) -> Result<(), StoreError> {
+        match self.holding(volume, directory, b"")? {
+            Some(placed) if placed.page.items.is_empty() => self.remove(&placed.key),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn put(&mut self, key: &[u8], page: &Page) -> Result<(), StoreError> {

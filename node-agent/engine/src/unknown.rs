@@ -51,6 +51,37 @@ pub struct Unknown {
     pub items: u64,
 }
 
+/// Enough to find the cause; the rest is counted.
+const NAMED: usize = 64;
+
+/// What one compare could not see: as many are named as find the cause, all are counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    named: Vec<Unknown>,
+    unnamed: BTreeMap<Duration, u64>,
+    /// Whether it may have missed an item, not only what one holds.
+    pub(crate) misses_items: bool,
+}
+
+impl Found {
+    pub(crate) fn add(&mut self, unknown: Unknown) {
+        self.misses_items |= matches!(unknown.aspect, Aspect::Listing | Aspect::Metadata | Aspect::Volume);
+        if self.named.len() < NAMED {
+            self.named.push(unknown);
+        } else {
+            *self.unnamed.entry(unknown.interval).or_default() += unknown.items;
+        }
+    }
+
+    pub(crate) fn extend(&mut self, other: Self) {
+        other.named.into_iter().for_each(|unknown| self.add(unknown));
+        for (interval, items) in other.unnamed {
+            *self.unnamed.entry(interval).or_default() += items;
+        }
+        self.misses_items |= other.misses_items;
+    }
+}
+
 /// What is unknown after the latest compare of each interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unknowns {
@@ -58,20 +89,21 @@ pub struct Unknowns {
     unnamed: BTreeMap<Duration, u64>,
 }
 
-/// Enough to find the cause; the rest is counted.
-const NAMED: usize = 64;
-
 impl Unknowns {
     /// Replaces what was unknown of the due intervals.
-    pub(crate) fn update(&mut self, due: &Due, found: Vec<Unknown>) {
+    pub(crate) fn update(&mut self, due: &Due, found: Found) {
         self.named.retain(|unknown| !due.contains(unknown.interval));
         self.unnamed.retain(|interval, _| !due.contains(*interval));
-        for unknown in found {
+        // Of another interval it was named by that one's own compare.
+        for unknown in found.named.into_iter().filter(|unknown| due.contains(unknown.interval)) {
             if self.named.len() < NAMED {
                 self.named.push(unknown);
             } else {
                 *self.unnamed.entry(unknown.interval).or_default() += unknown.items;
             }
+        }
+        for (interval, items) in found.unnamed.into_iter().filter(|(interval, _)| due.contains(*interval)) {
+            *self.unnamed.entry(interval).or_default() += items;
         }
     }
 

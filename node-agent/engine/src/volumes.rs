@@ -1,7 +1,8 @@
 //! Which file system a directory lies on, under a number that stays the same over reboots.
 //!
 //! A device number moves at reboot and a device name with the order of discovery. What stays is the file system's type,
-//! where it is mounted, and the inode and birth time of the directory that shows there.
+//! where it is mounted, and the inode and birth time of the directory that shows there. A number is given when a walk
+//! first meets the file system, and is stored with the first items that lie under it.
 
 use crate::host::HostRoot;
 use crate::mounts::{Mount, MountId, Mounts};
@@ -18,10 +19,20 @@ pub(crate) struct Volumes {
     inner: Mutex<Inner>,
 }
 
+/// A volume that a walk met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Met {
+    pub(crate) number: Volume,
+    /// Whether nothing that lies there was ever compared.
+    pub(crate) is_new: bool,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     numbers: BTreeMap<Vec<u8>, Volume>,
     of_mount: BTreeMap<MountId, Volume>,
+    /// Numbers that no commit has stored yet: nothing that lies there was ever compared.
+    unsaved: BTreeMap<Volume, Vec<u8>>,
 }
 
 impl Volumes {
@@ -29,7 +40,7 @@ impl Volumes {
     pub(crate) fn load(store: &Store) -> Result<Self, StoreError> {
         let volumes = store.read()?.volumes()?.into_iter();
         let numbers = volumes.map(|(number, identity)| (identity, number)).collect();
-        Ok(Self { inner: Mutex::new(Inner { numbers, of_mount: BTreeMap::new() }) })
+        Ok(Self { inner: Mutex::new(Inner { numbers, ..Inner::default() }) })
     }
 
     /// Forgets which mounts were seen: mount ids are used again.
@@ -37,49 +48,70 @@ impl Volumes {
         self.lock().of_mount.clear();
     }
 
-    /// The volume that shows under a mount; `None` when what shows there now is another mount.
-    pub(crate) fn of(
-        &self,
-        store: &Store,
-        host: &HostRoot,
-        mounts: &Mounts,
-        id: MountId,
-    ) -> Result<Option<Volume>, StoreError> {
+    /// The volume that shows under a mount, which gets a number if it has none; `None` when what shows there now is
+    /// another mount.
+    pub(crate) fn of(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Met> {
         let mut inner = self.lock();
-        if let Some(volume) = inner.of_mount.get(&id) {
-            return Ok(Some(*volume));
+        if let Some(number) = inner.of_mount.get(&id).copied() {
+            return Some(Met { number, is_new: inner.unsaved.contains_key(&number) });
         }
-        let Some(mount) = mounts.get(id) else { return Ok(None) };
-        let Ok(stat) = host.directory(&mount.point).and_then(|directory| directory.stat(b"")) else { return Ok(None) };
-        if stat.stx_mnt_id != id {
-            return Ok(None);
-        }
-        let identity = identity(mount, &stat);
-        let next = inner.numbers.values().max().map_or(1, |last| last + 1);
-        let volume = match inner.numbers.get(&identity) {
-            Some(volume) => *volume,
+        let identity = identity_of(host, mounts, id)?;
+        let number = match inner.numbers.get(&identity) {
+            Some(number) => *number,
             None => {
-                let writer = store.write()?;
-                writer.set_volume(next, &identity)?;
-                writer.commit()?;
-                inner.numbers.insert(identity, next);
+                let next = inner.numbers.values().max().map_or(1, |last| last + 1);
+                inner.numbers.insert(identity.clone(), next);
+                inner.unsaved.insert(next, identity);
                 next
             }
         };
-        inner.of_mount.insert(id, volume);
-        Ok(Some(volume))
+        inner.of_mount.insert(id, number);
+        Some(Met { number, is_new: inner.unsaved.contains_key(&number) })
+    }
+
+    /// The volume that shows under a mount, if it has a number.
+    pub(crate) fn known(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Volume> {
+        let inner = self.lock();
+        let of_mount = inner.of_mount.get(&id).copied();
+        of_mount.or_else(|| inner.numbers.get(&identity_of(host, mounts, id)?).copied())
+    }
+
+    /// What the next commit has to store.
+    pub(crate) fn unsaved(&self) -> BTreeMap<Volume, Vec<u8>> {
+        self.lock().unsaved.clone()
+    }
+
+    /// A commit has stored these.
+    pub(crate) fn saved(&self, saved: &BTreeMap<Volume, Vec<u8>>) {
+        self.lock().unsaved.retain(|volume, _| !saved.contains_key(volume));
     }
 
     /// Every volume of the state with the path that it was mounted at.
     pub(crate) fn all(&self) -> Vec<(Volume, HostPath)> {
         let inner = self.lock();
-        inner.numbers.iter().map(|(identity, volume)| (*volume, point_of(identity))).collect()
+        inner.numbers.iter().map(|(identity, volume)| (*volume, parse(identity).1)).collect()
+    }
+
+    /// The mounts that a walk crosses on its way to what lies on a volume, its own last.
+    pub(crate) fn crossed(&self, mounts: &Mounts, volume: Volume) -> Vec<Mount> {
+        let inner = self.lock();
+        let identity = inner.numbers.iter().find(|(_, number)| **number == volume).map(|(identity, _)| parse(identity));
+        let Some((file_system, point)) = identity else { return Vec::new() };
+        let mut crossed: Vec<Mount> = mounts.on_the_way(&point).filter(|mount| mount.point != point).cloned().collect();
+        crossed.push(Mount { point, file_system });
+        crossed
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // What it guards is whole between any two statements.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn identity_of(host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Vec<u8>> {
+    let mount = mounts.get(id)?;
+    let stat = host.directory(&mount.point).and_then(|directory| directory.stat(b"")).ok()?;
+    (stat.stx_mnt_id == id).then(|| identity(mount, &stat))
 }
 
 /// `type inode birth point`: the birth time of a file system's top directory is that of the file system.
@@ -96,7 +128,11 @@ pub(crate) fn identity(mount: &Mount, top: &Statx) -> Vec<u8> {
     identity
 }
 
-fn point_of(identity: &[u8]) -> HostPath {
-    let point = identity.splitn(4, |byte| *byte == b' ').nth(3).unwrap_or_default();
-    HostPath::from_components(point.split(|byte| *byte == b'/').filter(|component| !component.is_empty()))
+/// The type and the mount point in an identity.
+fn parse(identity: &[u8]) -> (String, HostPath) {
+    let mut words = identity.splitn(4, |byte| *byte == b' ');
+    let file_system = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
+    let point = words.nth(2).unwrap_or_default();
+    let components = point.split(|byte| *byte == b'/').filter(|component| !component.is_empty());
+    (file_system, HostPath::from_components(components))
 }

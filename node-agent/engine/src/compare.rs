@@ -1,0 +1,320 @@
+//! One compare: the mount table, the plan, the walkers and the committer, and the notice at its end.
+//!
+//! Reads the host through the walkers; writes the state through the committer. It decides what is due, never what
+//! differs.
+
+use crate::adopt::{Barred, Resolution, adopt, resolve};
+use crate::clock::Time;
+use crate::commit::{Committer, Report};
+use crate::engine::{Engine, EngineError, Outcome, Standing, Summary};
+use crate::frontier::Frontier;
+use crate::host::{FileId, HostRoot};
+use crate::look::{Looker, Stop};
+use crate::meta::Meta;
+use crate::mounts::Mounts;
+use crate::page::PlanId;
+use crate::path::HostPath;
+use crate::plan::{Due, Plan, PlanSource};
+use crate::plans;
+use crate::render::Owners;
+use crate::store::StoreError;
+use crate::unknown::{Aspect, Unknown};
+use crate::volumes::identity;
+use crate::walk::{Before, Walk, Walked, walk};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+use vedette_crds::record::{Detection, NoticeKind};
+
+/// Reports that may wait for the committer: a few directories for each walker.
+const REPORTS: usize = 64;
+/// A transaction takes so many findings,
+const CHUNK_FINDINGS: usize = 32_000;
+/// or what came in this time.
+const CHUNK_TIME: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// Compares what is due with the state. `stop` ends it at the next directory or read; `committed` is called after
+    /// each commit.
+    ///
+    /// A changed configuration makes everything due. Without rules nothing is compared.
+    ///
+    /// # Errors
+    /// When the host root, the mount table or the state cannot be used; what was committed stays.
+    pub fn compare(
+        &mut self,
+        due: &Due,
+        stop: &AtomicBool,
+        committed: &mut dyn FnMut(&Standing),
+    ) -> Result<Outcome, EngineError> {
+        let (began, started) = (self.clock.now(), self.clock.since_boot());
+        let mounts = Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?;
+        self.check_host_root(&mounts)?;
+        self.volumes.begin_compare();
+        let (plan, barred) = self.adopt_plan(&mounts)?;
+        let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
+        let before = (self.meta.sequence, self.meta.pending.as_ref().map_or(0, |pending| pending.added));
+        let walked = self.walk(&mounts, &plan, &due, stop, committed)?;
+        let Some(mut walked) = walked else { return Ok(Outcome::Interrupted) };
+        self.not_entered(&mounts, &plan, barred, &mut walked)?;
+        let records = self.meta.sequence - before.0;
+        let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
+        let all_seen = !walked.unknown.misses_items;
+        self.unknowns.update(&due, walked.unknown);
+        self.complete(&plan, &due, all_seen.then_some(began))?;
+        self.detection = Detection::Scan;
+        committed(&self.standing());
+        let duration = self.clock.since_boot().saturating_sub(started);
+        Ok(Outcome::Complete(Summary {
+            began,
+            duration,
+            items: walked.items,
+            hashed: walked.hashed,
+            records,
+            baselined,
+        }))
+    }
+
+    fn check_host_root(&mut self, mounts: &Mounts) -> Result<(), EngineError> {
+        let failed = |errno: rustix::io::Errno| EngineError::HostRoot {
+            path: self.settings.host_root.clone(),
+            source: errno.into(),
+        };
+        // Opened anew: the old descriptor would go on showing what was mounted before.
+        self.host = HostRoot::open(&self.settings.host_root).map_err(failed)?;
+        let stat = self.host.stat().map_err(failed)?;
+        let found =
+            mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
+        match (&self.meta.host_root, found) {
+            (Some(known), Some(found)) if *known == found => Ok(()),
+            (None, Some(found)) => {
+                self.meta.host_root = Some(found);
+                Ok(())
+            }
+            _ => Err(EngineError::HostRootChanged {
+                path: self.settings.host_root.clone(),
+                state: self.settings.state_dir.clone(),
+            }),
+        }
+    }
+
+    /// The plan of the rules as the host is now; it comes into force when it differs from the one that is.
+    fn adopt_plan(&mut self, mounts: &Mounts) -> Result<(Arc<Plan>, Vec<Barred>), EngineError> {
+        let in_force = match &self.plan {
+            Some(plan) => Some((plan.id, plan.source.clone())),
+            None => self.stored_plan(self.meta.plan)?,
+        };
+        let compared = match (&in_force, self.meta.complete) {
+            (Some((id, source)), Some(complete)) if *id == complete => Some(source.clone()),
+            (_, complete) => self.stored_plan(complete)?.map(|(_, source)| source),
+        };
+        let rules = match (&self.rules, &in_force) {
+            (Some(rules), _) => rules.clone(),
+            (None, Some((_, source))) => source.rules.clone(),
+            (None, None) => Vec::new(),
+        };
+        let source = in_force.as_ref().map(|(_, source)| source);
+        let Resolution { source: resolved, barred } =
+            resolve(rules.clone(), &self.host, mounts, source, compared.as_ref());
+        let same = source == Some(&resolved);
+        let id = match self.meta.plan {
+            Some(id) if same => id,
+            Some(id) => id + 1,
+            None => 1,
+        };
+        let plan = match &self.plan {
+            Some(plan) if same => Arc::clone(plan),
+            _ => Arc::new(Plan::new(id, resolved)),
+        };
+        if !same {
+            self.meta = adopt(&self.store, mounts, &self.volumes, &plan, &self.meta)?;
+        }
+        self.plan = Some(Arc::clone(&plan));
+        self.planned = Some(rules);
+        Ok((plan, barred))
+    }
+
+    fn stored_plan(&self, id: Option<PlanId>) -> Result<Option<(PlanId, PlanSource)>, StoreError> {
+        let Some(id) = id else { return Ok(None) };
+        let bytes = self.store.read()?.plan(id)?;
+        bytes.map(|bytes| plans::decode(&bytes).map(|source| (id, source))).transpose()
+    }
+
+    /// Walks and commits; `None` when it was stopped.
+    fn walk(
+        &mut self,
+        mounts: &Mounts,
+        plan: &Plan,
+        due: &Due,
+        stop: &AtomicBool,
+        committed: &mut dyn FnMut(&Standing),
+    ) -> Result<Option<Walked>, StoreError> {
+        let clock = Arc::clone(&self.clock);
+        let store = Arc::clone(&self.store);
+        let owners = Owners::read(&self.host);
+        let mut meta = self.meta.clone();
+        let before = match meta.complete {
+            None => Before::Nothing,
+            Some(complete) if complete == plan.id => Before::Same,
+            Some(complete) => Before::Other(self.plans.get(&store, complete)?),
+        };
+        // A failure ends the walkers without touching the caller's flag.
+        let failed = AtomicBool::new(false);
+        let stop = Stop { told: stop, failed: &failed };
+        let own = FileId::at(&store.file()).ok();
+        let shared = Walk {
+            store: &store,
+            host: &self.host,
+            mounts,
+            volumes: &self.volumes,
+            plan,
+            before,
+            due,
+            clock: &*clock,
+            stop,
+            own,
+            frontier: Frontier::new(plan),
+        };
+        let mut committer = Committer {
+            store: &store,
+            host: &self.host,
+            mounts,
+            volumes: &self.volumes,
+            plan,
+            plans: &self.plans,
+            identity: &self.identity,
+            owners: &owners,
+            clock: &*clock,
+            looker: Looker::new(&*clock, stop, own),
+            detection: self.detection,
+        };
+        let this = &*self;
+        let result = std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(REPORTS);
+            let walkers: Vec<_> = (0..this.settings.threads.max(1))
+                .map(|_| {
+                    let (shared, sender) = (&shared, sender.clone());
+                    scope.spawn(move || walk(shared, &sender))
+                })
+                .collect();
+            drop(sender);
+            let committing =
+                commit_all(&receiver, &mut committer, &mut meta, &mut |meta| committed(&this.standing_at(meta)));
+            failed.store(committing.is_err(), Ordering::Relaxed);
+            // With the receiver gone, a walker that waits to send sees that no one commits any more.
+            drop(receiver);
+            let mut all = Walked::default();
+            let mut result = committing;
+            for walker in walkers {
+                match walker.join() {
+                    Ok(Ok(walked)) => {
+                        all.items += walked.items;
+                        all.hashed += walked.hashed;
+                        all.unknown.extend(walked.unknown);
+                    }
+                    Ok(Err(error)) => result = result.and(Err(error)),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all.hashed += committer.looker.hashed;
+            result.map(|()| all)
+        });
+        self.meta = meta;
+        let walked = result?;
+        Ok((!stop.told.load(Ordering::Relaxed)).then_some(walked))
+    }
+
+    /// Adds to what is unknown: entries whose root is not entered, and volumes of the state that are not there.
+    fn not_entered(
+        &self,
+        mounts: &Mounts,
+        plan: &Plan,
+        barred: Vec<Barred>,
+        walked: &mut Walked,
+    ) -> Result<(), StoreError> {
+        let Some(interval) = plan.intervals().first().copied() else { return Ok(()) };
+        for Barred { path, file_system } in barred {
+            let reason = format!("it lies on a file system of type {file_system}, which is not entered");
+            walked.unknown.add(Unknown { path, aspect: Aspect::Volume, reason, interval, items: 1 });
+        }
+        for (volume, point) in self.volumes.all() {
+            let here = mounts.id_at(&point).and_then(|mount| self.volumes.known(&self.host, mounts, mount));
+            if here == Some(volume) {
+                continue;
+            }
+            let items = self.store.read()?.items_below(volume, &HostPath::root())?;
+            if items > 0 {
+                let reason = "the file system that its items lie on is not mounted there".to_owned();
+                walked.unknown.add(Unknown { path: point, aspect: Aspect::Volume, reason, interval, items });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down that a compare came to its end.
+    fn complete(&mut self, plan: &Plan, due: &Due, all_seen_since: Option<Time>) -> Result<(), StoreError> {
+        let mut meta = self.meta.clone();
+        if meta.complete != Some(plan.id) {
+            meta.compared.clear();
+        }
+        if let Some(began) = all_seen_since {
+            meta.compared.retain(|(interval, _)| !due.contains(*interval));
+            let compared = plan.intervals().into_iter().filter(|interval| due.contains(*interval));
+            meta.compared.extend(compared.map(|interval| (interval, began)));
+        }
+        let mut kinds = Vec::new();
+        if meta.complete != Some(plan.id) {
+            meta.complete = Some(plan.id);
+            let pending = meta.pending.take().unwrap_or_default();
+            kinds.push(NoticeKind::ConfigurationApplied {
+                rules: plan.rules.iter().map(|rule| rule.name.clone()).collect(),
+                items_added: pending.added,
+                items_forgotten: pending.forgotten,
+            });
+            if !meta.baseline_made && !plan.rules.is_empty() {
+                meta.baseline_made = true;
+                kinds.push(NoticeKind::BaselineMade { items: meta.totals.tracked });
+            }
+        }
+        self.write_notices(meta, kinds)
+    }
+}
+
+/// Commits reports in chunks until the walkers are done.
+fn commit_all(
+    reports: &Receiver<Report>,
+    committer: &mut Committer<'_>,
+    meta: &mut Meta,
+    committed: &mut dyn FnMut(&Meta),
+) -> Result<(), StoreError> {
+    let mut chunk: Vec<Report> = Vec::new();
+    let mut findings = 0;
+    let mut since = Instant::now();
+    loop {
+        let left = CHUNK_TIME.saturating_sub(since.elapsed());
+        let ended = match reports.recv_timeout(if chunk.is_empty() { CHUNK_TIME } else { left }) {
+            Ok(report) => {
+                if chunk.is_empty() {
+                    since = Instant::now();
+                }
+                findings += 1 + report.findings.len();
+                chunk.push(report);
+                if findings < CHUNK_FINDINGS && since.elapsed() < CHUNK_TIME {
+                    continue;
+                }
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        };
+        if !chunk.is_empty() {
+            *meta = committer.commit(std::mem::take(&mut chunk), meta)?;
+            findings = 0;
+            committed(meta);
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}

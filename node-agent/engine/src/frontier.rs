@@ -1,0 +1,62 @@
+//! Directories that wait to be walked, on one stack for all walkers.
+
+use crate::mounts::MountId;
+use crate::path::HostPath;
+use crate::plan::{Context, Plan};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// A directory that waits to be walked.
+pub(crate) struct Waiting {
+    pub(crate) path: HostPath,
+    pub(crate) context: Context,
+    /// The mount that its parent lies on.
+    pub(crate) mount: Option<MountId>,
+    /// Whether its parent was seen for the first time.
+    pub(crate) is_new_ground: bool,
+}
+
+/// The stack of waiting directories; the walk is over when it is empty and no walker is busy.
+pub(crate) struct Frontier {
+    state: Mutex<FrontierState>,
+    changed: Condvar,
+}
+
+struct FrontierState {
+    waiting: Vec<Waiting>,
+    busy: usize,
+}
+
+impl Frontier {
+    /// The walk from the host's root.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let root = Waiting { path: HostPath::root(), context: plan.root().context, mount: None, is_new_ground: false };
+        Self { state: Mutex::new(FrontierState { waiting: vec![root], busy: 0 }), changed: Condvar::new() }
+    }
+
+    /// The next directory for a walker, who says when it is done with it; `None` at the end.
+    pub(crate) fn next(&self) -> Option<Waiting> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(directory) = state.waiting.pop() {
+                state.busy += 1;
+                return Some(directory);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A walker is done with its directory, and found these in it.
+    pub(crate) fn done(&self, found: Vec<Waiting>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.busy -= 1;
+        let is_news = !found.is_empty() || state.busy == 0;
+        state.waiting.extend(found);
+        drop(state);
+        if is_news {
+            self.changed.notify_all();
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What the journal says: one record for one difference, and notices.
+//!
+//! Reads two states and the entries that cover them; appends one line to the transaction under way. It decides who
+//! reports what, never what is stored.
+
+use crate::clock::Time;
+use crate::commit::{Identity, Place, Transaction};
+use crate::item::{Fields, ItemState};
+use crate::look::is_racy;
+use crate::meta::Meta;
+use crate::path::HostPath;
+use crate::plan::{Ask, Plan};
+use crate::render::item;
+use crate::store::{StoreError, Writer};
+use vedette_crds::record::{
+    ByteText, CHANGE_SCHEMA, Category, ChainedLine, Change, ChangeType, Detection, Field, Item, ItemType,
+    NOTICE_SCHEMA, Nanos, Notice, NoticeKind, Origin, render,
+};
+use vedette_crds::rule::Severity;
+
+/// What one record says beside where and for whom.
+struct Difference {
+    change_type: ChangeType,
+    detection: Detection,
+    fields: Fields,
+    since: Option<Time>,
+    before: Option<Item>,
+    after: Option<Item>,
+}
+
+impl Transaction<'_, '_> {
+    pub(crate) fn added(&mut self, place: Place<'_>, after: &ItemState, ask: &Ask) -> Result<(), StoreError> {
+        let since = self.compared(place, ask, after.kind == ItemType::Symlink)?;
+        let after = item(after, self.committer.owners);
+        let detection = self.detection(&ask.entries);
+        let (change_type, fields) = (ChangeType::Added, Fields::NONE);
+        self.record(
+            &place.path(),
+            &ask.entries,
+            Difference { change_type, detection, fields, since, before: None, after: Some(after) },
+        )
+    }
+
+    pub(crate) fn removed(&mut self, place: Place<'_>, before: &ItemState, ask: &Ask) -> Result<(), StoreError> {
+        let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
+        let before = item(before, self.committer.owners);
+        let detection = self.detection(&ask.entries);
+        let (change_type, fields) = (ChangeType::Removed, Fields::NONE);
+        self.record(
+            &place.path(),
+            &ask.entries,
+            Difference { change_type, detection, fields, since, before: Some(before), after: None },
+        )
+    }
+
+    pub(crate) fn modified(
+        &mut self,
+        place: Place<'_>,
+        before: &ItemState,
+        after: &ItemState,
+        ask: &Ask,
+    ) -> Result<(), StoreError> {
+        let differs = before.diff(after);
+        let by_time = before.compares_by_time(after);
+        let mut fields = Fields::NONE;
+        let mut entries = Vec::new();
+        for entry in &ask.entries {
+            let produced = self.committer.plan.fields(*entry, by_time).and(differs);
+            if !produced.is_empty() {
+                fields = fields.or(produced);
+                entries.push(*entry);
+            }
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let unmoved = (before.changed, before.modified, before.size, before.inode)
+            == (after.changed, after.modified, after.size, after.inode);
+        let detection = if differs.contains(Field::Content) && unmoved && !is_racy(before) {
+            Detection::Rehash
+        } else {
+            self.detection(&entries)
+        };
+        let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
+        let before = Some(item(before, self.committer.owners));
+        let after = Some(item(after, self.committer.owners));
+        let change_type = ChangeType::Modified;
+        self.record(&place.path(), &entries, Difference { change_type, detection, fields, since, before, after })
+    }
+
+    /// The beginning of the last complete compare that looked at an item, under the plan that it was made under.
+    fn compared(&mut self, place: Place<'_>, ask: &Ask, is_link: bool) -> Result<Option<Time>, StoreError> {
+        let Some(complete) = self.meta.complete else { return Ok(None) };
+        if complete == self.committer.plan.id {
+            return Ok(self.compared_of(self.committer.plan, &ask.entries));
+        }
+        let older = self.selected_by(complete, place, is_link)?;
+        Ok(older.and_then(|older| self.compared_of(&older.plan, &older.selecting)))
+    }
+
+    fn compared_of(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
+        let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
+        let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
+        let began = |interval| self.meta.compared.iter().find(|(compared, _)| *compared == interval);
+        intervals.filter_map(began).map(|(_, began)| *began).max()
+    }
+
+    fn detection(&self, entries: &[u16]) -> Detection {
+        let Some(complete) = self.meta.complete.filter(|complete| *complete != self.committer.plan.id) else {
+            return self.committer.detection;
+        };
+        let resumed = |entry: &u16| {
+            let uid = &self.committer.plan.rules[self.committer.plan.rule_of(*entry)].uid;
+            self.committer.plans.was_suspended(complete, uid)
+        };
+        if entries.iter().all(resumed) { Detection::Resumed } else { self.committer.detection }
+    }
+
+    fn record(&mut self, path: &HostPath, entries: &[u16], difference: Difference) -> Result<(), StoreError> {
+        let Difference { change_type, detection, fields, since, before, after } = difference;
+        let plan = self.committer.plan;
+        let mut rules: Vec<String> = entries.iter().map(|entry| plan.entry_name(*entry)).collect();
+        rules.sort_unstable();
+        let mut by_rule: Vec<(usize, Severity)> = Vec::new();
+        for entry in entries {
+            let severity = plan.severity(*entry);
+            match by_rule.iter_mut().find(|(rule, _)| *rule == plan.rule_of(*entry)) {
+                Some((_, highest)) => *highest = severity.max(*highest),
+                None => by_rule.push((plan.rule_of(*entry), severity)),
+            }
+        }
+        let mut tags: Vec<String> = by_rule.iter().flat_map(|(rule, _)| plan.rules[*rule].tags.clone()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let (path, path_bytes) = ByteText::exact(path.as_bytes());
+        let change = Change {
+            schema: CHANGE_SCHEMA.to_owned(),
+            origin: origin(self.committer.identity, &self.meta),
+            time: Nanos(self.now.timestamp()),
+            since: since.map(|since| Nanos(since.timestamp())),
+            category: Category::File,
+            change_type,
+            detection,
+            path,
+            path_bytes,
+            fields: fields.list(),
+            before,
+            after,
+            severity: by_rule.iter().map(|(_, severity)| *severity).max().unwrap_or(Severity::Info),
+            rules,
+            tags,
+        };
+        self.meta.totals.count(change_type, detection, &by_rule, self.now);
+        let line = render(&change, self.meta.head);
+        append(self.writer, &mut self.meta, line)
+    }
+}
+
+/// The rules that these entries stand in, each once.
+pub(crate) fn rules_of(plan: &Plan, entries: &[u16]) -> Vec<usize> {
+    let mut rules: Vec<usize> = entries.iter().map(|entry| plan.rule_of(*entry)).collect();
+    rules.dedup();
+    rules
+}
+
+/// Appends a notice to the journal.
+pub(crate) fn notice(
+    writer: &Writer,
+    meta: &mut Meta,
+    identity: &Identity,
+    now: Time,
+    kind: NoticeKind,
+) -> Result<(), StoreError> {
+    let origin = origin(identity, meta);
+    let notice = Notice { schema: NOTICE_SCHEMA.to_owned(), origin, time: Nanos(now.timestamp()), kind };
+    let line = render(&notice, meta.head);
+    append(writer, meta, line)
+}
+
+fn append(writer: &Writer, meta: &mut Meta, line: ChainedLine) -> Result<(), StoreError> {
+    meta.sequence += 1;
+    meta.head = line.chain;
+    meta.totals.journal_bytes += line.line.len() as u64;
+    writer.append(meta.sequence, &line.line)
+}
+
+fn origin(identity: &Identity, meta: &Meta) -> Origin {
+    Origin {
+        cluster: identity.cluster.clone(),
+        node: identity.node.clone(),
+        node_uid: identity.node_uid.clone(),
+        journal: meta.journal.clone(),
+        sequence: meta.sequence + 1,
+    }
+}

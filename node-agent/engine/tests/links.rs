@@ -1,0 +1,149 @@
+//! Links: recorded or ignored on the way, resolved in an entry's own path, and never a way out.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::json;
+use support::{Host, everything};
+
+#[test]
+fn a_dangling_link_and_one_out_of_the_tree_are_items_and_never_followed() {
+    let mut host = Host::new(json!([{"name": "srv", "path": "/srv"}]));
+    host.write("/secret/file", "1");
+    host.link("/nowhere", "/srv/dangling");
+    host.link("/secret", "/srv/out");
+    host.compare();
+    assert_eq!(host.standing().totals.tracked, 3);
+    host.write("/secret/file", "22");
+    host.write("/secret/new", "1");
+    assert!(host.compare().lines.is_empty());
+    host.remove("/srv/out");
+    host.link("/secret/file", "/srv/out");
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Modified /srv/out LinkTarget"]);
+    assert_eq!(seen.only()["after"]["linkTarget"], "/secret/file");
+    assert!(seen.only()["after"].get("md5").is_none());
+}
+
+#[test]
+fn ignored_links_are_no_items() {
+    let mut host = Host::new(json!([{"name": "srv", "path": "/srv", "links": "Ignore"}]));
+    host.write("/srv/file", "1");
+    host.link("file", "/srv/link");
+    host.compare();
+    assert_eq!(host.standing().totals.tracked, 2);
+    host.link("file", "/srv/second");
+    host.remove("/srv/link");
+    assert!(host.compare().lines.is_empty());
+}
+
+#[test]
+fn what_is_behind_a_link_in_the_path_is_walked_once_under_its_real_path() {
+    let mut host = Host::new(json!([{"name": "bin", "path": "/bin"}, {"name": "usr-bin", "path": "/usr/bin"}]));
+    host.write("/usr/bin/tool", "1");
+    host.link("usr/bin", "/bin");
+    host.compare();
+    assert_eq!(host.standing().totals.tracked, 3, "/bin, /usr/bin and the tool");
+    host.write("/usr/bin/tool", "22");
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Modified /usr/bin/tool Content,Size"]);
+    assert_eq!(seen.only()["rules"], json!(["r/bin", "r/usr-bin"]));
+}
+
+#[test]
+fn a_link_in_an_excludes_path_is_resolved_likewise() {
+    let mut host = Host::new(json!([{"name": "usr", "path": "/usr", "exclude": ["/bin/secret*"]}]));
+    host.write("/usr/bin/tool", "1");
+    host.write("/usr/bin/secret1", "1");
+    host.link("usr/bin", "/bin");
+    host.compare();
+    assert_eq!(host.standing().totals.tracked, 3);
+}
+
+#[test]
+fn a_prefix_link_that_is_retargeted_is_a_change_of_the_link_and_a_new_baseline_behind_it() {
+    let mut host = Host::new(json!([{"name": "app", "path": "/opt/app"}]));
+    host.write("/opt/app-1/tool", "1");
+    host.write("/opt/app-2/tool", "2");
+    host.link("app-1", "/opt/app");
+    host.compare();
+    assert_eq!(host.standing().totals.tracked, 3);
+    host.remove("/opt/app");
+    host.link("/opt/app-2", "/opt/app");
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Modified /opt/app LinkTarget"]);
+    let applied = seen.notices("ConfigurationApplied");
+    assert_eq!((&applied[0]["itemsAdded"], &applied[0]["itemsForgotten"]), (&json!(2), &json!(2)));
+    host.write("/opt/app-2/tool", "33");
+    assert_eq!(host.compare().told(), ["Modified /opt/app-2/tool Content,Size"]);
+}
+
+#[test]
+fn a_prefix_link_that_becomes_a_directory_is_a_change_of_type() {
+    let mut host = Host::new(json!([{"name": "app", "path": "/opt/app"}]));
+    host.write("/opt/app-1/tool", "1");
+    host.link("app-1", "/opt/app");
+    host.compare();
+    host.remove("/opt/app");
+    host.write("/opt/app/evil", "1");
+    let told = host.compare().told();
+    assert!(told.len() == 1 && told[0].starts_with("Modified /opt/app LinkTarget,Mode,Type"), "{told:?}");
+    assert_eq!(host.standing().totals.tracked, 2);
+    host.remove("/opt/app");
+    let told = host.compare().told();
+    assert_eq!(told, ["Removed /opt/app", "Removed /opt/app/evil"]);
+}
+
+#[test]
+fn a_loop_of_links_in_a_path_ends() {
+    let mut host = Host::new(json!([
+        {"name": "loop", "path": "/a/x/**"},
+        {"name": "self", "path": "/self/file"},
+        {"name": "grows", "path": "/grows/file"},
+        {"name": "fine", "path": "/fine"},
+    ]));
+    host.link("b", "/a");
+    host.link("a", "/b");
+    host.link("self", "/self");
+    host.link("grows/grows/grows/grows", "/grows");
+    host.write("/fine", "1");
+    host.compare();
+    host.write("/fine", "22");
+    assert_eq!(host.compare().told(), ["Modified /fine Content,Size"]);
+}
+
+#[test]
+fn a_link_above_the_host_root_stays_inside_it() {
+    let mut host = Host::new(json!([{"name": "up", "path": "/up/etc/passwd"}]));
+    host.write("/etc/passwd", "1");
+    host.link("../../../../..", "/up");
+    host.compare();
+    host.write("/etc/passwd", "22");
+    assert_eq!(host.compare().told(), ["Modified /etc/passwd Content,Size"]);
+}
+
+#[test]
+fn a_hard_link_changes_under_every_name_that_is_tracked() {
+    let mut host = Host::new(json!([{"name": "srv", "path": "/srv"}]));
+    host.write("/srv/one", "1");
+    std::fs::hard_link(host.at("/srv/one"), host.at("/srv/two")).unwrap();
+    std::fs::hard_link(host.at("/srv/one"), host.at("/outside")).unwrap();
+    host.compare();
+    host.write("/outside", "22");
+    assert_eq!(host.compare().told(), ["Modified /srv/one Content,Size", "Modified /srv/two Content,Size"]);
+    host.remove("/outside");
+    assert!(host.compare().lines.is_empty(), "the number of links is compared only when it is asked for");
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_loses_what_was_in_it() {
+    let mut host = Host::new(everything());
+    host.write("/dir/a", "1");
+    host.write("/other/a", "1");
+    host.compare();
+    host.remove("/dir");
+    host.link("other", "/dir");
+    let told = host.compare().told();
+    assert!(told.len() == 2 && told[0].starts_with("Modified /dir LinkTarget,Mode"), "{told:?}");
+    assert_eq!(told[1], "Removed /dir/a");
+}

@@ -1,0 +1,218 @@
+//! Mounts inside the host: entered or not, and never a reason to call what they cover removed.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::json;
+use support::{Host, everything, run, with_own_mounts};
+use vedette_engine::{Aspect, EngineError};
+
+fn mount(host: &Host, kind: &str, path: &str) {
+    host.mkdir(path);
+    run("mount", &["-t".as_ref(), kind.as_ref(), "test".as_ref(), host.at(path).as_os_str()]);
+}
+
+fn bind(host: &Host, from: &str, to: &str) {
+    run("mount", &["--bind".as_ref(), host.at(from).as_os_str(), host.at(to).as_os_str()]);
+}
+
+fn unmount(host: &Host, path: &str) {
+    run("umount", &[host.at(path).as_os_str()]);
+}
+
+#[test]
+fn a_mount_over_tracked_files_baselines_what_it_shows_and_removes_nothing() {
+    with_own_mounts("a_mount_over_tracked_files_baselines_what_it_shows_and_removes_nothing", || {
+        let mut host = Host::new(json!([{"name": "files", "path": "/srv/**/*.conf"}]));
+        host.write("/srv/data/deep/a.conf", "1");
+        host.write("/srv/data/b.conf", "1");
+        host.compare();
+        mount(&host, "tmpfs", "/srv/data");
+        host.write("/srv/data/deep/shown.conf", "1");
+        host.write("/srv/data/b.conf", "other");
+        let seen = host.compare();
+        assert!(seen.changes().is_empty(), "{:?}", seen.told());
+        let unknowns = host.standing().unknowns;
+        assert_eq!((unknowns.items(), unknowns.named()[0].aspect), (2, Aspect::Volume), "{unknowns:?}");
+        host.write("/srv/data/b.conf", "changed");
+        host.write("/srv/data/deep/new.conf", "1");
+        let told = host.compare().told();
+        assert_eq!(told, ["Added /srv/data/deep/new.conf", "Modified /srv/data/b.conf Content,Size"]);
+        unmount(&host, "/srv/data");
+        host.write("/srv/data/b.conf", "22");
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Modified /srv/data/b.conf Content,Size"], "what lay beneath is compared again");
+        assert_eq!(host.standing().unknowns.items(), 3, "what the mount showed is not there to be seen");
+    });
+}
+
+#[test]
+fn a_mount_in_an_empty_directory_is_known_after_its_first_compare() {
+    with_own_mounts("a_mount_in_an_empty_directory_is_known_after_its_first_compare", || {
+        let mut host = Host::new(json!([{"name": "files", "path": "/srv/**/*.conf"}]));
+        host.write("/srv/a.conf", "1");
+        host.compare();
+        mount(&host, "tmpfs", "/srv/empty");
+        host.mkdir("/srv/empty/deep");
+        assert!(host.compare().changes().is_empty());
+        host.write("/srv/empty/deep/a.conf", "1");
+        assert_eq!(host.compare().told(), ["Added /srv/empty/deep/a.conf"]);
+    });
+}
+
+#[test]
+fn a_pseudo_file_system_is_not_entered_and_what_it_covers_is_unknown() {
+    with_own_mounts("a_pseudo_file_system_is_not_entered_and_what_it_covers_is_unknown", || {
+        let mut host = Host::new(everything());
+        host.write("/etc/ssh/key", "1");
+        host.write("/etc/a", "1");
+        host.compare();
+        mount(&host, "proc", "/etc/ssh");
+        let seen = host.compare();
+        assert!(seen.changes().is_empty(), "{:?}", seen.told());
+        assert!(seen.summary.items < 10);
+        let unknowns = host.standing().unknowns;
+        assert_eq!((unknowns.items(), unknowns.named()[0].path.to_string().as_str()), (2, "/etc/ssh"));
+        unmount(&host, "/etc/ssh");
+        host.write("/etc/ssh/key", "22");
+        assert_eq!(host.compare().told(), ["Modified /etc/ssh/key Content,Size"]);
+        assert_eq!(host.standing().unknowns.items(), 0);
+    });
+}
+
+#[test]
+fn an_entry_that_stays_on_its_file_system_does_not_enter_a_mount() {
+    with_own_mounts("an_entry_that_stays_on_its_file_system_does_not_enter_a_mount", || {
+        let same = json!([{"name": "all", "path": "/srv", "mounts": "Same"}]);
+        let mut host = Host::new(same.clone());
+        host.write("/srv/a", "1");
+        mount(&host, "tmpfs", "/srv/other");
+        host.write("/srv/other/b", "1");
+        host.compare();
+        assert_eq!(host.standing().totals.tracked, 2);
+        host.set_entries(json!([{"name": "all", "path": "/srv"}]));
+        let seen = host.compare();
+        assert!(seen.changes().is_empty(), "{:?}", seen.told());
+        assert_eq!(host.standing().totals.tracked, 4);
+        host.write("/srv/other/b", "22");
+        assert_eq!(host.compare().told(), ["Modified /srv/other/b Content,Size"]);
+        host.set_entries(same);
+        let seen = host.compare();
+        assert_eq!(seen.notices("ConfigurationApplied")[0]["itemsForgotten"], 2, "the mount point and the file");
+        assert_eq!(host.standing().totals.tracked, 2);
+    });
+}
+
+#[test]
+fn an_entry_whose_root_is_a_mount_stays_on_that_one() {
+    with_own_mounts("an_entry_whose_root_is_a_mount_stays_on_that_one", || {
+        let mut host = Host::new(json!([{"name": "data", "path": "/srv/data", "mounts": "Same"}]));
+        mount(&host, "tmpfs", "/srv/data");
+        host.write("/srv/data/a", "1");
+        mount(&host, "tmpfs", "/srv/data/inner");
+        host.write("/srv/data/inner/b", "1");
+        host.compare();
+        assert_eq!(host.standing().totals.tracked, 2);
+        host.write("/srv/data/a", "22");
+        assert_eq!(host.compare().told(), ["Modified /srv/data/a Content,Size"]);
+    });
+}
+
+#[test]
+fn a_bind_mount_inside_the_tree_is_tracked_where_it_shows() {
+    with_own_mounts("a_bind_mount_inside_the_tree_is_tracked_where_it_shows", || {
+        let mut host = Host::new(json!([{"name": "b", "path": "/b"}]));
+        host.write("/a/file", "1");
+        host.mkdir("/b");
+        bind(&host, "/a", "/b");
+        host.compare();
+        host.write("/a/file", "22");
+        assert_eq!(host.compare().told(), ["Modified /b/file Content,Size"]);
+    });
+}
+
+#[test]
+fn a_bind_mount_over_a_tracked_file_does_not_go_unseen() {
+    with_own_mounts("a_bind_mount_over_a_tracked_file_does_not_go_unseen", || {
+        let mut host = Host::new(json!([{"name": "etc", "path": "/etc"}]));
+        host.write("/etc/passwd", "good");
+        host.write("/evil", "evil!");
+        host.compare();
+        bind(&host, "/evil", "/etc/passwd");
+        assert_eq!(host.compare().told(), ["Modified /etc/passwd Content,Size"]);
+        unmount(&host, "/etc/passwd");
+        assert_eq!(host.compare().told(), ["Modified /etc/passwd Content,Size"]);
+    });
+}
+
+#[test]
+fn an_unmounted_volume_is_unknown_and_compared_when_it_is_back() {
+    with_own_mounts("an_unmounted_volume_is_unknown_and_compared_when_it_is_back", || {
+        let mut host = Host::new(json!([{"name": "data", "path": "/srv/data/**/*.conf"}]));
+        host.write("/disk/deep/a.conf", "1");
+        host.mkdir("/srv/data");
+        bind(&host, "/disk", "/srv/data");
+        host.compare();
+        unmount(&host, "/srv/data");
+        host.write("/disk/deep/a.conf", "22");
+        assert!(host.compare().changes().is_empty());
+        assert_eq!(host.standing().unknowns.items(), 1);
+        bind(&host, "/disk", "/srv/data");
+        assert_eq!(host.compare().told(), ["Modified /srv/data/deep/a.conf Content,Size"]);
+        assert_eq!(host.standing().unknowns.items(), 0);
+    });
+}
+
+#[test]
+fn a_mount_is_removed_from_watch_with_its_entry_even_while_it_is_not_there() {
+    with_own_mounts("a_mount_is_removed_from_watch_with_its_entry_even_while_it_is_not_there", || {
+        let mut host = Host::new(json!([{"name": "data", "path": "/srv/data"}]));
+        mount(&host, "tmpfs", "/srv/data");
+        host.write("/srv/data/a", "1");
+        host.compare();
+        unmount(&host, "/srv/data");
+        host.compare();
+        assert_eq!(host.standing().unknowns.items(), 1);
+        host.set_entries(json!([{"name": "etc", "path": "/etc"}]));
+        host.compare();
+        assert_eq!((host.standing().unknowns.items(), host.standing().totals.tracked), (0, 0));
+    });
+}
+
+#[test]
+fn an_entry_whose_root_lies_on_a_file_system_that_is_not_entered_is_unknown() {
+    with_own_mounts("an_entry_whose_root_lies_on_a_file_system_that_is_not_entered_is_unknown", || {
+        let mut host = Host::new(json!([{"name": "p", "path": "/p/sys/kernel"}, {"name": "a", "path": "/a"}]));
+        mount(&host, "proc", "/p");
+        host.write("/a", "1");
+        host.compare();
+        assert_eq!(host.standing().totals.tracked, 1);
+        assert_eq!(host.standing().unknowns.items(), 1);
+    });
+}
+
+#[test]
+fn another_directory_in_the_host_roots_place_is_refused_and_nothing_is_removed() {
+    let mut host = Host::new(everything());
+    host.write("/a", "1");
+    host.compare();
+    std::fs::rename(host.root(), host.root().with_extension("old")).unwrap();
+    std::fs::create_dir(host.root()).unwrap();
+    assert!(matches!(host.try_compare(), Err(EngineError::HostRootChanged { .. })));
+    assert!(host.lines().is_empty() || host.standing().totals.tracked == 2);
+    host.stop();
+    host.start();
+    assert!(matches!(host.try_compare(), Err(EngineError::HostRootChanged { .. })), "after a restart too");
+    std::fs::remove_dir(host.root()).unwrap();
+    std::fs::rename(host.root().with_extension("old"), host.root()).unwrap();
+    assert!(host.compare().changes().is_empty());
+}
+
+#[test]
+fn an_empty_host_root_is_a_host_without_files() {
+    let mut host = Host::new(everything());
+    host.compare();
+    assert_eq!(host.standing().totals.tracked, 1);
+    host.write("/a", "1");
+    assert_eq!(host.compare().told(), ["Added /a"]);
+}

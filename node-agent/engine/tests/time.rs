@@ -1,0 +1,113 @@
+//! Time: ticks that hide a write, clocks that go back, content that changes though nothing says so.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::json;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use support::{Host, SetClock, everything};
+
+fn set_modified(host: &Host, path: &str, time: SystemTime) {
+    File::options().write(true).open(host.at(path)).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_second_write_in_the_same_tick_is_found_at_the_next_compare() {
+    let mut host = Host::new(everything());
+    let time = SystemTime::now() - Duration::from_secs(100);
+    for round in 0..20u8 {
+        host.write("/a", [round, 0]);
+        set_modified(&host, "/a", time);
+        host.compare();
+        host.write("/a", [round, 1]);
+        set_modified(&host, "/a", time);
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Modified /a Content"], "round {round}");
+        host.compare();
+    }
+}
+
+#[test]
+fn content_that_changes_with_its_old_times_put_back_is_found() {
+    let mut host = Host::new(everything());
+    host.write("/a", "1");
+    let time = std::fs::metadata(host.at("/a")).unwrap().modified().unwrap();
+    host.compare();
+    host.write("/a", "2");
+    set_modified(&host, "/a", time);
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Modified /a Content"]);
+    assert_eq!(seen.only()["before"]["modified"], seen.only()["after"]["modified"]);
+}
+
+#[test]
+fn content_is_read_again_once_in_its_interval_and_between_not_at_all() {
+    let clock = Arc::new(SetClock::now());
+    let mut host = Host::with_clock(everything(), clock.clone());
+    for at in 0..50 {
+        host.write(&format!("/f{at}"), "0123456789");
+    }
+    clock.advance(Duration::from_secs(1));
+    host.compare();
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(host.compare().summary.hashed, 0, "nothing is racy any more, and nothing is due");
+    let mut hashed = 0;
+    let mut most = 0;
+    for _ in 0..24 {
+        clock.advance(Duration::from_secs(3600));
+        let once = host.compare().summary.hashed;
+        most = most.max(once);
+        hashed += once;
+    }
+    assert_eq!(hashed, 500, "each once in a day");
+    assert!(most < 150, "spread over the day: {most} bytes at once");
+}
+
+#[test]
+fn a_restart_does_not_start_the_rehash_period_again() {
+    let clock = Arc::new(SetClock::now());
+    let mut host = Host::with_clock(everything(), clock.clone());
+    host.write("/a", "1");
+    clock.advance(Duration::from_secs(1));
+    host.compare();
+    host.stop();
+    host.start();
+    assert_eq!(host.compare().summary.hashed, 0);
+    clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(host.compare().summary.hashed, 1);
+}
+
+#[test]
+fn a_wall_clock_that_goes_back_makes_all_content_due() {
+    let clock = Arc::new(SetClock::now());
+    let mut host = Host::with_clock(everything(), clock.clone());
+    host.write("/a", "1");
+    clock.advance(Duration::from_secs(1));
+    host.compare();
+    clock.go_back(Duration::from_secs(40 * 86_400));
+    assert_eq!(host.compare().summary.hashed, 1);
+    assert_eq!(host.compare().summary.hashed, 1, "racy while its ctime lies ahead of the clock");
+}
+
+#[test]
+fn what_was_changed_during_the_first_compare_is_not_lost() {
+    let mut host = Host::new(json!([{"name": "all", "path": "/d"}]));
+    for at in 0..300 {
+        host.write(&format!("/d/f{at}"), "0");
+    }
+    let paths: Vec<_> = (0..300).map(|at| host.at(&format!("/d/f{at}"))).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| paths.iter().for_each(|path| std::fs::write(path, "1").unwrap()));
+        host.compare();
+    });
+    host.compare();
+    for path in &paths {
+        std::fs::write(path, "2").unwrap();
+    }
+    let seen = host.compare();
+    assert_eq!(seen.changes().len(), 300);
+    let md5_of_1 = "c4ca4238a0b923820dcc509a6f75849b";
+    assert!(seen.changes().iter().all(|change| change["before"]["md5"] == md5_of_1), "the last state before is known");
+}

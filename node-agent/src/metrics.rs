@@ -1,0 +1,250 @@
+//! The agent's metrics. Totals come from the store, so they survive restarts; what only a process knows is counted here.
+//!
+//! Labels are closed sets and rule names: never a path, hash, user or pid.
+
+use crate::observe::{FaultKind, Watch};
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use vedette_crds::node_config::NodeRule;
+use vedette_crds::record::{Category, ChangeType, Detection};
+use vedette_crds::rule::Severity;
+use vedette_crds::settings::resolve;
+use vedette_engine::engine::Summary;
+use vedette_engine::journal::Sink;
+
+const COLLECTOR: &str = "Files";
+const SEVERITIES: [Severity; 5] = [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+
+/// Why a sink could not deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SinkFault {
+    /// The output refused the lines.
+    Write,
+    /// The object is not there.
+    NotFound,
+    /// The API server's rules or policy refuse the write.
+    Forbidden,
+    /// The API server refuses the content.
+    Invalid,
+    /// The API server does not answer, or answers that it cannot.
+    Unavailable,
+}
+
+impl SinkFault {
+    const ALL: [Self; 5] = [Self::Write, Self::NotFound, Self::Forbidden, Self::Invalid, Self::Unavailable];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Write => "Write",
+            Self::NotFound => "NotFound",
+            Self::Forbidden => "Forbidden",
+            Self::Invalid => "Invalid",
+            Self::Unavailable => "Unavailable",
+        }
+    }
+}
+
+/// What this process counts, and what it needs to render the store's totals.
+pub(crate) struct Metrics {
+    registry: Registry,
+    duration: Histogram,
+    completed: Gauge,
+    items: IntCounter,
+    overruns: IntCounter,
+    hashed: IntCounter,
+    errors: IntCounterVec,
+    sink_errors: IntCounterVec,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The severities that each rule can produce.
+    severities: BTreeMap<String, Vec<Severity>>,
+    /// Generations that are wanted, by rule.
+    desired: BTreeMap<String, i64>,
+    /// What each sink has delivered.
+    delivered: BTreeMap<&'static str, u64>,
+}
+
+fn name(name: &str) -> String {
+    format!("vedette_agent_{name}")
+}
+
+impl Metrics {
+    /// # Errors
+    /// Never for the names in this file; a clash would be a mistake of ours.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let collector = |opts: Opts| opts.const_label("collector", COLLECTOR);
+        let buckets = vec![0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+        let duration =
+            HistogramOpts::new(name("scan_duration_seconds"), "How long complete compares took.").buckets(buckets);
+        let metrics = Self {
+            duration: Histogram::with_opts(duration.const_label("collector", COLLECTOR))?,
+            completed: Gauge::with_opts(collector(Opts::new(
+                name("scan_last_completed_timestamp_seconds"),
+                "When the last complete compare ended.",
+            )))?,
+            items: IntCounter::new(name("scan_items_total"), "Items that compares looked at.")?,
+            overruns: IntCounter::with_opts(collector(Opts::new(
+                name("scan_overruns_total"),
+                "Compares that took longer than their interval.",
+            )))?,
+            hashed: IntCounter::new(name("hashed_bytes_total"), "Bytes of content that were hashed.")?,
+            errors: IntCounterVec::new(
+                Opts::new(name("scan_errors_total"), "Compares that did not come to their end."),
+                &["collector", "reason"],
+            )?,
+            sink_errors: IntCounterVec::new(
+                Opts::new(name("sink_errors_total"), "Deliveries that failed; each is tried again."),
+                &["sink", "reason"],
+            )?,
+            inner: Mutex::default(),
+            registry,
+        };
+        for fault in FaultKind::ALL {
+            metrics.errors.with_label_values(&[COLLECTOR, fault.as_str()]);
+        }
+        metrics.registry.register(Box::new(metrics.duration.clone()))?;
+        metrics.registry.register(Box::new(metrics.completed.clone()))?;
+        metrics.registry.register(Box::new(metrics.items.clone()))?;
+        metrics.registry.register(Box::new(metrics.overruns.clone()))?;
+        metrics.registry.register(Box::new(metrics.hashed.clone()))?;
+        metrics.registry.register(Box::new(metrics.errors.clone()))?;
+        metrics.registry.register(Box::new(metrics.sink_errors.clone()))?;
+        let build = IntGaugeVec::new(Opts::new(name("build_info"), "Always 1; the version is a label."), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.registry.register(Box::new(build))?;
+        Ok(metrics)
+    }
+
+    /// A complete compare.
+    pub(crate) fn compared(&self, summary: &Summary, overrun: bool) {
+        self.duration.observe(summary.duration.as_secs_f64());
+        self.completed.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
+        self.items.inc_by(summary.items);
+        self.hashed.inc_by(summary.hashed);
+        self.overruns.inc_by(u64::from(overrun));
+    }
+
+    /// A compare that failed.
+    pub(crate) fn failed(&self, fault: FaultKind) {
+        self.errors.with_label_values(&[COLLECTOR, fault.as_str()]).inc();
+    }
+
+    /// Rules that are wanted from now on.
+    pub(crate) fn configured(&self, rules: &[NodeRule]) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.desired = rules.iter().map(|rule| (rule.name.clone(), rule.generation)).collect();
+        inner.severities.clear();
+        for entry in resolve(rules).entries {
+            let severities = inner.severities.entry(rules[entry.rule].name.clone()).or_default();
+            if !severities.contains(&entry.severity) {
+                severities.push(entry.severity);
+            }
+        }
+    }
+
+    /// A sink that is in use, and what it has delivered.
+    pub(crate) fn delivered(&self, sink: Sink, sequence: u64) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.delivered.insert(sink.as_str(), sequence).is_none() {
+            for fault in SinkFault::ALL {
+                self.sink_errors.with_label_values(&[sink.as_str(), fault.as_str()]);
+            }
+        }
+    }
+
+    /// A delivery that failed.
+    pub(crate) fn sink_failed(&self, sink: Sink, fault: SinkFault) {
+        self.sink_errors.with_label_values(&[sink.as_str(), fault.as_str()]).inc();
+    }
+
+    /// All metrics as Prometheus text.
+    ///
+    /// # Errors
+    /// When the encoder fails, which it does not on memory.
+    pub(crate) fn render(&self, watch: &Watch) -> Result<Vec<u8>, prometheus::Error> {
+        let stored = self.stored(watch)?;
+        let mut families = self.registry.gather();
+        families.extend(stored.gather());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(text)
+    }
+
+    /// What the store says, in a registry of its own: every total is set, never counted twice.
+    fn stored(&self, watch: &Watch) -> Result<Registry, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |short: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let counters = IntCounterVec::new(Opts::new(name(short), help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok(counters)
+        };
+        let gauges = |short: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let gauges = IntGaugeVec::new(Opts::new(name(short), help), labels)?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok(gauges)
+        };
+        let view = watch.borrow().clone();
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = &view.standing;
+        let changes = counters(
+            "changes_total",
+            "Change records that name a rule, since it came to this journal.",
+            &["rule", "change_type", "severity"],
+        )?;
+        let tracked = gauges("tracked_items", "Items that a rule tracks.", &["rule", "category"])?;
+        let generation = gauges("config_generation", "The generation of each rule.", &["rule", "state"])?;
+        let category = format!("{:?}", Category::File);
+        for (rule, desired) in &inner.desired {
+            generation.with_label_values(&[rule.as_str(), "Desired"]).set(*desired);
+        }
+        for rule in &standing.totals.rules {
+            tracked.with_label_values(&[rule.name.as_str(), category.as_str()]).set(signed(rule.tracked));
+            generation.with_label_values(&[rule.name.as_str(), "Applied"]).set(rule.generation);
+            let can_produce = inner.severities.get(&rule.name);
+            for change in ChangeType::ALL {
+                for severity in SEVERITIES {
+                    let count = rule.changes[change as usize][severity as usize];
+                    if count > 0 || can_produce.is_some_and(|severities| severities.contains(&severity)) {
+                        let severity = format!("{severity:?}");
+                        changes
+                            .with_label_values(&[rule.name.as_str(), change.as_str(), severity.as_str()])
+                            .inc_by(count);
+                    }
+                }
+            }
+        }
+        let records =
+            counters("records_total", "Change records in this journal.", &["category", "change_type", "detection"])?;
+        for change in ChangeType::ALL {
+            for detection in Detection::ALL {
+                let count = standing.totals.files[change as usize][detection as usize];
+                records.with_label_values(&[category.as_str(), change.as_str(), detection.as_str()]).inc_by(count);
+            }
+        }
+        let unknown = gauges("unknown_items", "Items that could not be seen.", &["collector"])?;
+        unknown.with_label_values(&[COLLECTOR]).set(signed(standing.unknowns.items()));
+        let lag = gauges("sink_lag_records", "Lines that a sink has not delivered.", &["sink"])?;
+        for (sink, delivered) in &inner.delivered {
+            lag.with_label_values(&[*sink]).set(signed(standing.sequence.saturating_sub(*delivered)));
+        }
+        let sequence = IntGauge::new(name("journal_sequence"), "The sequence of the journal's last line.")?;
+        sequence.set(signed(standing.sequence));
+        registry.register(Box::new(sequence))?;
+        let bytes = IntGauge::new(name("journal_bytes"), "Bytes of the lines in the journal.")?;
+        bytes.set(signed(standing.totals.journal_bytes));
+        registry.register(Box::new(bytes))?;
+        Ok(registry)
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

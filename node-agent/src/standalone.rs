@@ -1,0 +1,127 @@
+//! `vedette-agent standalone`: the same engine without a cluster.
+
+use crate::cli::{Records, Standalone};
+use crate::lines::{self, Output};
+use crate::metrics::Metrics;
+use crate::observe::{Watch, observe, threads};
+use crate::{Trouble, http, rules};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::task::JoinSet;
+use vedette_crds::record::Detection;
+use vedette_engine::clock::SystemClock;
+use vedette_engine::driver::{Configuration, Driver};
+use vedette_engine::journal::{Journal, Sink};
+use vedette_engine::{Engine, Identity, Settings};
+
+/// Watches this host until it is told to end.
+///
+/// # Errors
+/// When a rule, the state, the host root or an output cannot be used, or a task ends by itself.
+pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
+    let rules = rules::load(&options.rules)?;
+    let node = rules::node_name(options.node.as_ref(), &options.places.host_root);
+    let settings = Settings {
+        state_dir: options.places.state_dir.clone(),
+        host_root: options.places.host_root.clone(),
+        threads: threads(),
+        first_detection: Detection::Startup,
+    };
+    let engine =
+        Engine::open(settings, Arc::new(SystemClock)).map_err(|error| Trouble::because("cannot start", error))?;
+    let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
+    metrics.configured(&rules);
+    runtime()?.block_on(async {
+        let (published, watch) = observe(engine.standing(), Arc::clone(&metrics));
+        let mut tasks = JoinSet::new();
+        if let Some(address) = options.listen {
+            let ready = Arc::new(AtomicBool::new(true));
+            let served = http::Served { metrics: Arc::clone(&metrics), watch: watch.clone(), ready };
+            tasks.spawn(http::serve(http::bind(address).await?, served));
+        }
+        let sink = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
+        let driver = start(engine, published)?;
+        let identity = Identity { node, ..Identity::default() };
+        driver.handle().configure(Configuration { rules, identity, generation: 1, remember: None });
+        finish(driver, tasks, sink, watch).await
+    })
+}
+
+/// One thread is enough: what takes time runs on the engine's own.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|source| Trouble::because("cannot start the runtime", source))
+}
+
+pub(crate) fn start(engine: Engine, published: crate::observe::Published) -> Result<Driver, Trouble> {
+    Driver::start(engine, Arc::new(SystemClock), Box::new(published))
+        .map_err(|source| Trouble::because("cannot start the engine's thread", source))
+}
+
+/// The task that writes lines, if they go anywhere.
+pub(crate) type LinesTask = Option<tokio::task::JoinHandle<Result<(), Trouble>>>;
+
+pub(crate) fn spawn_lines(
+    records: &Records,
+    journal: &Journal,
+    watch: &Watch,
+    metrics: &Arc<Metrics>,
+) -> Result<LinesTask, Trouble> {
+    let (sink, output) = match records {
+        Records::None => return Ok(None),
+        Records::Stdout => (Sink::Stdout, Output::stdout()),
+        Records::File(path) => (Sink::File, Output::file(path)?),
+    };
+    Ok(Some(tokio::spawn(lines::run(journal.clone(), sink, output, watch.clone(), Arc::clone(metrics)))))
+}
+
+/// Waits for a signal or for a task that ends; then ends the engine and writes the last lines.
+pub(crate) async fn finish(
+    driver: Driver,
+    mut tasks: JoinSet<Result<(), Trouble>>,
+    mut lines: LinesTask,
+    mut watch: Watch,
+) -> Result<ExitCode, Trouble> {
+    let ended = |what: Result<Result<(), Trouble>, tokio::task::JoinError>| match what {
+        Ok(Ok(())) => Trouble::new("a task of the agent ended by itself"),
+        Ok(Err(trouble)) => trouble,
+        Err(error) => Trouble::because("a task of the agent failed", error),
+    };
+    let writing = async {
+        match &mut lines {
+            Some(task) => task.await,
+            None => std::future::pending().await,
+        }
+    };
+    let engine_ended = async { while watch.changed().await.is_ok() {} };
+    let trouble = tokio::select! {
+        signal = signal() => signal.err(),
+        Some(task) = tasks.join_next() => Some(ended(task)),
+        task = writing => return Err(ended(task)),
+        () = engine_ended => Some(Trouble::new("the engine's thread ended by itself")),
+    };
+    let engine = tokio::task::spawn_blocking(move || driver.shutdown()).await;
+    let engine = engine.map_err(|error| Trouble::because("the engine failed", error))?;
+    // The watch has closed with the engine's thread: the sink writes what is left and ends.
+    if let Some(task) = lines {
+        task.await.map_err(|error| Trouble::because("the task that writes records failed", error))??;
+    }
+    drop(engine);
+    match trouble {
+        None => Ok(ExitCode::SUCCESS),
+        Some(trouble) => Err(trouble),
+    }
+}
+
+async fn signal() -> Result<(), Trouble> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |source| Trouble::because("cannot wait for signals", source);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
