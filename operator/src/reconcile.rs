@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::observed::ObservedConfig;
 use crate::queue::{BETWEEN_WRITES, Key, Queue};
 use crate::report;
-use crate::time::{Clock, Moment};
+use crate::time::{Clock, Moment, Now};
 
 /// At 50 writes a second an API server that takes 300 ms for each still keeps up.
 const WRITES_AT_ONCE: usize = 16;
@@ -114,9 +114,18 @@ impl Reconciler {
     fn advance(&mut self) -> Option<Moment> {
         let now = self.clock.now();
         self.fleet.tick(now);
-        for dirty in self.fleet.take_dirty() {
-            self.queue.push(dirty);
-        }
+        self.take_dirty();
+        let more = self.start_writes(now);
+        // A plan may find out something about other objects.
+        self.take_dirty();
+        more
+    }
+
+    fn take_dirty(&mut self) {
+        self.fleet.take_dirty().into_iter().for_each(|dirty| self.queue.push(dirty));
+    }
+
+    fn start_writes(&mut self, now: Now) -> Option<Moment> {
         for _ in 0..PLANS_AT_ONCE {
             if self.writes.len() >= WRITES_AT_ONCE {
                 return None;

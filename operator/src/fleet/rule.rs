@@ -81,8 +81,8 @@ impl Rule {
             observed_generation: Some(generation),
             conditions,
             nodes: Some(tally.nodes),
-            tracked_items: Some(tally.tracked),
-            changes: Some(tally.changes),
+            tracked_items: Some(tally.tracked()),
+            changes: Some(tally.changes()),
             last_change_time: tally
                 .last_change()
                 .and_then(|second| Timestamp::from_second(second.get()).ok())

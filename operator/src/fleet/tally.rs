@@ -62,8 +62,9 @@ pub(crate) struct Tally {
     pub(crate) nodes: NodeCounts,
     pub(crate) no_room: u32,
     pub(crate) schema_outdated: u32,
-    pub(crate) tracked: u64,
-    pub(crate) changes: Changes,
+    /// Tracked items, records of additions, modifications and removals: wide enough for any number of any fleet, so
+    /// that what one agent makes up is gone again with its share.
+    sums: [u128; 4],
     /// How many nodes saw their last change in which second.
     last_changes: BTreeMap<NonZeroI64, u32>,
     shares: u32,
@@ -76,8 +77,7 @@ impl Tally {
             *count += 1;
         }
         if let Some(found) = &share.found {
-            self.tracked = self.tracked.wrapping_add(found.tracked);
-            self.changes = combine(self.changes, found.changes, u64::wrapping_add);
+            self.sums.iter_mut().zip(numbers(found)).for_each(|(sum, number)| *sum += number);
             if let Some(second) = found.last_change {
                 *self.last_changes.entry(second).or_default() += 1;
             }
@@ -91,8 +91,7 @@ impl Tally {
             *count -= 1;
         }
         if let Some(found) = &share.found {
-            self.tracked = self.tracked.wrapping_sub(found.tracked);
-            self.changes = combine(self.changes, found.changes, u64::wrapping_sub);
+            self.sums.iter_mut().zip(numbers(found)).for_each(|(sum, number)| *sum -= number);
             if let Some(second) = found.last_change
                 && let Some(nodes) = self.last_changes.get_mut(&second)
             {
@@ -102,6 +101,17 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// How many items are tracked on all nodes.
+    pub(crate) fn tracked(&self) -> u64 {
+        stored(self.sums[0])
+    }
+
+    /// The records on all nodes.
+    pub(crate) fn changes(&self) -> Changes {
+        let [_, added, modified, removed] = self.sums.map(stored);
+        Changes { added, modified, removed }
     }
 
     /// The second of the last change on any node.
@@ -133,13 +143,14 @@ impl Tally {
     }
 }
 
-/// Wraps around, so that numbers which an agent made up cannot end the operator and are gone again with their share.
-fn combine(left: Changes, right: Changes, how: fn(u64, u64) -> u64) -> Changes {
-    Changes {
-        added: how(left.added, right.added),
-        modified: how(left.modified, right.modified),
-        removed: how(left.removed, right.removed),
-    }
+fn numbers(found: &Found) -> [u128; 4] {
+    let Changes { added, modified, removed } = found.changes;
+    [found.tracked, added, modified, removed].map(u128::from)
+}
+
+/// The largest number that the API server stores stands for all that are larger.
+fn stored(sum: u128) -> u64 {
+    sum.min(i64::MAX.unsigned_abs().into()).try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -169,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_no_api_server_stores_is_cut_and_goes_with_its_node() {
+        let mut tally = Tally::default();
+        let (honest, liar) = (share(Standing::Ready, 5, 10), share(Standing::Ready, u64::MAX, 10));
+        [&honest, &liar, &liar].into_iter().for_each(|share| tally.add(share));
+        assert_eq!(tally.tracked(), i64::MAX.unsigned_abs());
+        [&liar, &liar].into_iter().for_each(|share| tally.take_back(share));
+        assert_eq!((tally.tracked(), tally.changes().modified), (5, 2));
+    }
+
+    #[test]
     fn the_last_change_is_the_latest_of_those_that_are_left() {
         let mut tally = Tally::default();
         let (early, late) = (share(Standing::Ready, 1, 10), share(Standing::Ready, 1, 20));
@@ -185,6 +206,6 @@ mod tests {
     fn a_node_that_is_selected_no_more_still_adds_what_its_agent_found() {
         let mut tally = Tally::default();
         tally.add(&Share { selected: false, ..share(Standing::Ready, 5, 10) });
-        assert_eq!((tally.nodes, tally.tracked), (NodeCounts::default(), 5));
+        assert_eq!((tally.nodes, tally.tracked()), (NodeCounts::default(), 5));
     }
 }
