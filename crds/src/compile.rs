@@ -81,9 +81,9 @@ pub enum Outcome {
 }
 
 /// Compiles what a node is to watch. `previous` is the spec that the node's NodeConfig has now.
-pub fn compile(
-    rules: &[PreparedRule],
-    previous: Option<&NodeConfigSpec>,
+pub fn compile<'r>(
+    rules: impl IntoIterator<Item = &'r PreparedRule>,
+    previous: Option<&'r NodeConfigSpec>,
     node: &NodeFacts,
     context: &Context,
 ) -> Compiled {
@@ -93,7 +93,7 @@ pub fn compile(
         reporting: context.reporting.clone(),
         rules: Vec::new(),
     };
-    let mut verdicts = Vec::with_capacity(rules.len());
+    let mut verdicts = Vec::new();
     let mut candidates = Vec::new();
     for rule in rules {
         let (outcome, form) = judge(rule, previous, node);

@@ -179,6 +179,51 @@ mod tests {
         assert_eq!(reason::<node::Realtime>(&conditions), None);
     }
 
+    /// The rows of a table's section: condition, status, reason.
+    fn documented(section: &str) -> Vec<(String, String, String)> {
+        let page = include_str!("../../docs/conditions.md");
+        let section = page.split("\n## ").find(|part| part.starts_with(section)).unwrap();
+        let mut condition = String::new();
+        let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| condition"));
+        rows.map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            if !cells[0].is_empty() {
+                condition = cells[0].into();
+            }
+            (condition.clone(), cells[1].into(), cells[2].into())
+        })
+        .collect()
+    }
+
+    fn reasons_of<R: Reason>() -> Vec<(String, String, String)> {
+        R::ALL
+            .iter()
+            .map(|reason| (R::CONDITION.into(), reason.status().as_str().into(), reason.as_str().into()))
+            .collect()
+    }
+
+    #[test]
+    fn the_page_on_conditions_has_every_reason_and_no_other() {
+        use super::{node, rule};
+        let of_rules = [
+            reasons_of::<rule::Accepted>(),
+            reasons_of::<rule::Programmed>(),
+            reasons_of::<rule::Ready>(),
+            reasons_of::<rule::AllNodesCovered>(),
+        ];
+        assert_eq!(documented("DataCollectionRule"), of_rules.concat());
+        let of_nodes = [
+            reasons_of::<node::Ready>(),
+            reasons_of::<AgentAvailable>(),
+            reasons_of::<node::ConfigApplied>(),
+            reasons_of::<node::BaselineReady>(),
+            reasons_of::<node::Realtime>(),
+            reasons_of::<node::StorageHealthy>(),
+            reasons_of::<node::Complete>(),
+        ];
+        assert_eq!(documented("NodeConfig"), of_nodes.concat());
+    }
+
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let mut conditions = Vec::new();

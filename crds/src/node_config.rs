@@ -47,6 +47,8 @@ pub struct NodeConfigSpec {
     /// How often the agent writes its status.
     pub reporting: Reporting,
     /// The rules that select this node, sorted by name.
+    // Not required: a server-side apply that takes the last rule away leaves the list out, and the default puts it back.
+    #[serde(default)]
     #[schemars(
         length(max = 32),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
@@ -55,7 +57,7 @@ pub struct NodeConfigSpec {
 }
 
 /// The cluster that a node belongs to.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct ClusterRef {
     /// The operator's `--cluster-name`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -68,7 +70,7 @@ pub struct ClusterRef {
 }
 
 /// How often an agent writes its status.
-#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reporting {
     /// The shortest time between two writes while things change, for example 10s.
@@ -86,7 +88,7 @@ impl Default for Reporting {
 }
 
 /// One DataCollectionRule as it stands for this node.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[schemars(extend("x-kubernetes-validations" = [
     Rule::new("self.uid != oldSelf.uid || self.generation >= oldSelf.generation")
         .message("a rule's generation does not go back: this writer has an old copy of the rule")
@@ -117,7 +119,7 @@ pub struct NodeRule {
 }
 
 /// The files that one rule watches on this node.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeFiles {
     /// The time between two compares by metadata, for example 15m.
@@ -137,7 +139,7 @@ pub struct NodeFiles {
 }
 
 /// One entry: a path pattern, and the settings in which it differs from the defaults.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodePath {
     /// The entry's name within its rule.
@@ -152,7 +154,7 @@ pub struct NodePath {
 }
 
 /// How files are looked at; what is absent is taken from the defaults.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileSettings {
     /// Whether what lies under a selected directory is selected; false is maxDepth 1.

@@ -89,25 +89,42 @@ impl Detection {
 
 /// A value that differs between `before` and `after` of a Modified record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[allow(missing_docs)] // the names are the documentation: DESIGN 4 lists what each compares
 pub enum Field {
+    /// The access list, or a directory's default access list.
     Acl,
+    /// File capabilities.
     Capabilities,
+    /// A digest of the content, or whether there is content at all.
     Content,
+    /// The content could be read before and cannot be now.
     ContentState,
+    /// The birth time.
     Created,
+    /// The number of a device node.
     DeviceNumber,
+    /// An attribute such as Immutable.
     Flags,
+    /// The numeric group.
     Group,
+    /// The inode's number.
     Inode,
+    /// How many names the inode has.
     LinkCount,
+    /// Where a symbolic link points.
     LinkTarget,
+    /// The permission bits.
     Mode,
+    /// mtime.
     ModifiedTime,
+    /// What is mounted on it.
     Mount,
+    /// The numeric owner.
     Owner,
+    /// The size of a regular file.
     Size,
+    /// The kind of object.
     Type,
+    /// Extended attributes other than access lists and capabilities.
     Xattrs,
 }
 

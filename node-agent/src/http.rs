@@ -24,7 +24,8 @@ pub(crate) struct Served {
 
 /// Takes the address and says so in the log.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Trouble> {
-    let failed = |source| Trouble::because(format!("cannot listen on {address}: give another address with --listen"), source);
+    let failed =
+        |source| Trouble::because(format!("cannot listen on {address}: give another address with --listen"), source);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     tracing::info!("listening on http://{address}");

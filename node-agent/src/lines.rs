@@ -7,6 +7,7 @@ use crate::metrics::{Metrics, SinkFault};
 use crate::observe::Watch;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,10 +39,11 @@ impl Output {
         Self::Stdout(std::io::stdout())
     }
 
-    /// Opens a file for appending; half a line at its end, which a crash left, is ended first.
+    /// Opens a file for appending, root's alone, for records hold digests of what others may not read; half a line at its end, which a crash left, is ended first.
     pub(crate) fn file(path: &Path) -> Result<Self, Trouble> {
         let failed = |source| Trouble::because(format!("cannot open the records file {}", path.display()), source);
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
         if file.seek(SeekFrom::End(0)).map_err(failed)? > 0 {
             let mut last = [0];
             file.seek(SeekFrom::End(-1)).map_err(failed)?;
@@ -66,7 +68,8 @@ impl Output {
             }
             Self::File { file, path } => {
                 let written = file.write_all(&bytes).and_then(|()| file.sync_data());
-                written.map_err(|source| Trouble::because(format!("cannot write records to {}", path.display()), source))
+                written
+                    .map_err(|source| Trouble::because(format!("cannot write records to {}", path.display()), source))
             }
         }
     }
@@ -106,7 +109,8 @@ pub(crate) async fn run(
             let result = deliver(&journal, sink, head, &mut writing);
             (result, writing)
         });
-        let (result, written) = task.await.map_err(|error| Trouble::because("the task that writes records ended", error))?;
+        let (result, written) =
+            task.await.map_err(|error| Trouble::because("the task that writes records ended", error))?;
         output = Some(written);
         let failed = match result {
             Ok(delivered) => {

@@ -4,7 +4,8 @@
 
 use crate::observe::{FaultKind, Watch};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,8 +17,7 @@ use vedette_engine::engine::Summary;
 use vedette_engine::journal::Sink;
 
 const COLLECTOR: &str = "Files";
-const SEVERITIES: [Severity; 5] =
-    [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+const SEVERITIES: [Severity; 5] = [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
 
 /// Why a sink could not deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,8 @@ impl Metrics {
         let registry = Registry::new();
         let collector = |opts: Opts| opts.const_label("collector", COLLECTOR);
         let buckets = vec![0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
-        let duration = HistogramOpts::new(name("scan_duration_seconds"), "How long complete compares took.").buckets(buckets);
+        let duration =
+            HistogramOpts::new(name("scan_duration_seconds"), "How long complete compares took.").buckets(buckets);
         let metrics = Self {
             duration: Histogram::with_opts(duration.const_label("collector", COLLECTOR))?,
             completed: Gauge::with_opts(collector(Opts::new(
@@ -213,16 +214,15 @@ impl Metrics {
                     let count = rule.changes[change as usize][severity as usize];
                     if count > 0 || can_produce.is_some_and(|severities| severities.contains(&severity)) {
                         let severity = format!("{severity:?}");
-                        changes.with_label_values(&[rule.name.as_str(), change.as_str(), severity.as_str()]).inc_by(count);
+                        changes
+                            .with_label_values(&[rule.name.as_str(), change.as_str(), severity.as_str()])
+                            .inc_by(count);
                     }
                 }
             }
         }
-        let records = counters(
-            "records_total",
-            "Change records in this journal.",
-            &["category", "change_type", "detection"],
-        )?;
+        let records =
+            counters("records_total", "Change records in this journal.", &["category", "change_type", "detection"])?;
         for change in ChangeType::ALL {
             for detection in Detection::ALL {
                 let count = standing.totals.files[change as usize][detection as usize];

@@ -44,14 +44,8 @@ pub(crate) enum FaultKind {
 }
 
 impl FaultKind {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::HostRoot,
-        Self::HostRootChanged,
-        Self::Mounts,
-        Self::StoreFull,
-        Self::StoreDamaged,
-        Self::StoreFailing,
-    ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::HostRoot, Self::HostRootChanged, Self::Mounts, Self::StoreFull, Self::StoreDamaged, Self::StoreFailing];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -98,7 +92,13 @@ impl Observer for Published {
 
     fn compared(&mut self, summary: &Summary, overrun: bool) {
         let seconds = summary.duration.as_secs_f64();
-        tracing::info!(items = summary.items, records = summary.records, baselined = summary.baselined, seconds, "compared");
+        tracing::info!(
+            items = summary.items,
+            records = summary.records,
+            baselined = summary.baselined,
+            seconds,
+            "compared"
+        );
         self.metrics.compared(summary, overrun);
         let ended = Nanos(jiff::Timestamp::now());
         self.view.send_modify(|view| {

@@ -21,7 +21,8 @@ const UNKNOWN: u8 = 3;
 /// When a rule, the state, the host root or the output cannot be used.
 pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
-    let identity = Identity { node: rules::node_name(options.node.as_ref(), &options.places.host_root), ..Identity::default() };
+    let identity =
+        Identity { node: rules::node_name(options.node.as_ref(), &options.places.host_root), ..Identity::default() };
     let mut engine = open(options)?;
     let is_first = !engine.standing().baseline_made;
     engine.configure(rules, identity, 1);

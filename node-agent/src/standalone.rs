@@ -43,7 +43,7 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
         let sink = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
         let driver = start(engine, published)?;
         let identity = Identity { node, ..Identity::default() };
-        driver.configure(Configuration { rules, identity, generation: 1, remember: None });
+        driver.handle().configure(Configuration { rules, identity, generation: 1, remember: None });
         finish(driver, tasks, sink, watch).await
     })
 }

@@ -1,1 +1,46 @@
-//! Vedette.
+//! The Vedette operator: rules and nodes in, one NodeConfig for each selected node out; what agents report there in, the
+//! rules' status out.
+//!
+//! ```text
+//!              API server
+//!   rules, Nodes, │ NodeConfigs, agent pods          watch      one task a kind, begins again by itself
+//!                 ▼
+//!               events                               observed   objects to facts; what cannot be read is a fact too
+//!                 ▼
+//!   reconcile ─ fleet ── dirty ──► queue ──► plan     fleet      the model and every decision: no client, no clock
+//!       ▲                                     │       queue      each object once, with backoff
+//!       └────────── stored ◄── apply ◄────────┘       apply      one server-side apply; 50 a second, 16 at a time
+//! ```
+//! One task ([`run`] starts them all) owns the model and is the only one that decides. A task that ends early ends the
+//! process. Nothing is created, changed or deleted before the first lists of all four kinds are complete.
+
+mod apply;
+mod event;
+mod fleet;
+mod http;
+mod metrics;
+mod names;
+mod observed;
+mod queue;
+mod reconcile;
+mod run;
+mod sentences;
+mod time;
+mod watch;
+
+pub use run::{RunError, Settings, run};
+
+/// An error with its sources, in one line, none of them twice.
+pub fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some libraries print their source themselves.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

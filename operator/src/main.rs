@@ -1,2 +1,81 @@
-//! Vedette.
-fn main() {}
+//! `vedette-operator`: reads the command line, runs the operator until SIGTERM or SIGINT, says how it ended.
+
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+use vedette_operator::{Settings, report, run};
+
+const TROUBLE: u8 = 2;
+
+/// Vedette's operator: turns DataCollectionRules into one NodeConfig for each node.
+#[derive(Debug, Parser)]
+#[command(name = "vedette-operator", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs until SIGTERM or SIGINT.
+    Run(Run),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The namespace of the agents' pods.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "vedette-system")]
+    namespace: String,
+    /// What records call this cluster.
+    #[arg(long, value_name = "NAME", env = "CLUSTER_NAME", default_value = "")]
+    cluster_name: String,
+    /// How to reach the API server; without it, as a pod of the cluster or as kubectl would.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let CommandLine { command: Command::Run(arguments) } = CommandLine::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    let Run { listen, namespace, cluster_name, kubeconfig } = arguments;
+    let settings = Settings { listen, namespace, cluster_name, kubeconfig };
+    match start(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            error!("{trouble}");
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+fn start(settings: Settings) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(async {
+        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let [terminate, interrupt] = signals;
+        let mut terminate = terminate.map_err(|error| format!("cannot listen for SIGTERM: {error}"))?;
+        let mut interrupt = interrupt.map_err(|error| format!("cannot listen for SIGINT: {error}"))?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        run(settings, shutdown).await.map_err(|error| report(&error))
+    })
+}

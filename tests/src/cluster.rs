@@ -342,6 +342,12 @@ pub fn node_config(name: &str, mut content: Value) -> Value {
     content
 }
 
+/// The spec of a NodeConfig that watches nothing, for the Node of this uid.
+#[must_use]
+pub fn empty_spec(node_uid: &str) -> Value {
+    json!({ "nodeUid": node_uid, "reporting": { "minInterval": "10s", "refreshInterval": "15m" }, "rules": [] })
+}
+
 fn agent_pod_name(node: &str) -> String {
     format!("{AGENT}-{node}")
 }

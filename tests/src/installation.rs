@@ -19,7 +19,7 @@ use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
-    cluster::{node_config, node_configs_as},
+    cluster::{empty_spec, node_config, node_configs_as},
     error::{Doing as _, Error, Result},
     wait::{eventually, not_yet},
 };
@@ -65,7 +65,7 @@ pub(crate) async fn install(client: &Client) -> Result<()> {
 async fn policy_acts(client: &Client) -> Result<()> {
     let probe = "policy-probe";
     let configs = node_configs_as(client.clone());
-    let object = node_config(probe, json!({ "spec": { "nodeUid": "none" } }));
+    let object = node_config(probe, json!({ "spec": empty_spec("none") }));
     let how = PatchParams::apply("vedette-tests").force();
     let status = node_config(probe, json!({ "status": { "trackedItems": 1 } }));
     let dry_run = PatchParams { dry_run: true, ..how.clone() };

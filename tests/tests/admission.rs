@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use vedette_tests::{
     Cluster, SharedCluster,
-    cluster::{AGENT, NAMESPACE, OPERATOR, node_config, node_configs_as},
+    cluster::{AGENT, NAMESPACE, OPERATOR, empty_spec, node_config, node_configs_as},
 };
 
 static CLUSTER: SharedCluster = SharedCluster::new();
@@ -34,7 +34,7 @@ impl Scene {
         let operator = cluster.operator_identity().await.unwrap().client().await.unwrap();
         let scene =
             Self { node: node.into(), agent: Writer::new(agent, AGENT), operator: Writer::new(operator, OPERATOR) };
-        scene.operator.apply(node, json!({ "spec": { "nodeUid": uid } })).await.unwrap();
+        scene.operator.apply(node, json!({ "spec": empty_spec(&uid) })).await.unwrap();
         scene
     }
 
@@ -249,7 +249,7 @@ fn an_agent_has_no_right_to_the_configuration_itself() {
     CLUSTER.test(async |cluster| {
         let scene = Scene::new(cluster, "spec").await;
         let (node, configs) = (&scene.node, &scene.agent.configs);
-        let spec = json!({ "spec": { "nodeUid": "mine", "rules": [] } });
+        let spec = json!({ "spec": empty_spec("mine") });
         assert_no_right(scene.agent.apply(node, spec.clone()).await, "patch resource \"nodeconfigs\"");
         assert_no_right(scene.agent.apply("not-there", spec.clone()).await, "patch resource \"nodeconfigs\"");
         let object: DynamicObject = serde_json::from_value(node_config("not-there", spec)).unwrap();
@@ -267,7 +267,7 @@ fn a_status_write_changes_nothing_but_the_status() {
     CLUSTER.test(async |cluster| {
         let scene = Scene::new(cluster, "smuggled").await;
         let mut object =
-            node_config(&scene.node, json!({ "spec": { "nodeUid": "mine" }, "status": { "trackedItems": 3 } }));
+            node_config(&scene.node, json!({ "spec": empty_spec("mine"), "status": { "trackedItems": 3 } }));
         object["metadata"]["labels"] = json!({ "smuggled": "yes" });
         object["metadata"]["finalizers"] = json!(["vedette.dev/smuggled"]);
         let (configs, how) = (&scene.agent.configs, &scene.agent.how);
@@ -331,14 +331,14 @@ fn nobody_else_writes_a_status_whatever_their_rights() {
 fn the_operator_makes_changes_and_deletes_configurations() {
     CLUSTER.test(async |cluster| {
         let scene = Scene::new(cluster, "configured").await;
-        let node: Node = Api::all(scene.operator.client.clone()).get(&scene.node).await.unwrap();
-        let mut object = node_config(&scene.node, json!({ "spec": { "nodeUid": node.uid(), "rules": [] } }));
+        let node: Node = Api::all(cluster.client()).get(&scene.node).await.unwrap();
+        let mut object = node_config(&scene.node, json!({ "spec": empty_spec(&node.uid().unwrap()) }));
         object["metadata"]["ownerReferences"] = json!([node.owner_ref(&()).unwrap()]);
         let (configs, how) = (&scene.operator.configs, &scene.operator.how);
         let owned = configs.patch(&scene.node, how, &Patch::Apply(object)).await.unwrap();
         assert_eq!(owned.owner_references()[0].uid, node.uid().unwrap());
         configs.delete(&scene.node, &DeleteParams::default()).await.unwrap();
-        assert_eq!(configs.get_opt(&scene.node).await.unwrap(), None);
+        assert_eq!(cluster.node_configs().get_opt(&scene.node).await.unwrap(), None);
     });
 }
 

@@ -9,7 +9,7 @@ use kube::{
 use serde_json::json;
 use vedette_tests::{
     Cluster, ControlPlane, Result,
-    cluster::{NAMESPACE, node_config},
+    cluster::{NAMESPACE, empty_spec, node_config},
 };
 
 fn is_ready(pod: &Pod) -> bool {
@@ -22,7 +22,7 @@ async fn an_api_server_that_was_taken_away_comes_back_with_its_data() -> Result<
     let cluster = Cluster::start().await?;
     cluster.add_node("kept", &[]).await?;
     let (configs, how) = (cluster.node_configs(), PatchParams::apply("harness"));
-    let config = node_config("kept", json!({ "spec": { "nodeUid": "none" } }));
+    let config = node_config("kept", json!({ "spec": empty_spec("none") }));
     configs.patch("kept", &how, &Patch::Apply(config)).await.unwrap();
     let nodes: Api<Node> = Api::all(cluster.client());
     let url = cluster.control_plane().url().to_owned();

@@ -25,6 +25,8 @@ reasons! {
     AgentAvailable {
         /// One does.
         True: Available,
+        /// None has been ready yet, and one may still start.
+        Unknown: Starting,
         /// No agent pod is on the node.
         False: NoPod,
         /// The agent pod is not ready.

@@ -5,14 +5,20 @@ use serde::{Deserialize, Serialize};
 
 /// The kind of a file-system object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[allow(missing_docs)] // the names are the documentation
 pub enum ItemType {
+    /// A file with content.
     Regular,
+    /// A directory.
     Directory,
+    /// A symbolic link.
     Symlink,
+    /// A named pipe.
     Fifo,
+    /// A socket.
     Socket,
+    /// A character device node.
     CharDevice,
+    /// A block device node.
     BlockDevice,
 }
 
@@ -35,13 +41,18 @@ pub enum ContentState {
 
 /// An attribute that statx reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[allow(missing_docs)] // the names are the documentation
 pub enum Flag {
+    /// Only appending is allowed.
     Append,
+    /// The file system compresses it.
     Compressed,
+    /// The file system encrypts it.
     Encrypted,
+    /// It cannot be changed, not even by root, until the flag is cleared.
     Immutable,
+    /// Backups by dump pass over it.
     NoDump,
+    /// The kernel verifies its content against a signed hash.
     Verity,
 }
 

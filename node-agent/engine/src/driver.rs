@@ -52,9 +52,29 @@ enum Command {
 
 /// The running engine.
 pub struct Driver {
+    handle: Handle,
+    thread: JoinHandle<Engine>,
+}
+
+/// Tells a running engine what to compare.
+#[derive(Clone)]
+pub struct Handle {
     commands: Sender<Command>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Engine>,
+}
+
+impl Handle {
+    /// Puts a configuration into force: a compare under way ends at its next directory and all is compared anew.
+    pub fn configure(&self, configuration: Configuration) {
+        self.send(Command::Configure(Box::new(configuration)));
+    }
+
+    fn send(&self, command: Command) {
+        // A thread that is gone takes no commands; who waits for it sees its panic in `Driver::shutdown`.
+        if self.commands.send(command).is_ok() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Driver {
@@ -79,17 +99,12 @@ impl Driver {
             is_announced: false,
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || driving.run())?;
-        Ok(Self { commands, stop, thread })
+        Ok(Self { handle: Handle { commands, stop }, thread })
     }
 
-    /// Puts a configuration into force: a compare under way ends at its next directory and all is compared anew.
-    pub fn configure(&self, configuration: Configuration) {
-        self.send(Command::Configure(Box::new(configuration)));
-    }
-
-    /// Whether the thread has ended: it does so only when told to, or by a panic.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+    /// What tells the engine its configurations.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Ends the compare under way and gives the engine back.
@@ -97,15 +112,8 @@ impl Driver {
     /// # Panics
     /// When the thread panicked; its panic goes on here.
     pub fn shutdown(self) -> Engine {
-        self.send(Command::Shutdown);
+        self.handle.send(Command::Shutdown);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-
-    fn send(&self, command: Command) {
-        // A thread that is gone takes no commands; who waits for it sees its panic in `shutdown`.
-        if self.commands.send(command).is_ok() {
-            self.stop.store(true, Ordering::Relaxed);
-        }
     }
 }
 

@@ -1,0 +1,8 @@
+#![allow(clippy::unwrap_used)]
+
+mod agents;
+mod configs;
+mod heap;
+mod scale;
+mod statuses;
+mod world;

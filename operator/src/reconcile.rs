@@ -1,0 +1,225 @@
+//! The one task that owns model and queue: takes in events, asks for plans, has them carried out a few at a time and no
+//! faster than the API server is to bear, and takes in what came of them. All decisions are the model's.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::apply::{Applied, Applier, ApplyError, Trouble};
+use crate::event::{Change, Event, Kind};
+use crate::fleet::Fleet;
+use crate::fleet::node::NodeState;
+use crate::fleet::plan::Action;
+use crate::fleet::rule::RuleCondition;
+use crate::http::Readiness;
+use crate::metrics::Metrics;
+use crate::observed::ObservedConfig;
+use crate::queue::{BETWEEN_WRITES, Key, Queue};
+use crate::report;
+use crate::time::{Clock, Moment, Now};
+
+/// At 50 writes a second an API server that takes 300 ms for each still keeps up.
+const WRITES_AT_ONCE: usize = 16;
+
+/// A plan takes some 10 us; events must not wait for a whole fleet of them.
+const PLANS_AT_ONCE: usize = 64;
+
+/// As many events are taken in before the next plans are asked for.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// What is being written when the end comes has this long.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The task and all it owns.
+pub(crate) struct Reconciler {
+    fleet: Fleet,
+    queue: Queue,
+    applier: Applier,
+    metrics: Metrics,
+    readiness: Readiness,
+    clock: Clock,
+    next_write: Moment,
+    writes: JoinSet<Written>,
+    synced: bool,
+}
+
+struct Written {
+    key: Key,
+    /// After the word "cannot".
+    what: String,
+    took: Duration,
+    result: Result<Applied, ApplyError>,
+}
+
+impl Reconciler {
+    pub(crate) fn new(fleet: Fleet, applier: Applier, metrics: Metrics, readiness: Readiness) -> Self {
+        let clock = Clock::start();
+        Self {
+            fleet,
+            queue: Queue::default(),
+            applier,
+            metrics,
+            readiness,
+            clock,
+            next_write: Moment::default(),
+            writes: JoinSet::new(),
+            synced: false,
+        }
+    }
+
+    /// Works until it is told to stop, then waits for what is being written.
+    ///
+    /// # Errors
+    /// A write panicked.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), JoinError> {
+        let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
+        loop {
+            let more = self.advance();
+            self.show();
+            let wake = self.wake(more);
+            tokio::select! {
+                // Told, or nobody is left to tell.
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(written) = self.writes.join_next() => self.settle(written?),
+                count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
+                    if count == 0 {
+                        break;
+                    }
+                    let now = self.clock.now();
+                    batch.drain(..).for_each(|event| self.fleet.apply(event, now));
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+        let drained = timeout(DRAIN, async {
+            while let Some(written) = self.writes.join_next().await {
+                self.settle(written?);
+            }
+            Ok(())
+        });
+        drained.await.unwrap_or_else(|_| {
+            warn!(writes = self.writes.len(), "writes that got no answer are left to the next operator");
+            Ok(())
+        })
+    }
+
+    /// Lets time pass, and starts what there is to do. Says when more can be started without anything happening.
+    fn advance(&mut self) -> Option<Moment> {
+        let now = self.clock.now();
+        self.fleet.tick(now);
+        self.take_dirty();
+        let more = self.start_writes(now);
+        // A plan may find out something about other objects.
+        self.take_dirty();
+        more
+    }
+
+    fn take_dirty(&mut self) {
+        self.fleet.take_dirty().into_iter().for_each(|dirty| self.queue.push(dirty));
+    }
+
+    fn start_writes(&mut self, now: Now) -> Option<Moment> {
+        for _ in 0..PLANS_AT_ONCE {
+            if self.writes.len() >= WRITES_AT_ONCE {
+                return None;
+            }
+            if self.next_write > now.moment {
+                return Some(self.next_write);
+            }
+            let key = self.queue.pop(now.moment)?;
+            self.metrics.reconciled(&key);
+            match self.fleet.plan(&key, now) {
+                None => self.queue.done(key),
+                Some(action) => {
+                    self.next_write = now.moment + BETWEEN_WRITES;
+                    self.start(key, action);
+                }
+            }
+        }
+        Some(now.moment)
+    }
+
+    fn start(&mut self, key: Key, action: Action) {
+        let applier = self.applier.clone();
+        self.writes.spawn(async move {
+            let what = action.to_string();
+            let start = Instant::now();
+            let result = applier.run(action).await;
+            Written { key, what, took: start.elapsed(), result }
+        });
+    }
+
+    /// Takes in what came of a write: what the API server stored is known before its watch says so.
+    fn settle(&mut self, written: Written) {
+        let now = self.clock.now();
+        let Written { key, what, took, result } = written;
+        let trouble = result.as_ref().err().map(ApplyError::trouble);
+        self.metrics.wrote(&key, took, trouble);
+        if let Key::Config(name) = &key {
+            match trouble {
+                None => self.fleet.schema_outdated(name, false, now),
+                Some(Trouble::SchemaOutdated) => self.fleet.schema_outdated(name, true, now),
+                Some(_) => {}
+            }
+        }
+        match result {
+            Ok(applied) => {
+                let event = match applied {
+                    Applied::Config(config) => Event::Config(Change::Applied(config)),
+                    Applied::ConfigGone { name, uid } => Event::Config(Change::Deleted(Box::new(ObservedConfig {
+                        name: name.as_ref().into(),
+                        uid: uid.as_ref().into(),
+                        ..ObservedConfig::default()
+                    }))),
+                    Applied::Rule(rule) => Event::Rule(Change::Applied(rule)),
+                };
+                self.fleet.apply(event, now);
+                self.queue.done(key);
+            }
+            Err(error) => {
+                warn!("cannot {what}: {}", report(&error));
+                self.queue.failed(key, now.moment);
+            }
+        }
+    }
+
+    /// When to look again although nothing happens.
+    fn wake(&self, more: Option<Moment>) -> Option<Instant> {
+        let full = self.writes.len() >= WRITES_AT_ONCE;
+        let due = self.queue.next_due().filter(|_| !full).map(|due| due.max(self.next_write));
+        let next = [more, due, self.fleet.next_wake()].into_iter().flatten().min();
+        next.map(|moment| self.clock.instant(moment))
+    }
+
+    fn show(&mut self) {
+        if !self.synced {
+            let missing: Vec<Kind> = self.fleet.unlisted().collect();
+            self.synced = missing.is_empty();
+            if self.synced {
+                info!("rules, nodes, configurations and pods are known: at work");
+            }
+            self.readiness.wait_for(missing);
+        }
+        let metrics = &self.metrics;
+        metrics.queue.set(gauge(self.queue.len()));
+        for state in NodeState::ALL {
+            metrics.nodes.with_label_values(&[state.as_str()]).set(gauge(self.fleet.nodes_in(state)));
+        }
+        for condition in RuleCondition::ALL {
+            let holds = self.fleet.rules().filter(|rule| rule.holds(condition)).count();
+            metrics.rules.with_label_values(&[condition.as_str()]).set(gauge(holds));
+        }
+        metrics.nodes_deselected.inc_by(self.fleet.deselected() - metrics.nodes_deselected.get());
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

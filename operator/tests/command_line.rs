@@ -1,0 +1,52 @@
+//! The binary's own words and exit codes, where no cluster is needed.
+#![allow(clippy::unwrap_used)]
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+fn operator(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vedette-operator"))
+        .args(arguments)
+        .env_remove("KUBECONFIG")
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap()
+}
+
+/// Exit code and standard error.
+fn trouble(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = operator(arguments);
+    assert!(output.stdout.is_empty());
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_command_line_that_says_too_little_is_trouble() {
+    let (code, said) = trouble(&["run"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_there_is_named_and_the_reason_is_given_once() {
+    let (code, said) = trouble(&["run", "--listen", "127.0.0.1:0", "--kubeconfig", "/nonexistent/config"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("cannot use the kubeconfig /nonexistent/config"), "{said}");
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}
+
+#[test]
+fn without_any_cluster_it_says_so() {
+    let (code, said) = trouble(&["run", "--listen", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("cannot find the API server"), "{said}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = trouble(&["run", "--listen", &address]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
+}

@@ -1,0 +1,119 @@
+//! A scratch host: a folder that an agent takes for its node's `/`, small and free to be changed.
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Doing as _, Result};
+
+/// What stands on a host that was just installed: enough of it for the presets to find something.
+const FILES: [(&str, &str, u32); 9] = [
+    ("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/bash\n", 0o644),
+    ("/etc/group", "root:x:0:\nalice:x:1000:\n", 0o644),
+    ("/etc/shadow", "root:*:19000:0:99999:7:::\n", 0o640),
+    ("/etc/ssh/sshd_config", "PermitRootLogin no\n", 0o600),
+    ("/etc/sudoers", "root ALL=(ALL:ALL) ALL\n", 0o440),
+    ("/etc/cron.d/backup", "0 3 * * * root /usr/local/bin/backup\n", 0o644),
+    ("/usr/bin/bash", "#!machine code\n", 0o755),
+    ("/usr/bin/find", "#!machine code\n", 0o755),
+    ("/usr/local/bin/backup", "#!/bin/sh\n", 0o755),
+];
+const LINKS: [(&str, &str); 2] = [("/bin", "usr/bin"), ("/usr/bin/editor", "/usr/bin/vim")];
+
+/// A host root. The folder belongs to who made it.
+#[derive(Debug, Clone)]
+pub struct ScratchHost {
+    root: PathBuf,
+}
+
+impl ScratchHost {
+    /// A host with nothing on it but what the folder holds.
+    #[must_use]
+    pub fn empty(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// A host with a few accounts, programs and settings.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn install(root: PathBuf) -> Result<Self> {
+        let host = Self { root };
+        for (path, content, mode) in FILES {
+            host.write(path, content)?;
+            host.chmod(path, mode)?;
+        }
+        for (path, target) in LINKS {
+            host.link(path, target)?;
+        }
+        Ok(host)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a path of the host is on this machine.
+    #[must_use]
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Writes a file, and the directories above it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write(&self, path: &str, content: &str) -> Result<()> {
+        let file = self.at(path);
+        let made = file.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::write(&file, content)).doing(|| format!("write {}", file.display()))
+    }
+
+    /// Appends to a file.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn append(&self, path: &str, content: &str) -> Result<()> {
+        let file = self.at(path);
+        let opened = fs::OpenOptions::new().append(true).open(&file);
+        opened
+            .and_then(|mut file| io::Write::write_all(&mut file, content.as_bytes()))
+            .doing(|| format!("append to {path}"))
+    }
+
+    /// Sets the permission bits.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn chmod(&self, path: &str, mode: u32) -> Result<()> {
+        fs::set_permissions(self.at(path), fs::Permissions::from_mode(mode)).doing(|| format!("chmod {path}"))
+    }
+
+    /// Removes a file, or a directory with all in it.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        let there = self.at(path);
+        let removed = there
+            .symlink_metadata()
+            .and_then(|found| if found.is_dir() { fs::remove_dir_all(&there) } else { fs::remove_file(&there) });
+        removed.doing(|| format!("remove {path}"))
+    }
+
+    /// Makes a link, in place of one that is there.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn link(&self, path: &str, target: &str) -> Result<()> {
+        let link = self.at(path);
+        if link.is_symlink() {
+            self.remove(path)?;
+        }
+        let made = link.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| symlink(target, &link)).doing(|| format!("link {path}"))
+    }
+}
