@@ -11,7 +11,7 @@ pub(crate) use recent::Recent;
 
 use crate::config::{PlanState, Seen, generation};
 use crate::metrics::{Metrics, SinkFault};
-use crate::observe::Watch;
+use crate::observe::{View, Watch};
 use crate::{Trouble, sentence};
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -92,7 +92,7 @@ impl StatusSink {
             recent.read(&self.journal, view.standing.sequence).map_err(unread)?;
             pace.set(&to.state, &self.node);
             let mut wait = None;
-            if let (Some(object), Some(plan)) = (&to.object, to.state.plan()) {
+            if let (Some(object), Some(plan), true) = (&to.object, to.state.plan(), is_settled(&view)) {
                 let last = written.as_ref().filter(|(uid, _)| uid == object).map(|(_, status)| status);
                 let basis = Basis { view: &view, plan, boot_id: &self.boot_id, recent: &recent };
                 let next = content(&basis, &last.unwrap_or(&to.found).conditions, Timestamp::now());
@@ -149,6 +149,12 @@ impl StatusSink {
             fault
         })
     }
+}
+
+/// Whether a status made now would be true: after a restart with a baseline, what is unknown is known only once the first
+/// compare has ended, and until then the status that stands says more.
+fn is_settled(view: &View) -> bool {
+    view.last.is_some() || view.fault.is_some() || !view.standing.baseline_ready
 }
 
 fn unread(source: vedette_engine::StoreError) -> Trouble {

@@ -138,7 +138,7 @@ impl Engine {
         Ok((plan, barred))
     }
 
-    fn stored_plan(&self, id: Option<PlanId>) -> Result<Option<(PlanId, PlanSource)>, StoreError> {
+    pub(crate) fn stored_plan(&self, id: Option<PlanId>) -> Result<Option<(PlanId, PlanSource)>, StoreError> {
         let Some(id) = id else { return Ok(None) };
         let bytes = self.store.read()?.plan(id)?;
         bytes.map(|bytes| plans::decode(&bytes).map(|source| (id, source))).transpose()

@@ -151,7 +151,7 @@ impl Engine {
         let journal = Journal::new(Arc::clone(&store), is_new, meta.journal.clone());
         let volumes = Volumes::load(&store)?;
         let detection = settings.first_detection;
-        Ok(Self {
+        let mut engine = Self {
             settings,
             clock,
             store,
@@ -167,7 +167,10 @@ impl Engine {
             planned: None,
             detection,
             unknowns: Unknowns::default(),
-        })
+        };
+        // A restart takes no baseline back.
+        engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
+        Ok(engine)
     }
 
     /// The journal.
@@ -281,7 +284,7 @@ impl Engine {
             Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
         self.volumes = Volumes::load(&self.store)?;
         self.plan = None;
-        self.planned = None;
+        self.planned = self.stored_plan(self.meta.plan)?.map(|(_, source)| source.rules);
         Ok(())
     }
 

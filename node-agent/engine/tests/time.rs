@@ -111,3 +111,15 @@ fn what_was_changed_during_the_first_compare_is_not_lost() {
     let md5_of_1 = "c4ca4238a0b923820dcc509a6f75849b";
     assert!(seen.changes().iter().all(|change| change["before"]["md5"] == md5_of_1), "the last state before is known");
 }
+
+#[test]
+fn a_restart_takes_no_baseline_back() {
+    let mut host = Host::new(everything());
+    host.write("/a", "1");
+    host.compare();
+    host.stop();
+    host.start();
+    assert!(host.standing().baseline_ready, "before the first compare after the restart");
+    host.set_entries(json!([{"name": "other", "path": "/other"}]));
+    assert!(!host.standing().baseline_ready, "other rules have no baseline yet");
+}
