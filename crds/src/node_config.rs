@@ -32,7 +32,9 @@ pub const MAX_RULES: usize = 32;
     printcolumn = r#"{"name":"Agent","type":"string","jsonPath":".status.conditions[?(@.type==\"AgentAvailable\")].status"}"#,
     printcolumn = r#"{"name":"Items","type":"integer","jsonPath":".status.trackedItems"}"#,
     printcolumn = r#"{"name":"Unknown","type":"integer","jsonPath":".status.unknownItems","priority":1}"#,
-    printcolumn = r#"{"name":"Changed","type":"integer","jsonPath":".status.changes.modified"}"#,
+    printcolumn = r#"{"name":"Added","type":"integer","jsonPath":".status.changes.added"}"#,
+    printcolumn = r#"{"name":"Modified","type":"integer","jsonPath":".status.changes.modified"}"#,
+    printcolumn = r#"{"name":"Removed","type":"integer","jsonPath":".status.changes.removed"}"#,
     printcolumn = r#"{"name":"Last-Change","type":"date","jsonPath":".status.lastChangeTime"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
+use serde_saphyr::UserMessageFormatter;
 use thiserror::Error;
 
 use crate::names;
@@ -18,11 +19,11 @@ const KIND: &str = "DataCollectionRule";
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// The text is no YAML; the source names the line.
-    #[error("the text is no YAML")]
+    /// The text is no YAML; the line is named.
+    #[error("the text is no YAML: {}", error.render_with_formatter(&UserMessageFormatter))]
     Yaml {
         /// What the parser says.
-        source: serde_saphyr::Error,
+        error: serde_saphyr::Error,
     },
     /// Some documents are no good rules.
     #[error("{}", join(.0))]
@@ -62,7 +63,7 @@ pub fn parse_rules(yaml: &str) -> Result<Vec<DataCollectionRule>, ParseError> {
     // kubectl reads YAML 1.1.
     let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
     let documents: Vec<Value> =
-        serde_saphyr::from_multiple_with_options(yaml, options).map_err(|source| ParseError::Yaml { source })?;
+        serde_saphyr::from_multiple_with_options(yaml, options).map_err(|error| ParseError::Yaml { error })?;
     let mut rules = Vec::new();
     let mut refused = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
@@ -169,8 +170,13 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_yaml_is_refused_with_its_line() {
-        let error = parse_rules(&document("a", "[")).unwrap_err();
-        assert!(matches!(&error, ParseError::Yaml { source } if source.to_string().contains("line")), "{error:?}");
-        assert!(matches!(parse_rules("just words"), Err(ParseError::Refused(_))));
+        let said = parse_rules(&document("a", "[")).unwrap_err().to_string();
+        assert!(said.starts_with("the text is no YAML: ") && said.contains("line"), "{said}");
+        let said = parse_rules(&document("a", "/a, path: /b")).unwrap_err().to_string();
+        assert!(said.contains("duplicate mapping key `path`") && !said.contains("Options"), "{said}");
+        assert_eq!(
+            parse_rules("just words").unwrap_err().to_string(),
+            "document 1: write a mapping that begins with apiVersion: vedette.dev/v1alpha1"
+        );
     }
 }

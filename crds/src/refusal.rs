@@ -12,7 +12,7 @@ const SPELLED_OUT: usize = 5;
 pub struct Problem {
     /// The name of the entry that it is about, if it is about one.
     pub entry: Option<String>,
-    /// The field, for example `spec.files.paths[0].path`.
+    /// The field, for example `spec.files.paths[0].path`; empty for the whole document.
     pub path: String,
     /// What is wrong and what to write instead.
     pub sentence: String,
@@ -20,6 +20,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return f.write_str(&self.sentence);
+        }
         f.write_str(&self.path)?;
         if let Some(entry) = &self.entry {
             write!(f, " (entry {entry:?})")?;

@@ -31,7 +31,9 @@ use crate::size::Size;
     printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Nodes","type":"integer","jsonPath":".status.nodes.selected"}"#,
-    printcolumn = r#"{"name":"Changed","type":"integer","jsonPath":".status.changes.modified"}"#,
+    printcolumn = r#"{"name":"Added","type":"integer","jsonPath":".status.changes.added"}"#,
+    printcolumn = r#"{"name":"Modified","type":"integer","jsonPath":".status.changes.modified"}"#,
+    printcolumn = r#"{"name":"Removed","type":"integer","jsonPath":".status.changes.removed"}"#,
     printcolumn = r#"{"name":"Last-Change","type":"date","jsonPath":".status.lastChangeTime"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 
 /// Says when a file on this node changes: what it was, and what it is.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "vedette-agent", version)]
+#[command(
+    name = "vedette-agent",
+    version,
+    after_help = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug."
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -45,7 +49,7 @@ pub struct Run {
     #[command(flatten)]
     pub places: Places,
     /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
     /// How to reach the API server; without it, the pod's own service account
     #[arg(long, value_name = "FILE")]
@@ -58,7 +62,7 @@ pub struct Run {
 /// `vedette-agent standalone`.
 #[derive(Clone, Debug, Args)]
 pub struct Standalone {
-    /// DataCollectionRules as YAML, as in the cluster; nodeSelector is ignored
+    /// DataCollectionRules as YAML, as in the cluster, nodeSelector ignored; may be given several times
     #[arg(long = "rule", value_name = "FILE", required = true)]
     pub rules: Vec<PathBuf>,
     /// State and host.
@@ -68,7 +72,7 @@ pub struct Standalone {
     #[arg(long)]
     pub node: Option<String>,
     /// Where /metrics, /healthz and /readyz are served; without it, nowhere
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
     pub listen: Option<SocketAddr>,
     /// Where records and notices go: stdout, a file, or none
     #[arg(long, value_name = "stdout|FILE|none", default_value = "stdout")]
@@ -78,7 +82,7 @@ pub struct Standalone {
 /// `vedette-agent scan`.
 #[derive(Clone, Debug, Args)]
 pub struct Scan {
-    /// DataCollectionRules as YAML, as in the cluster; nodeSelector is ignored
+    /// DataCollectionRules as YAML, as in the cluster, nodeSelector ignored; may be given several times
     #[arg(long = "rule", value_name = "FILE", required = true)]
     pub rules: Vec<PathBuf>,
     /// State and host.
@@ -87,6 +91,10 @@ pub struct Scan {
     /// The name that records give this host; without it, the host's own
     #[arg(long)]
     pub node: Option<String>,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, for example 127.0.0.1:8080")
 }
 
 /// Where lines go.

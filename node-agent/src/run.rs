@@ -67,7 +67,12 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
 async fn client(kubeconfig: Option<&Path>) -> Result<Client, Trouble> {
     let config = match kubeconfig {
         Some(path) => {
-            let failed = |source| Trouble::because(format!("cannot use the kubeconfig {}", path.display()), source);
+            // Its first line: behind it the parser shows a piece of the file, and secrets are in that.
+            let failed = |source| {
+                let said = sentence(&source);
+                let said = said.split("\\u{a}").next().unwrap_or_default();
+                Trouble::new(format!("cannot use the kubeconfig {}: {said}", path.display()))
+            };
             let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)?
         }

@@ -43,7 +43,8 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     }
     let unknown = standing.unknowns.items();
     if unknown > 0 {
-        eprintln!("{unknown} items are unknown: nothing is said of them");
+        let items = if unknown == 1 { "item is" } else { "items are" };
+        eprintln!("{unknown} {items} unknown: nothing is said of them");
     }
     Ok(match (changes, unknown) {
         (1.., _) => ExitCode::from(CHANGES),
@@ -63,6 +64,9 @@ fn open(options: &Scan) -> Result<Engine, Trouble> {
 }
 
 fn baseline(summary: &Summary, tracked: u64) -> String {
+    if tracked == 0 {
+        return "baseline made, but nothing is there to watch: no path of the rules is on this host".into();
+    }
     let mib = summary.hashed as f64 / f64::from(1 << 20);
     format!(
         "baseline made: {tracked} items, {mib:.1} MiB read in {:.2} s; run the same command again to see what changed since",

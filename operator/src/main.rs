@@ -12,10 +12,16 @@ use tracing_subscriber::EnvFilter;
 use vedette_operator::{Settings, report, run};
 
 const TROUBLE: u8 = 2;
+/// What the client of the API server logs of a failure is in the error that we get and log.
+const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
 
 /// Vedette's operator: turns DataCollectionRules into one NodeConfig for each node.
 #[derive(Debug, Parser)]
-#[command(name = "vedette-operator", version)]
+#[command(
+    name = "vedette-operator",
+    version,
+    after_help = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug."
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -30,7 +36,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Run {
     /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
     listen: SocketAddr,
     /// The namespace of the agents' pods.
     #[arg(long, env = "POD_NAMESPACE", default_value = "vedette-system")]
@@ -43,9 +49,13 @@ struct Run {
     kubeconfig: Option<PathBuf>,
 }
 
+fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, for example 127.0.0.1:8080")
+}
+
 fn main() -> ExitCode {
     let CommandLine { command: Command::Run(arguments) } = CommandLine::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("VEDETTE_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -56,7 +66,8 @@ fn main() -> ExitCode {
     match start(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => {
-            error!("{trouble}");
+            // Its first line: behind it the parser of a kubeconfig shows a piece of the file, and secrets are in that.
+            error!("{}", trouble.lines().next().unwrap_or_default());
             ExitCode::from(TROUBLE)
         }
     }

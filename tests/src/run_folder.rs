@@ -2,7 +2,8 @@
 //! swept when the next one starts. Never touches a folder that is still held.
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -36,6 +37,8 @@ impl RunFolder {
         sweep(parent);
         let folder = tempfile::Builder::new()
             .prefix(PREFIX)
+            // Its owner's alone: keys and an administrator's kubeconfig are in it.
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(parent)
             .doing(|| format!("make a folder in {}", parent.display()))?;
         let path = folder.path().join(HELD);
