@@ -29,6 +29,14 @@ pub enum StoreError {
         /// What the database said.
         source: Box<redb::Error>,
     },
+    /// The database file is not what was written.
+    #[error("the state in {} is damaged: keep the file for examination, and give a --state-dir of its own, which makes a new baseline", path.display())]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: Box<redb::Error>,
+    },
     /// It was written by another version.
     #[error("the state in {} has format {found}, this version reads format {FORMAT}: run the version that wrote it, or give this one a --state-dir of its own", path.display())]
     Format {
@@ -38,7 +46,9 @@ pub enum StoreError {
         found: u8,
     },
     /// A value is not what was written.
-    #[error("the state is damaged: {what}")]
+    #[error(
+        "the state is damaged: {what}. Keep it for examination, and give a --state-dir of its own, which makes a new baseline"
+    )]
     Damaged {
         /// Which value, and what is wrong with it.
         what: String,
@@ -54,6 +64,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Why a database file could not be opened.
+    pub(crate) fn opening(path: PathBuf, error: redb::Error) -> Self {
+        let source = Box::new(error);
+        match &*source {
+            redb::Error::Corrupted(_) => Self::Corrupt { path, source },
+            redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Self::Corrupt { path, source },
+            _ => Self::Open { path, source },
+        }
+    }
+
     /// Whether it is for want of room on the disk.
     pub fn is_full(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };

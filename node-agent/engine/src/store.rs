@@ -78,7 +78,7 @@ impl Store {
         let opened = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).open(path);
         opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: self.directory.clone() },
-            error => StoreError::Open { path: path.to_owned(), source: Box::new(error.into()) },
+            error => StoreError::opening(path.to_owned(), error.into()),
         })
     }
 
