@@ -17,6 +17,7 @@ use crate::fleet::plan::Action;
 use crate::fleet::{Name, Uid};
 use crate::names::{API_VERSION, NODE_CONFIG, OPERATOR, RULE};
 use crate::observed::{self, ObservedConfig, ObservedRule};
+use crate::tolerant::Tolerant;
 
 /// A connection that died without a word must not hold a write for ever.
 const LONGEST_WRITE: Duration = Duration::from_secs(15);
@@ -135,8 +136,8 @@ impl From<kube::Error> for ApplyError {
 /// Who writes.
 #[derive(Clone)]
 pub(crate) struct Applier {
-    configs: Api<DynamicObject>,
-    rules: Api<DynamicObject>,
+    configs: Api<Tolerant<DynamicObject>>,
+    rules: Api<Tolerant<DynamicObject>>,
     how: PatchParams,
 }
 
@@ -167,7 +168,7 @@ impl Applier {
                 object["metadata"]["ownerReferences"] =
                     json!([{ "apiVersion": "v1", "kind": "Node", "name": &*name, "uid": &*owner }]);
                 object["spec"] = json!(spec);
-                let stored = self.configs.patch(&name, &self.how, &Patch::Apply(object)).await?;
+                let Tolerant(stored) = self.configs.patch(&name, &self.how, &Patch::Apply(object)).await?;
                 match carries(stored, &spec) {
                     Ok(stored) => Ok(Applied::Config(stored)),
                     Err(contested) => self.take_back(&name, contested, &spec).await,
@@ -179,7 +180,7 @@ impl Applier {
                 match self.configs.delete(&name, &how).await {
                     Ok(answer) => Ok(match answer.left() {
                         // It waits for somebody's finalizer.
-                        Some(stored) => Applied::Config(Box::new(observed::config(stored))),
+                        Some(Tolerant(stored)) => Applied::Config(Box::new(observed::config(stored))),
                         None => Applied::ConfigGone { name, uid },
                     }),
                     Err(kube::Error::Api(status)) if status.code == 404 => Ok(Applied::ConfigGone { name, uid }),
@@ -189,13 +190,13 @@ impl Applier {
             Action::ApplyConditions { name, uid, conditions } => {
                 let mut object = object(NODE_CONFIG, &name, Some(&uid));
                 object["status"] = json!({ "conditions": conditions });
-                let stored = self.configs.patch_status(&name, &self.how, &Patch::Apply(object)).await?;
+                let Tolerant(stored) = self.configs.patch_status(&name, &self.how, &Patch::Apply(object)).await?;
                 Ok(Applied::Config(Box::new(observed::config(stored))))
             }
             Action::ApplyRuleStatus { name, uid, status } => {
                 let mut object = object(RULE, &name, Some(&uid));
                 object["status"] = json!(status);
-                let stored = self.rules.patch_status(&name, &self.how, &Patch::Apply(object)).await?;
+                let Tolerant(stored) = self.rules.patch_status(&name, &self.how, &Patch::Apply(object)).await?;
                 Ok(Applied::Rule(Box::new(observed::rule(stored))))
             }
         }
@@ -223,7 +224,7 @@ impl Applier {
             "spec": spec,
         });
         let how = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
-        let stored = self.configs.patch(name, &how, &Patch::Merge(change)).await?;
+        let Tolerant(stored) = self.configs.patch(name, &how, &Patch::Merge(change)).await?;
         carries(stored, spec).map(Applied::Config).map_err(|_| ApplyError::Contested)
     }
 }
@@ -235,7 +236,7 @@ fn carries(stored: DynamicObject, spec: &NodeConfigSpec) -> Result<Box<ObservedC
 }
 
 /// Objects of one of our kinds, as raw as they come.
-pub(crate) fn objects(client: Client, kind: &str) -> Api<DynamicObject> {
+pub(crate) fn objects(client: Client, kind: &str) -> Api<Tolerant<DynamicObject>> {
     let (group, version) = API_VERSION.split_once('/').unwrap_or(("", API_VERSION));
     Api::all_with(client, &ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)))
 }

@@ -26,6 +26,7 @@ mod reconcile;
 mod run;
 mod sentences;
 mod time;
+mod tolerant;
 mod watch;
 
 pub use run::{RunError, Settings, run};

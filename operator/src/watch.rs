@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::names::{AGENT_PODS, NODE_CONFIG, RULE};
 use crate::observed::{self, SlimPod};
 use crate::report;
+use crate::tolerant::Tolerant;
 
 /// What goes from the watches to the model.
 #[derive(Clone)]
@@ -41,7 +42,7 @@ impl Watches {
                 self.follow(kind, objects(client.clone(), RULE), everything, read, Event::Rule).await;
             }
             Kind::Node => {
-                let nodes: Api<PartialObjectMeta<Node>> = Api::all(client.clone());
+                let nodes: Api<Tolerant<PartialObjectMeta<Node>>> = Api::all(client.clone());
                 self.follow(kind, nodes, everything, |object| Some(observed::node(object)), Event::Node).await;
             }
             Kind::Config => {
@@ -49,7 +50,8 @@ impl Watches {
                 self.follow(kind, objects(client.clone(), NODE_CONFIG), everything, read, Event::Config).await;
             }
             Kind::Pod => {
-                let pods: Api<SlimPod> = Api::namespaced_with(client.clone(), namespace, &observed::pod_resource());
+                let pods: Api<Tolerant<SlimPod>> =
+                    Api::namespaced_with(client.clone(), namespace, &observed::pod_resource());
                 self.follow(kind, pods, everything.labels(AGENT_PODS), observed::pod, Event::Pod).await;
             }
         }
@@ -58,12 +60,13 @@ impl Watches {
     async fn follow<K, T>(
         &self,
         kind: Kind,
-        api: Api<K>,
+        api: Api<Tolerant<K>>,
         config: watcher::Config,
         read: impl Fn(K) -> Option<T>,
         event: impl Fn(Change<T>) -> Event,
     ) where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        K: Clone + DeserializeOwned + Debug + Send + 'static,
+        Tolerant<K>: Resource,
     {
         let mut listed = HashSet::new();
         let mut stream = watcher(api, config).default_backoff().boxed();
@@ -75,14 +78,14 @@ impl Watches {
                 }
                 Ok(watcher::Event::InitApply(object)) => {
                     listed.insert(object.name_any());
-                    read(object).map(Change::Applied)
+                    read(object.0).map(Change::Applied)
                 }
                 Ok(watcher::Event::InitDone) => {
                     debug!(kind = kind.as_str(), objects = listed.len(), "listed");
                     Some(Change::Listed(std::mem::take(&mut listed)))
                 }
-                Ok(watcher::Event::Apply(object)) => read(object).map(Change::Applied),
-                Ok(watcher::Event::Delete(object)) => read(object).map(Change::Deleted),
+                Ok(watcher::Event::Apply(object)) => read(object.0).map(Change::Applied),
+                Ok(watcher::Event::Delete(object)) => read(object.0).map(Change::Deleted),
                 Err(error) => {
                     self.metrics.watch_broke(kind);
                     warn!(kind = kind.as_str(), "the watch broke: {}", report(&error));
