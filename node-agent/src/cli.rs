@@ -1,8 +1,13 @@
 //! The command line: flags, where their values come from, and the words that explain them.
 
+use crate::Trouble;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use vedette_crds::record::Detection;
+use vedette_engine::clock::SystemClock;
+use vedette_engine::{Engine, Settings};
 
 /// Says when a file on this node changes: what it was, and what it is.
 #[derive(Clone, Debug, Parser)]
@@ -37,6 +42,24 @@ pub struct Places {
     /// Where the host's / is mounted: every path is resolved inside it
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub host_root: PathBuf,
+}
+
+impl Places {
+    /// Opens the state and the host.
+    pub(crate) fn open(&self, first_detection: Detection) -> Result<Engine, Trouble> {
+        let settings = Settings {
+            state_dir: self.state_dir.clone(),
+            host_root: self.host_root.clone(),
+            threads: walkers(),
+            first_detection,
+        };
+        Engine::open(settings, Arc::new(SystemClock)).map_err(|error| Trouble::because("cannot start", error))
+    }
+}
+
+/// How many threads walk: two reach what one disk gives, and leave a node's other cores alone.
+fn walkers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
 }
 
 /// `vedette-agent run`.

@@ -116,8 +116,3 @@ impl Observer for Published {
         self.view.send_modify(|view| view.fault = Some(fault));
     }
 }
-
-/// How many threads walk: two reach what one disk gives, and leave a node's other cores alone.
-pub(crate) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
-}

@@ -3,8 +3,8 @@
 use crate::cli::Run;
 use crate::config::{self, NodePlan, PlanState, Seen};
 use crate::metrics::Metrics;
-use crate::observe::{observe, threads};
-use crate::standalone::{finish, runtime, spawn_lines, start};
+use crate::observe::observe;
+use crate::standalone::{finish, on_runtime, spawn_lines, start};
 use crate::status::{StatusSink, Target};
 use crate::{Trouble, http, sentence};
 use futures::StreamExt;
@@ -17,29 +17,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vedette_crds::record::Detection;
-use vedette_engine::clock::SystemClock;
 use vedette_engine::driver::{Configuration, Handle};
-use vedette_engine::{Engine, Settings};
 
 /// Watches this node until it is told to end.
 ///
 /// # Errors
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
-    let settings = Settings {
-        state_dir: options.places.state_dir.clone(),
-        host_root: options.places.host_root.clone(),
-        threads: threads(),
-        first_detection: Detection::Startup,
-    };
-    let engine =
-        Engine::open(settings, Arc::new(SystemClock)).map_err(|error| Trouble::because("cannot start", error))?;
+    let engine = options.places.open(Detection::Startup)?;
     let stored = match engine.remembered().map_err(|error| Trouble::because("cannot start", error))? {
         Some(bytes) => PlanState::Stored(config::kept(&bytes)?),
         None => PlanState::Waiting,
     };
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
-    runtime()?.block_on(async {
+    on_runtime(async {
         let client = client(options.kubeconfig.as_deref()).await?;
         let api = config::api(client);
         let ready = Arc::new(AtomicBool::new(stored != PlanState::Waiting));

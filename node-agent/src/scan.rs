@@ -2,15 +2,13 @@
 
 use crate::cli::Scan;
 use crate::lines::{Output, deliver};
-use crate::{Trouble, rules};
+use crate::{Trouble, rules, say};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use vedette_crds::record::Detection;
-use vedette_engine::clock::SystemClock;
 use vedette_engine::engine::{Outcome, Summary};
 use vedette_engine::journal::Sink;
-use vedette_engine::{Due, Engine, Identity, Settings};
+use vedette_engine::{Due, Identity};
 
 const CHANGES: u8 = 1;
 const UNKNOWN: u8 = 3;
@@ -23,7 +21,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
     let identity =
         Identity { node: rules::node_name(options.node.as_ref(), &options.places.host_root), ..Identity::default() };
-    let mut engine = open(options)?;
+    let mut engine = options.places.open(Detection::Scan)?;
     let is_first = !engine.standing().baseline_made;
     engine.configure(rules, identity, 1);
     let outcome = engine.compare(&Due::All, &AtomicBool::new(false), &mut |_| {});
@@ -36,31 +34,21 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let changes = delivered?.changes;
     let standing = engine.standing();
     if is_first {
-        eprintln!("{}", baseline(&summary, standing.totals.tracked));
+        say(&baseline(&summary, standing.totals.tracked));
     }
     for unknown in standing.unknowns.named() {
-        eprintln!("unknown: {}: {}", unknown.path, unknown.reason);
+        say(&format!("unknown: {}: {}", unknown.path, unknown.reason));
     }
     let unknown = standing.unknowns.items();
     if unknown > 0 {
         let items = if unknown == 1 { "item is" } else { "items are" };
-        eprintln!("{unknown} {items} unknown: nothing is said of them");
+        say(&format!("{unknown} {items} unknown: nothing is said of them"));
     }
     Ok(match (changes, unknown) {
         (1.., _) => ExitCode::from(CHANGES),
         (0, 1..) => ExitCode::from(UNKNOWN),
         (0, 0) => ExitCode::SUCCESS,
     })
-}
-
-fn open(options: &Scan) -> Result<Engine, Trouble> {
-    let settings = Settings {
-        state_dir: options.places.state_dir.clone(),
-        host_root: options.places.host_root.clone(),
-        threads: crate::observe::threads(),
-        first_detection: Detection::Scan,
-    };
-    Engine::open(settings, Arc::new(SystemClock)).map_err(|error| Trouble::because("cannot start", error))
 }
 
 fn baseline(summary: &Summary, tracked: u64) -> String {
