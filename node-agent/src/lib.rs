@@ -29,6 +29,7 @@ pub mod scan;
 pub mod standalone;
 mod status;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Something that ends a subcommand; the sentence says what to do.
@@ -70,6 +71,11 @@ pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     vedette_crds::record::escape_controls(&text)
 }
 
+/// A line on standard error; where that cannot be written, the exit code says enough.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", vedette_crds::record::escape_controls(text));
+}
+
 /// Runs the subcommand that the command line names, and says what went wrong on standard error.
 pub fn main(arguments: cli::Arguments) -> ExitCode {
     let result = match arguments.command {
@@ -78,7 +84,7 @@ pub fn main(arguments: cli::Arguments) -> ExitCode {
         cli::Command::Scan(options) => scan::scan(&options),
     };
     result.unwrap_or_else(|trouble| {
-        eprintln!("vedette-agent: {}", sentence(&trouble));
+        say(&format!("vedette-agent: {}", sentence(&trouble)));
         ExitCode::from(TROUBLE)
     })
 }

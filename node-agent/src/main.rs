@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // Of a log that cannot be written it would speak on standard error, and panic there.
+        .log_internal_errors(false)
         .init();
     vedette_node_agent::main(arguments)
 }

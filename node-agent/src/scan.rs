@@ -2,7 +2,7 @@
 
 use crate::cli::Scan;
 use crate::lines::{Output, deliver};
-use crate::{Trouble, rules};
+use crate::{Trouble, rules, say};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,14 +36,14 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let changes = delivered?.changes;
     let standing = engine.standing();
     if is_first {
-        eprintln!("{}", baseline(&summary, standing.totals.tracked));
+        say(&baseline(&summary, standing.totals.tracked));
     }
     for unknown in standing.unknowns.named() {
-        eprintln!("unknown: {}: {}", unknown.path, unknown.reason);
+        say(&format!("unknown: {}: {}", unknown.path, unknown.reason));
     }
     let unknown = standing.unknowns.items();
     if unknown > 0 {
-        eprintln!("{unknown} items are unknown: nothing is said of them");
+        say(&format!("{unknown} items are unknown: nothing is said of them"));
     }
     Ok(match (changes, unknown) {
         (1.., _) => ExitCode::from(CHANGES),

@@ -50,6 +50,8 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        // Of a log that cannot be written it would speak on standard error, and panic there.
+        .log_internal_errors(false)
         .init();
     let Run { listen, namespace, cluster_name, kubeconfig } = arguments;
     let settings = Settings { listen, namespace, cluster_name, kubeconfig };
