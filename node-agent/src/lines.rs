@@ -5,9 +5,10 @@
 use crate::Trouble;
 use crate::metrics::{Metrics, SinkFault};
 use crate::observe::Watch;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,14 @@ const PIECE: usize = 1 << 20;
 /// After a failed write the next try is made this much later.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Where lines go.
-pub(crate) enum Output {
+/// Where lines go, and whether the last of them is only half there.
+pub(crate) struct Output {
+    to: To,
+    /// A write ended in the middle of a line: what comes next begins a new one.
+    is_torn: bool,
+}
+
+enum To {
     Stdout(std::io::Stdout),
     File { file: File, path: PathBuf },
 }
@@ -36,7 +43,7 @@ pub(crate) struct Delivered {
 
 impl Output {
     pub(crate) fn stdout() -> Self {
-        Self::Stdout(std::io::stdout())
+        Self { to: To::Stdout(std::io::stdout()), is_torn: false }
     }
 
     /// Opens a file for appending, root's alone, for records hold digests of what others may not read; half a line at its end, which a crash left, is ended first.
@@ -44,35 +51,79 @@ impl Output {
         let failed = |source| Trouble::because(format!("cannot open the records file {}", path.display()), source);
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        let mut is_torn = false;
         if file.seek(SeekFrom::End(0)).map_err(failed)? > 0 {
             let mut last = [0];
             file.seek(SeekFrom::End(-1)).map_err(failed)?;
             file.read_exact(&mut last).map_err(failed)?;
-            if last != *b"\n" {
-                file.write_all(b"\n").map_err(failed)?;
+            is_torn = last != *b"\n";
+        }
+        Ok(Self { to: To::File { file, path: path.to_owned() }, is_torn })
+    }
+
+    /// Opens a file anew that somebody has moved away or deleted: what is written into it would be lost.
+    fn renew(&mut self) -> Result<(), Trouble> {
+        if let To::File { file, path } = &self.to
+            && let Ok(open) = file.metadata()
+            && open.is_file()
+        {
+            let same = |found: &Metadata| (found.dev(), found.ino()) == (open.dev(), open.ino());
+            if !std::fs::metadata(path).is_ok_and(|found| same(&found)) {
+                let path = path.clone();
+                *self = Self::file(&path)?;
             }
         }
-        Ok(Self::File { file, path: path.to_owned() })
+        Ok(())
     }
 
     fn write(&mut self, lines: &[Line]) -> Result<(), Trouble> {
-        let mut bytes = Vec::with_capacity(lines.iter().map(|line| line.bytes.len() + 1).sum());
+        self.renew()?;
+        let mut bytes = Vec::with_capacity(lines.iter().map(|line| line.bytes.len() + 1).sum::<usize>() + 1);
+        if self.is_torn {
+            bytes.push(b'\n');
+        }
         for line in lines {
             bytes.extend_from_slice(&line.bytes);
             bytes.push(b'\n');
         }
-        match self {
-            Self::Stdout(stdout) => {
-                let written = stdout.write_all(&bytes).and_then(|()| stdout.flush());
-                written.map_err(|source| Trouble::because("cannot write records to standard output", source))
-            }
-            Self::File { file, path } => {
-                let written = file.write_all(&bytes).and_then(|()| file.sync_data());
-                written
-                    .map_err(|source| Trouble::because(format!("cannot write records to {}", path.display()), source))
-            }
+        let (fd, what) = match &self.to {
+            To::Stdout(stdout) => (stdout.as_fd(), "standard output".to_owned()),
+            To::File { file, path } => (file.as_fd(), path.display().to_string()),
+        };
+        let mut written = 0;
+        let result = put(fd, &bytes, &mut written);
+        let is_torn = if written == 0 { self.is_torn } else { bytes[written - 1] != b'\n' };
+        let result = match &self.to {
+            To::File { file, .. } if file.metadata().is_ok_and(|open| open.is_file()) => match result {
+                Ok(()) => file.sync_data(),
+                Err(error) => {
+                    // The whole of it comes again: half a line in the middle would be none.
+                    let end = file.metadata().map_or(0, |open| open.len());
+                    let begin = end.checked_sub(written as u64).filter(|_| is_torn);
+                    if begin.is_some_and(|begin| file.set_len(begin).is_ok()) {
+                        return Err(Trouble::because(format!("cannot write records to {what}"), error));
+                    }
+                    Err(error)
+                }
+            },
+            _ => result,
+        };
+        self.is_torn = is_torn;
+        result.map_err(|source| Trouble::because(format!("cannot write records to {what}"), source))
+    }
+}
+
+/// Writes all of it, without a buffer that would hold back what could not be written and say it twice.
+fn put(fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> std::io::Result<()> {
+    while *written < bytes.len() {
+        match rustix::io::write(fd, &bytes[*written..]) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(count) => *written += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
+    Ok(())
 }
 
 /// Delivers all lines that the sink has not had; `head` is the journal's last sequence.
@@ -127,5 +178,49 @@ pub(crate) async fn run(
             changed = watch.changed() => if changed.is_err() { return Ok(()) },
             () = tokio::time::sleep(RETRY), if failed => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn lines(count: u64, bytes: usize) -> Vec<Line> {
+        (1..=count).map(|sequence| Line { sequence, bytes: vec![b'x'; bytes] }).collect()
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("records"), folder.path().join("records.1"));
+        let mut output = Output::file(&path).unwrap();
+        output.write(&lines(1, 3)).unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        output.write(&lines(2, 3)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        output.write(&lines(3, 3)).unwrap();
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "xxx\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "xxx\nxxx\nxxx\n");
+    }
+
+    #[test]
+    fn half_a_line_is_ended_before_it_comes_again_as_a_whole() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let mut output = Output { to: To::File { file, path: "pipe".into() }, is_torn: false };
+        output.write(&lines(100, 999)).unwrap_err();
+        let mut full = vec![0; 1 << 20];
+        let held = reader.read(&mut full).unwrap();
+        assert_ne!(full[held - 1], b'\n', "the pipe took whole lines only: nothing is tested");
+        output.write(&lines(2, 999)).unwrap();
+        drop(output);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        let rest = String::from_utf8(rest).unwrap();
+        let lengths: Vec<_> = rest.lines().map(str::len).collect();
+        assert_eq!(lengths, [0, 999, 999]);
     }
 }

@@ -4,7 +4,7 @@ use crate::cli::Run;
 use crate::config::{self, NodePlan, PlanState, Seen};
 use crate::metrics::Metrics;
 use crate::observe::{observe, threads};
-use crate::standalone::{finish, runtime, spawn_lines, start};
+use crate::standalone::{finish, on_runtime, spawn_lines, start};
 use crate::status::{StatusSink, Target};
 use crate::{Trouble, http, sentence};
 use futures::StreamExt;
@@ -39,7 +39,7 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
         None => PlanState::Waiting,
     };
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
-    runtime()?.block_on(async {
+    on_runtime(async {
         let client = client(options.kubeconfig.as_deref()).await?;
         let api = config::api(client);
         let ready = Arc::new(AtomicBool::new(stored != PlanState::Waiting));

@@ -8,12 +8,16 @@ use crate::{Trouble, http, rules};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use vedette_crds::record::Detection;
 use vedette_engine::clock::SystemClock;
 use vedette_engine::driver::{Configuration, Driver};
 use vedette_engine::journal::{Journal, Sink};
 use vedette_engine::{Engine, Identity, Settings};
+
+/// Who reads the lines has this long for the last of them: they are in the journal, and a kubelet's patience ends.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Watches this host until it is told to end.
 ///
@@ -32,7 +36,7 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
         Engine::open(settings, Arc::new(SystemClock)).map_err(|error| Trouble::because("cannot start", error))?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
     metrics.configured(&rules);
-    runtime()?.block_on(async {
+    on_runtime(async {
         let (published, watch) = observe(engine.standing(), Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         if let Some(address) = options.listen {
@@ -48,10 +52,13 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     })
 }
 
-/// One thread is enough: what takes time runs on the engine's own.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
+/// Runs to the end on one thread: what takes time runs on the engine's own. A write that nobody takes in holds up nothing.
+pub(crate) fn on_runtime(work: impl Future<Output = Result<ExitCode, Trouble>>) -> Result<ExitCode, Trouble> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.map_err(|source| Trouble::because("cannot start the runtime", source))
+    let runtime = built.map_err(|source| Trouble::because("cannot start the runtime", source))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }
 
 pub(crate) fn start(engine: Engine, published: crate::observe::Published) -> Result<Driver, Trouble> {
@@ -105,7 +112,10 @@ pub(crate) async fn finish(
     let engine = engine.map_err(|error| Trouble::because("the engine failed", error))?;
     // The watch has closed with the engine's thread: the sink writes what is left and ends.
     if let Some(task) = lines {
-        task.await.map_err(|error| Trouble::because("the task that writes records failed", error))??;
+        match tokio::time::timeout(LAST_LINES, task).await {
+            Ok(ended) => ended.map_err(|error| Trouble::because("the task that writes records failed", error))??,
+            Err(_) => tracing::warn!("nobody takes in the last records: they come first next time"),
+        }
     }
     drop(engine);
     match trouble {

@@ -1,0 +1,123 @@
+//! Outputs that fail, vanish or are never read: an agent goes on, loses no record, and ends when it is told to.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use vedette_tests::{eventually, not_yet, products};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// An agent without a cluster, and the host that it watches.
+struct Scene {
+    folder: tempfile::TempDir,
+    agent: PathBuf,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("host/etc")).unwrap();
+        let rule = "apiVersion: vedette.dev/v1alpha1\nkind: DataCollectionRule\nmetadata: {name: r}\n\
+                    spec: {files: {interval: 10s, paths: [{name: etc, path: /etc}]}}\n";
+        fs::write(folder.path().join("rule.yaml"), rule).unwrap();
+        Self { folder, agent: products().await.unwrap().agent.clone() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn touch(&self, count: usize, content: &str) {
+        (0..count).for_each(|number| fs::write(self.path(&format!("host/etc/{number}")), content).unwrap());
+    }
+
+    fn command(&self, records: &Path) -> Command {
+        let mut command = Command::new(&self.agent);
+        command.arg("standalone").arg("--rule").arg(self.path("rule.yaml")).arg("--state-dir").arg(self.path("state"));
+        command.arg("--host-root").arg(self.path("host")).arg("--records").arg(records).stdin(Stdio::null());
+        command
+    }
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    async fn terminate(&mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        eventually("the agent ends", Duration::from_secs(20), async || {
+            self.0.try_wait().unwrap().ok_or_else(|| not_yet("it runs"))
+        })
+        .await
+        .unwrap()
+    }
+}
+
+async fn says(file: &Path, what: &str) {
+    eventually(&format!("{} says {what}", file.display()), SOON, async || {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if text.contains(what) { Ok(()) } else { Err(not_yet(text)) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_whose_log_cannot_be_written_goes_on() {
+    let scene = Scene::new().await;
+    let records = scene.path("records");
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut agent = Running(scene.command(&records).stderr(full).spawn().unwrap());
+    says(&records, "BaselineMade").await;
+    assert!(agent.terminate().await.success());
+
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ended = scene.command(scene.folder.path()).stderr(full).status().unwrap();
+    assert_eq!(ended.code(), Some(2), "trouble is said by the exit code at least");
+}
+
+#[tokio::test]
+async fn a_records_file_that_is_moved_away_is_made_again_and_nothing_is_lost() {
+    let scene = Scene::new().await;
+    let (records, rotated) = (scene.path("records"), scene.path("records.1"));
+    let mut agent = Running(scene.command(&records).stderr(Stdio::null()).spawn().unwrap());
+    says(&records, "BaselineMade").await;
+    fs::rename(&records, &rotated).unwrap();
+    scene.touch(1, "new");
+    says(&records, "\"path\":\"/etc/0\"").await;
+    assert!(!fs::read_to_string(&rotated).unwrap().contains("/etc/0"));
+    assert!(agent.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_does_not_hold_up_the_end_and_gets_all_of_it_next_time() {
+    let scene = Scene::new().await;
+    let log = scene.path("log");
+    let mut agent = scene.command(Path::new("stdout"));
+    agent.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+    let mut agent = Running(agent.spawn().unwrap());
+    says(&log, "compared").await;
+    // More than a pipe holds.
+    scene.touch(300, "new");
+    says(&log, "records=30").await;
+    assert!(agent.terminate().await.success());
+    let rule = scene.path("rule.yaml");
+    let mut scan = Command::new(&scene.agent);
+    scan.arg("scan").arg("--rule").arg(rule).arg("--state-dir").arg(scene.path("state"));
+    let output = scan.arg("--host-root").arg(scene.path("host")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!((0..300).all(|number| text.contains(&format!("\"path\":\"/etc/{number}\""))), "{text}");
+}
