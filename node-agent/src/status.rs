@@ -29,6 +29,8 @@ pub(crate) const MANAGER: &str = "vedette-agent";
 /// Where the spec says nothing that can be read.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// No spec makes an agent write without a pause.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// A failed write is tried again after one second, then after twice as long each time, up to this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -185,8 +187,10 @@ impl Pace {
     fn set(&mut self, state: &PlanState, node: &str) {
         let Some(plan) = state.plan() else { return };
         let reporting = &plan.spec.reporting;
-        self.min = duration::parse(&reporting.min_interval).unwrap_or(MIN_INTERVAL);
-        self.refresh = duration::parse(&reporting.refresh_interval).unwrap_or(REFRESH_INTERVAL);
+        let min = duration::parse(&reporting.min_interval).unwrap_or(MIN_INTERVAL);
+        let refresh = duration::parse(&reporting.refresh_interval).unwrap_or(REFRESH_INTERVAL);
+        self.min = min.max(SHORTEST_INTERVAL);
+        self.refresh = refresh.max(self.min);
         let spread = node.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
         self.jitter = 0.9 + 0.2 * f64::from(spread) / 255.0;
     }
