@@ -26,10 +26,10 @@ impl ByteText {
     }
 }
 
-/// Whether a terminal could obey it instead of showing it: C0, DEL, C1, line separators and bidirectional overrides.
+/// Whether a terminal could obey it instead of showing it: C0, DEL, C1, line separators and bidirectional marks and overrides.
 pub(super) fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The text with every control character written as `\u{1b}`: for logs and messages that a terminal shows.
