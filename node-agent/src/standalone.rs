@@ -19,9 +19,6 @@ use vedette_engine::{Engine, Identity};
 /// Who reads the lines has this long for the last of them: they are in the journal, and a kubelet's patience ends.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
-/// Who reads the lines has this long for the last of them: they are in the journal, and a kubelet's patience ends.
-const LAST_LINES: Duration = Duration::from_secs(5);
-
 /// Watches this host until it is told to end.
 ///
 /// # Errors
