@@ -5,6 +5,8 @@
 #[path = "end_to_end/scene.rs"]
 mod scene;
 
+use std::{fs::File, time::SystemTime};
+
 use scene::{Scene, entry, on_cluster, rule};
 use serde_json::{Value, json};
 
@@ -167,14 +169,19 @@ fn journal_status_and_metrics_agree_after_twenty_kills_in_mid_scan() {
         for file in 0..400 {
             scene.host.write(&format!("/data/{}/{file}", file % 20), &"x".repeat(20_000)).unwrap();
         }
+        let large = File::create(scene.host.at("/data/large")).unwrap();
+        large.set_len(512 << 20).unwrap();
         scene.start().await;
         scene.apply(rule("kills", json!([entry("data", "/data")]))).await;
         scene.baseline("kills", 1).await;
         for round in 0..20 {
             scene.host.write(&format!("/data/{round}/{round}"), &format!("round {round}")).unwrap();
             scene.host.write(&format!("/data/new-{round}"), "new").unwrap();
+            if round % 2 == 0 {
+                // Touched, it is read again and is no change: the compare is still at it when the next kill falls.
+                large.set_modified(SystemTime::now()).unwrap();
+            }
             scene.agent.kill().unwrap();
-            // Listening is said before the first compare ends: the next kill falls into that compare.
             scene.agent.start().await.unwrap();
         }
         scene.told(40).await;

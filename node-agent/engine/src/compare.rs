@@ -165,6 +165,7 @@ impl Engine {
         // A failure ends the walkers without touching the caller's flag.
         let failed = AtomicBool::new(false);
         let stop = Stop { told: stop, failed: &failed };
+        // A database that was deleted under us has no name that the walk could meet.
         let own = FileId::at(&store.file()).ok();
         let shared = Walk {
             store: &store,

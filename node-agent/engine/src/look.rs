@@ -135,6 +135,7 @@ impl<'a> Looker<'a> {
                 Some(file) => (self.attributes.read(&Of::Open(file.as_fd())), stat_open(file.as_fd())),
                 None => (self.attributes.read(&Of::Name(directory, name)), directory.stat(name)),
             };
+            // Without them the state keeps the last ones, and the walker counts and names the item as unknown.
             seen.attributes = of.ok();
             let after = match after {
                 Ok(after) => after,
