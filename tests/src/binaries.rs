@@ -247,7 +247,6 @@ fn say_past_capture(line: &str) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -259,6 +258,14 @@ mod tests {
         lookup: Lookup,
     }
 
+    /// A process of its own writes it: a test beside this one that forks while the file is open here would hold it open
+    /// for writing, and the system runs no file that somebody writes.
+    fn write_script(path: &Path, commands: &str) {
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
+        let status = Command::new("/bin/sh").args(["-c", write, "sh", commands]).arg(path).status().unwrap();
+        assert!(status.success(), "{status}");
+    }
+
     /// A lookup in folders of its own; `go` is a shell script in the place of Go.
     fn scratch(go: &str) -> Scratch {
         let folder = tempfile::tempdir().unwrap();
@@ -266,8 +273,7 @@ mod tests {
         fs::create_dir_all(at("module")).unwrap();
         fs::write(at("module/go.mod"), "module x").unwrap();
         fs::write(at("module/go.sum"), "").unwrap();
-        fs::write(at("go"), format!("#!/bin/sh\n{go}\n")).unwrap();
-        fs::set_permissions(at("go"), fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&at("go"), go);
         let lookup = Lookup { assets: None, cache: at("cache"), module: at("module"), go: at("go"), say: |_| {} };
         Scratch { folder, lookup }
     }
@@ -318,8 +324,7 @@ mod tests {
         assert!(error.starts_with("the build of etcd ended with exit status: 1"), "{error}");
         assert!(error.ends_with("out of disk"), "{error}");
         let good = scratch.folder.path().join("good-go");
-        fs::write(&good, format!("#!/bin/sh\n{GO}; echo whole > $2\n")).unwrap();
-        fs::set_permissions(&good, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&good, &format!("{GO}; echo whole > $2"));
         scratch.lookup.go = good;
         let built = scratch.lookup.find_or_build().unwrap();
         assert_eq!(fs::read_to_string(built.etcd).unwrap(), "whole\n");

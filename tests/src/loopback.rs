@@ -94,6 +94,8 @@ mod tests {
 
     #[test]
     fn a_free_port_can_be_bound() {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, free_port().unwrap())).unwrap();
+        // Somebody may be faster: a child that a test beside this one forks holds what was open here until it runs its program.
+        let bound = (0..20).any(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, free_port().unwrap())).is_ok());
+        assert!(bound, "none of twenty free ports could be bound");
     }
 }
