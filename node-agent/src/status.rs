@@ -5,6 +5,7 @@
 
 mod content;
 mod recent;
+mod room;
 
 pub(crate) use content::{Basis, content, differs};
 pub(crate) use recent::Recent;

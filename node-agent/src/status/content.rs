@@ -1,7 +1,7 @@
 //! What the status says. Pure: a view, a plan and a time in, a status out.
 
-use super::Recent;
 use super::recent::to_seconds;
+use super::{Recent, room};
 use crate::config::NodePlan;
 use crate::observe::{FaultKind, View};
 use jiff::Timestamp;
@@ -45,7 +45,7 @@ pub(crate) fn content(basis: &Basis<'_>, before: &[Condition], now: Timestamp) -
         duration_seconds: Some((last.seconds * 1000.0).round() / 1000.0),
         items: Some(last.items),
     });
-    NodeConfigStatus {
+    let mut status = NodeConfigStatus {
         observed_generation: standing.generation,
         conditions: conditions(view, plan, before, now),
         agent: Some(AgentInfo { version: env!("CARGO_PKG_VERSION").to_owned(), boot_id: (*boot_id).to_owned() }),
@@ -61,7 +61,9 @@ pub(crate) fn content(basis: &Basis<'_>, before: &[Condition], now: Timestamp) -
             head: format!("sha256:{}", standing.head),
         }),
         recent_changes: recent.list(),
-    }
+    };
+    room::fit(&mut status);
+    status
 }
 
 /// Whether a status says something else than another: when a compare ended is not worth a write of its own.

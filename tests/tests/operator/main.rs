@@ -3,6 +3,7 @@
 //! so that most share one cluster and one operator.
 #![allow(clippy::unwrap_used)]
 
+mod limits;
 mod nodes;
 mod restarts;
 mod rules;
