@@ -69,7 +69,7 @@ async fn two_hundred_nodes_with_a_thousand_changes_each_in_a_minute_stay_under_t
         tokio::task::spawn_blocking(move || change(&hosts, files)).await.unwrap();
     }
     let (written, took) = (writes(&cluster).await.unwrap() - before, begun.elapsed().as_secs_f64());
-    println!("{written} writes in {took:.1} s: {:.1} a second", written / took);
+    eprintln!("{written} writes in {took:.1} s: {:.1} a second", written / took);
     assert!(written / took < LIMIT, "{written} writes in {took:.1} s");
     assert!(written > NODES as f64, "{written} writes: what is counted are not the writes");
     let all = (NODES * CHANGES) as u64;

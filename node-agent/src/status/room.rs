@@ -27,13 +27,12 @@ fn cut_messages(status: &mut NodeConfigStatus, longest: usize) {
     for condition in &mut status.conditions {
         let message = &mut condition.message;
         if bytes(message) > longest {
-            // The text is shorter than its JSON, and the mark of a cut takes three bytes.
-            let mut end = message.floor_char_boundary(longest - 3);
-            while bytes(&message[..end]) + 3 > longest {
-                end = message.floor_char_boundary(end - 1);
-            }
-            message.truncate(end);
-            message.push('…');
+            let mut room = longest - bytes("…");
+            let fits = |character: &char| {
+                room = room.saturating_sub(bytes(character) - bytes(""));
+                room > 0
+            };
+            *message = message.chars().take_while(fits).chain(['…']).collect();
         }
     }
 }
