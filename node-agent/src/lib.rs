@@ -15,7 +15,7 @@
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
 //! | `observe` | what the engine says, for tasks that wait for it |
 //! | `lines`, `status` | sinks: each delivers the journal from its own cursor |
-//! | `metrics`, `http` | what is scraped |
+//! | `metrics`, `http` | what is scraped; `vedette-service` serves it |
 
 pub mod cli;
 mod config;
@@ -58,17 +58,7 @@ pub const TROUBLE: u8 = 2;
 
 /// An error and its causes as one line.
 pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    vedette_crds::record::escape_controls(&text)
+    vedette_crds::record::escape_controls(&vedette_service::report(error))
 }
 
 /// A line on standard error; where that cannot be written, the exit code says enough.

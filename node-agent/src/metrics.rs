@@ -30,12 +30,15 @@ pub(crate) enum SinkFault {
     Forbidden,
     /// The API server refuses the content.
     Invalid,
+    /// The API server's definition of NodeConfig lacks a field of the status.
+    SchemaOutdated,
     /// The API server does not answer, or answers that it cannot.
     Unavailable,
 }
 
 impl SinkFault {
-    const ALL: [Self; 5] = [Self::Write, Self::NotFound, Self::Forbidden, Self::Invalid, Self::Unavailable];
+    const ALL: [Self; 6] =
+        [Self::Write, Self::NotFound, Self::Forbidden, Self::Invalid, Self::SchemaOutdated, Self::Unavailable];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +46,7 @@ impl SinkFault {
             Self::NotFound => "NotFound",
             Self::Forbidden => "Forbidden",
             Self::Invalid => "Invalid",
+            Self::SchemaOutdated => "SchemaOutdated",
             Self::Unavailable => "Unavailable",
         }
     }
@@ -58,6 +62,7 @@ pub(crate) struct Metrics {
     hashed: IntCounter,
     errors: IntCounterVec,
     sink_errors: IntCounterVec,
+    watch_errors: IntCounterVec,
     inner: Mutex<Inner>,
 }
 
@@ -104,6 +109,10 @@ impl Metrics {
                 Opts::new(name("sink_errors_total"), "Deliveries that failed; each is tried again."),
                 &["sink", "reason"],
             )?,
+            watch_errors: IntCounterVec::new(
+                Opts::new(name("watch_errors_total"), "Watches of the API server that broke and were begun again."),
+                &["kind"],
+            )?,
             inner: Mutex::default(),
             registry,
         };
@@ -117,6 +126,7 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.hashed.clone()))?;
         metrics.registry.register(Box::new(metrics.errors.clone()))?;
         metrics.registry.register(Box::new(metrics.sink_errors.clone()))?;
+        metrics.registry.register(Box::new(metrics.watch_errors.clone()))?;
         let build = IntGaugeVec::new(Opts::new(name("build_info"), "Always 1; the version is a label."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics.registry.register(Box::new(build))?;
@@ -135,6 +145,16 @@ impl Metrics {
     /// A compare that failed.
     pub(crate) fn failed(&self, fault: FaultKind) {
         self.errors.with_label_values(&[COLLECTOR, fault.as_str()]).inc();
+    }
+
+    /// A kind that is watched in the API server.
+    pub(crate) fn watches(&self, kind: &str) {
+        self.watch_errors.with_label_values(&[kind]);
+    }
+
+    /// A watch that broke.
+    pub(crate) fn watch_broke(&self, kind: &str) {
+        self.watch_errors.with_label_values(&[kind]).inc();
     }
 
     /// Rules that are wanted from now on.

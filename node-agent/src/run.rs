@@ -1,16 +1,13 @@
 //! `vedette-agent run`: this node's NodeConfig in, its status, metrics and records out.
 
 use crate::cli::Run;
-use crate::config::{self, NodePlan, PlanState, Seen};
+use crate::config::{self, NodePlan, PlanState, Seen, Watch};
+use crate::http::Shown;
 use crate::metrics::Metrics;
 use crate::observe::observe;
-use crate::standalone::{finish, on_runtime, spawn_lines, start};
+use crate::standalone::{finish, on_runtime, serve, spawn_lines, start};
 use crate::status::{StatusSink, Target};
-use crate::{Trouble, http, sentence};
-use futures::StreamExt;
-use kube::api::{Api, DynamicObject};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use crate::{Trouble, sentence};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vedette_crds::record::Detection;
 use vedette_engine::driver::{Configuration, Handle};
+use vedette_engine::{Engine, StoreError};
+use vedette_service::{ApiServer, Broken};
+
+/// Where a plan that cannot be read is put, for examination: the next one takes its place in the state.
+const UNREADABLE_PLAN: &str = "unreadable-plan";
 
 /// Watches this node until it is told to end.
 ///
@@ -25,52 +27,64 @@ use vedette_engine::driver::{Configuration, Handle};
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
     let engine = options.places.open(Detection::Startup)?;
-    let stored = match engine.remembered().map_err(|error| Trouble::because("cannot start", error))? {
-        Some(bytes) => PlanState::Stored(config::kept(&bytes)?),
-        None => PlanState::Waiting,
-    };
+    let stored = stored_plan(&engine, &options.places.state_dir)?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
-    on_runtime(async {
-        let client = client(options.kubeconfig.as_deref()).await?;
-        let api = config::api(client);
+    on_runtime(async |signals| {
+        let server = ApiServer::find(options.kubeconfig.as_deref()).await;
+        let server = server.map_err(|error| Trouble::because("cannot start", error))?;
+        metrics.watches("NodeConfig");
         let ready = Arc::new(AtomicBool::new(stored != PlanState::Waiting));
         let (published, watch) = observe(engine.standing(), Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
-        let served = http::Served { metrics: Arc::clone(&metrics), watch: watch.clone(), ready: Arc::clone(&ready) };
-        tasks.spawn(http::serve(http::bind(options.listen).await?, served));
+        let shown = Shown { metrics: Arc::clone(&metrics), watch: watch.clone(), ready: Arc::clone(&ready) };
+        serve(&mut tasks, options.listen, shown).await?;
         let lines = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
         let (target, targeted) = watch::channel(Target { state: stored.clone(), ..Target::default() });
         let sink = StatusSink {
             node: options.node.clone(),
             boot_id: boot_id(),
-            api: api.clone(),
+            url: server.url().to_owned(),
+            api: config::api(server.client()),
             journal: engine.journal().clone(),
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(sink.run(watch.clone(), targeted));
         let driver = start(engine, published)?;
-        let following = Following { node: options.node, metrics, target, ready, engine: driver.handle() };
-        tasks.spawn(following.run(api, stored));
-        finish(driver, tasks, lines, watch).await
+        let following =
+            Following { node: options.node, metrics, target, ready, engine: driver.handle(), in_force: None };
+        tasks.spawn(following.run(server, stored));
+        finish(driver, tasks, lines, watch, signals).await
     })
 }
 
-async fn client(kubeconfig: Option<&Path>) -> Result<Client, Trouble> {
-    let config = match kubeconfig {
-        Some(path) => {
-            // Its first line: behind it the parser shows a piece of the file, and secrets are in that.
-            let failed = |source| {
-                let said = sentence(&source);
-                let said = said.split("\\u{a}").next().unwrap_or_default();
-                Trouble::new(format!("cannot use the kubeconfig {}: {said}", path.display()))
-            };
-            let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)?
-        }
-        None => Config::incluster()
-            .map_err(|source| Trouble::because("this is no pod with a service account: give a --kubeconfig", source))?,
+/// The plan to begin with. One that cannot be read does not end an agent that the API server has a plan for.
+fn stored_plan(engine: &Engine, state_dir: &Path) -> Result<PlanState, Trouble> {
+    let (why, kept) = match engine.remembered() {
+        Ok(None) => return Ok(PlanState::Waiting),
+        Ok(Some(bytes)) => match config::kept(&bytes) {
+            Ok(plan) => return Ok(PlanState::Stored(plan)),
+            Err(trouble) => (sentence(&trouble), set_aside(state_dir, &bytes)),
+        },
+        Err(error @ StoreError::Damaged { .. }) => (sentence(&error), None),
+        Err(error) => return Err(Trouble::because("cannot start", error)),
     };
-    Client::try_from(config).map_err(|source| Trouble::because("cannot make a client of the API server", source))
+    let kept = kept.map(|path| format!(" It is kept in {path} for examination.")).unwrap_or_default();
+    tracing::warn!(
+        "the last plan in the state directory cannot be read, nothing is watched until the API server gives one: {why}.{kept}"
+    );
+    Ok(PlanState::Waiting)
+}
+
+/// Writes a plan that cannot be read where the next plan does not overwrite it, and says where.
+fn set_aside(state_dir: &Path, plan: &[u8]) -> Option<String> {
+    let path = state_dir.join(UNREADABLE_PLAN);
+    match std::fs::write(&path, plan) {
+        Ok(()) => Some(path.display().to_string()),
+        Err(error) => {
+            tracing::warn!("cannot write {}: {error}", path.display());
+            None
+        }
+    }
 }
 
 fn boot_id() -> String {
@@ -85,66 +99,80 @@ struct Following {
     target: watch::Sender<Target>,
     ready: Arc<AtomicBool>,
     engine: Handle,
+    /// The plan that the engine was last given.
+    in_force: Option<NodePlan>,
 }
 
 impl Following {
-    async fn run(self, api: Api<DynamicObject>, stored: PlanState) -> Result<(), Trouble> {
-        let mut in_force: Option<NodePlan> = None;
+    async fn run(mut self, server: ApiServer, stored: PlanState) -> Result<(), Trouble> {
         if let Some(plan) = stored.plan() {
             tracing::info!(generation = plan.generation, "going on by the plan in the state directory");
             self.configure(plan, None);
-            in_force = Some(plan.clone());
+            self.in_force = Some(plan.clone());
         }
-        let mut seen = std::pin::pin!(config::watch(api, &self.node));
-        while let Some(event) = seen.next().await {
-            let seen = match event {
-                Ok(seen) => seen,
-                Err(error) => {
-                    tracing::warn!("cannot watch the NodeConfig {}: {}; trying again", self.node, sentence(&error));
-                    continue;
+        let target = self.target.subscribe();
+        let mut watch = Watch::new(&server, &self.node, move || meanwhile(&target.borrow().state));
+        let mut is_broken = false;
+        loop {
+            match watch.next().await {
+                Ok(seen) => {
+                    self.ready.store(true, Ordering::Relaxed);
+                    self.take_in(seen, std::mem::take(&mut is_broken))?;
                 }
-            };
-            self.ready.store(true, Ordering::Relaxed);
-            let plan = self.plan(&seen);
-            self.target.send_modify(|target| {
-                *target = std::mem::take(target).after(&seen);
-                if let Some(plan) = &plan {
-                    target.state = PlanState::Current(plan.clone());
+                Err(Broken) => {
+                    self.metrics.watch_broke("NodeConfig");
+                    is_broken = true;
                 }
-            });
-            match (plan, seen) {
-                (Some(plan), Seen::Present(object)) => {
-                    let news = in_force
-                        .as_ref()
-                        .is_none_or(|last| last.generation != plan.generation || last.spec != plan.spec);
-                    if news {
-                        let spec = object.data.get("spec").cloned().unwrap_or_default();
-                        let keep = config::keep(plan.generation, &spec)
-                            .map_err(|error| Trouble::because("cannot keep the plan", error))?;
-                        self.configure(&plan, Some(keep));
-                        in_force = Some(plan);
-                    }
-                }
-                (_, Seen::Absent) => match &in_force {
-                    Some(plan) => tracing::warn!(
-                        generation = plan.generation,
-                        "there is no NodeConfig {}: going on by the last plan",
-                        self.node
-                    ),
-                    None => tracing::info!("there is no NodeConfig {} yet: waiting for one", self.node),
-                },
-                (None, Seen::Present(_)) => {}
             }
         }
-        Err(Trouble::new("the watch of the NodeConfig ended by itself"))
+    }
+
+    /// Acts by what the API server says; `is_back`: after it could not be asked.
+    fn take_in(&mut self, seen: Seen, is_back: bool) -> Result<(), Trouble> {
+        let spec = match &seen {
+            Seen::Present(object) => object.data.get("spec").cloned().unwrap_or_default(),
+            Seen::Absent => serde_json::Value::Null,
+        };
+        let plan = self.plan(&seen, &spec);
+        let is_news = plan.as_ref().is_some_and(|plan| !self.in_force.as_ref().is_some_and(|last| last.is(plan)));
+        self.target.send_modify(|target| {
+            *target = std::mem::take(target).after(&seen);
+            target.returns += u64::from(is_back);
+            if let Some(plan) = &plan {
+                target.state = PlanState::Current(plan.clone());
+            }
+        });
+        match (plan, seen) {
+            (Some(plan), _) if is_news => {
+                let keep =
+                    config::keep(&plan, spec).map_err(|error| Trouble::because("cannot keep the plan", error))?;
+                self.configure(&plan, Some(keep));
+                self.in_force = Some(plan);
+            }
+            (_, Seen::Absent) => match &self.in_force {
+                Some(plan) => tracing::warn!(
+                    generation = plan.generation,
+                    "there is no NodeConfig {}: going on by the last plan",
+                    self.node
+                ),
+                None => tracing::info!("there is no NodeConfig {} yet: waiting for one", self.node),
+            },
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The plan in a NodeConfig that is there; one that cannot be read changes nothing.
-    fn plan(&self, seen: &Seen) -> Option<NodePlan> {
+    fn plan(&self, seen: &Seen, spec: &serde_json::Value) -> Option<NodePlan> {
         let Seen::Present(object) = seen else { return None };
-        let spec = object.data.get("spec").cloned().unwrap_or_default();
-        match NodePlan::of(config::generation(object), &spec) {
-            Ok(plan) => Some(plan),
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        match NodePlan::of(uid, config::generation(object), spec) {
+            Ok(plan) => {
+                let last = self.in_force.as_ref();
+                let same = last.filter(|last| last.is(&plan));
+                let next = last.map_or(1, |last| last.revision + 1);
+                Some(NodePlan { revision: same.map_or(next, |same| same.revision), ..plan })
+            }
             Err(error) => {
                 tracing::error!("the NodeConfig {} cannot be read, nothing of it is applied: {error}", self.node);
                 None
@@ -157,8 +185,16 @@ impl Following {
         self.engine.configure(Configuration {
             rules: plan.spec.rules.clone(),
             identity: plan.identity(&self.node),
-            generation: plan.generation,
+            generation: plan.revision,
             remember,
         });
+    }
+}
+
+/// What the agent does while the API server cannot be asked.
+fn meanwhile(state: &PlanState) -> String {
+    match state.plan() {
+        Some(plan) => format!("going on by the last plan (generation {})", plan.generation),
+        None => "there is no plan to go on by: nothing is watched until it answers".to_owned(),
     }
 }

@@ -1,10 +1,12 @@
 //! `vedette-agent standalone`: the same engine without a cluster.
 
 use crate::cli::{Records, Standalone};
+use crate::http::Shown;
 use crate::lines::{self, Output};
 use crate::metrics::Metrics;
 use crate::observe::{Watch, observe};
-use crate::{Trouble, http, rules};
+use crate::{Trouble, rules};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +17,7 @@ use vedette_engine::clock::SystemClock;
 use vedette_engine::driver::{Configuration, Driver};
 use vedette_engine::journal::{Journal, Sink};
 use vedette_engine::{Engine, Identity};
+use vedette_service::{Signals, http};
 
 /// Who reads the lines has this long for the last of them: they are in the journal, and a kubelet's patience ends.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -29,29 +32,45 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     let engine = options.places.open(Detection::Startup)?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
     metrics.configured(&rules);
-    on_runtime(async {
+    on_runtime(async |signals| {
         let (published, watch) = observe(engine.standing(), Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         if let Some(address) = options.listen {
             let ready = Arc::new(AtomicBool::new(true));
-            let served = http::Served { metrics: Arc::clone(&metrics), watch: watch.clone(), ready };
-            tasks.spawn(http::serve(http::bind(address).await?, served));
+            serve(&mut tasks, address, Shown { metrics: Arc::clone(&metrics), watch: watch.clone(), ready }).await?;
         }
         let sink = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
         let driver = start(engine, published)?;
         let identity = Identity { node, ..Identity::default() };
         driver.handle().configure(Configuration { rules, identity, generation: 1, remember: None });
-        finish(driver, tasks, sink, watch).await
+        finish(driver, tasks, sink, watch, signals).await
     })
 }
 
 /// Runs to the end on one thread: what takes time runs on the engine's own. A write that nobody takes in holds up nothing.
-pub(crate) fn on_runtime(work: impl Future<Output = Result<ExitCode, Trouble>>) -> Result<ExitCode, Trouble> {
+pub(crate) fn on_runtime(work: impl AsyncFnOnce(Signals) -> Result<ExitCode, Trouble>) -> Result<ExitCode, Trouble> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = built.map_err(|source| Trouble::because("cannot start the runtime", source))?;
-    let result = runtime.block_on(work);
+    let result = runtime.block_on(async {
+        let signals = Signals::take().map_err(|source| Trouble::because("cannot wait for signals", source))?;
+        work(signals).await
+    });
     runtime.shutdown_background();
     result
+}
+
+/// Shows metrics and readiness for as long as the process lives.
+pub(crate) async fn serve(
+    tasks: &mut JoinSet<Result<(), Trouble>>,
+    address: SocketAddr,
+    shown: Shown,
+) -> Result<(), Trouble> {
+    let listener = http::bind(address).await.map_err(|error| Trouble::because("cannot start", error))?;
+    tasks.spawn(async move {
+        http::serve(listener, Arc::new(shown), std::future::pending()).await;
+        Ok(())
+    });
+    Ok(())
 }
 
 pub(crate) fn start(engine: Engine, published: crate::observe::Published) -> Result<Driver, Trouble> {
@@ -82,6 +101,7 @@ pub(crate) async fn finish(
     mut tasks: JoinSet<Result<(), Trouble>>,
     mut lines: LinesTask,
     mut watch: Watch,
+    mut signals: Signals,
 ) -> Result<ExitCode, Trouble> {
     let ended = |what: Result<Result<(), Trouble>, tokio::task::JoinError>| match what {
         Ok(Ok(())) => Trouble::new("a task of the agent ended by itself"),
@@ -96,7 +116,7 @@ pub(crate) async fn finish(
     };
     let engine_ended = async { while watch.changed().await.is_ok() {} };
     let trouble = tokio::select! {
-        signal = signal() => signal.err(),
+        () = signals.received() => None,
         Some(task) = tasks.join_next() => Some(ended(task)),
         task = writing => return Err(ended(task)),
         () = engine_ended => Some(Trouble::new("the engine's thread ended by itself")),
@@ -115,16 +135,4 @@ pub(crate) async fn finish(
         None => Ok(ExitCode::SUCCESS),
         Some(trouble) => Err(trouble),
     }
-}
-
-async fn signal() -> Result<(), Trouble> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |source| Trouble::because("cannot wait for signals", source);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

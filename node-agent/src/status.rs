@@ -1,39 +1,41 @@
 //! The status sink: what stands, as the NodeConfig's status, written when it changed and not more often than allowed.
 //!
-//! It writes by server-side apply and leaves out Ready and AgentAvailable, which are the operator's. The first change
-//! after quiet goes out at once, then at most one write each `minInterval`; without a change one each `refreshInterval`.
+//! It writes by server-side apply and leaves out Ready and AgentAvailable, which are the operator's. `pace` says when,
+//! `content` says what, and `definition` what of it the API server's definition of NodeConfig can take.
 
 mod content;
+mod definition;
+mod pace;
 mod recent;
 mod room;
-
-pub(crate) use content::{Basis, content, differs};
-pub(crate) use recent::Recent;
 
 use crate::config::{PlanState, Seen, generation};
 use crate::metrics::{Metrics, SinkFault};
 use crate::observe::{View, Watch};
 use crate::{Trouble, sentence};
+use content::{Basis, content, differs};
+use definition::Definition;
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use serde_json::json;
+use pace::Pace;
+use recent::Recent;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
-use vedette_crds::duration;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until, timeout};
 use vedette_crds::node_config::NodeConfigStatus;
+use vedette_engine::StoreError;
 use vedette_engine::journal::{Journal, Sink};
+use vedette_service::{Refusal, Retry, lasting, reason, refusal, rough};
 
 /// The field manager of agents.
-pub(crate) const MANAGER: &str = "vedette-agent";
-/// Where the spec says nothing that can be read.
-const MIN_INTERVAL: Duration = Duration::from_secs(10);
-const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// No spec makes an agent write without a pause.
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-/// A failed write is tried again after one second, then after twice as long each time, up to this.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+const MANAGER: &str = "vedette-agent";
+/// A connection that died without a word must not hold a write for ever.
+const LONGEST_WRITE: Duration = Duration::from_secs(15);
+/// A journal that cannot be read or written is tried again at most this much later.
+const LONGEST_JOURNAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the status is written to, and from what beside the engine's view.
 #[derive(Clone, Debug, Default)]
@@ -41,19 +43,21 @@ pub(crate) struct Target {
     pub(crate) state: PlanState,
     /// The uid of the NodeConfig that is there; without one there is nothing to write to.
     pub(crate) object: Option<String>,
-    /// The conditions in that object when the agent first saw it.
+    /// The status of that object when the agent first saw it.
     pub(crate) found: NodeConfigStatus,
+    /// How often the API server has come back after it could not be asked.
+    pub(crate) returns: u64,
 }
 
 impl Target {
     /// The target after what the API server said; the plan is set by who reads the spec.
     pub(crate) fn after(self, seen: &Seen) -> Self {
         match seen {
-            Seen::Absent => Self { state: self.state.without_object(), object: None, found: self.found },
+            Seen::Absent => Self { state: self.state.without_object(), object: None, ..self },
             Seen::Present(object) => {
                 let uid = object.metadata.uid.clone();
                 let found = if uid == self.object { self.found } else { found(object) };
-                Self { state: self.state, object: uid, found }
+                Self { object: uid, found, ..self }
             }
         }
     }
@@ -74,52 +78,46 @@ fn found(object: &DynamicObject) -> NodeConfigStatus {
 pub(crate) struct StatusSink {
     pub(crate) node: String,
     pub(crate) boot_id: String,
+    /// Where the API server is, for the log.
+    pub(crate) url: String,
     pub(crate) api: Api<DynamicObject>,
     pub(crate) journal: Journal,
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// What the sink remembers from one write to the next.
+struct Written {
+    pace: Pace,
+    definition: Definition,
+    /// The uid of the object that was last written to, and what was written.
+    last: Option<(String, NodeConfigStatus)>,
+    recent: Recent,
+    journal: Retry,
+    /// When the journal is tried again.
+    journal_again: Option<Instant>,
+}
+
 impl StatusSink {
-    /// # Errors
-    /// When the journal cannot be read.
+    /// Runs until the engine ends; what the API server or the journal refuse is tried again.
     pub(crate) async fn run(self, mut watch: Watch, mut target: watch::Receiver<Target>) -> Result<(), Trouble> {
-        let head = watch.borrow().standing.sequence;
-        let cursor = self.journal.cursor(Sink::Status, head).map_err(unread)?;
-        self.metrics.delivered(Sink::Status, cursor);
-        let mut recent = Recent::default();
-        let mut written: Option<(String, NodeConfigStatus)> = None;
-        let mut pace = Pace::new();
+        let mut written = Written {
+            pace: Pace::new(),
+            definition: Definition::default(),
+            last: None,
+            recent: Recent::default(),
+            journal: Retry::new(LONGEST_JOURNAL_PAUSE),
+            journal_again: None,
+        };
         loop {
             let view = watch.borrow_and_update().clone();
             let to = target.borrow_and_update().clone();
-            recent.read(&self.journal, view.standing.sequence).map_err(unread)?;
-            pace.set(&to.state, &self.node);
-            let mut wait = None;
-            if let (Some(object), Some(plan), true) = (&to.object, to.state.plan(), is_settled(&view)) {
-                let last = written.as_ref().filter(|(uid, _)| uid == object).map(|(_, status)| status);
-                let basis = Basis { view: &view, plan, boot_id: &self.boot_id, recent: &recent };
-                let next = content(&basis, &last.unwrap_or(&to.found).conditions, Timestamp::now());
-                let changed = last.is_none_or(|last| differs(last, &next));
-                let now = Instant::now();
-                let due = pace.due(changed, now);
-                if due <= now {
-                    match self.write(&next).await {
-                        Ok(()) => {
-                            pace.wrote();
-                            self.journal.advance(Sink::Status, view.standing.sequence).map_err(unread)?;
-                            self.metrics.delivered(Sink::Status, view.standing.sequence);
-                            written = Some((object.clone(), next));
-                        }
-                        Err(_) => pace.failed(),
-                    }
-                    wait = Some(pace.due(false, Instant::now()));
-                } else {
-                    wait = Some(due);
-                }
-            }
+            self.read_journal(&mut written, &view).await?;
+            written.pace.set(&to, &self.node);
+            let due = self.write_when_due(&mut written, &view, &to).await?;
+            let wait = [due, written.journal_again].into_iter().flatten().min();
             let waiting = async {
                 match wait {
-                    Some(until) => tokio::time::sleep_until(until).await,
+                    Some(until) => sleep_until(until).await,
                     None => std::future::pending().await,
                 }
             };
@@ -131,7 +129,63 @@ impl StatusSink {
         }
     }
 
-    async fn write(&self, status: &NodeConfigStatus) -> Result<(), SinkFault> {
+    /// Writes if it is time to, and says when it will be; `None`: not before something changes.
+    async fn write_when_due(
+        &self,
+        written: &mut Written,
+        view: &View,
+        to: &Target,
+    ) -> Result<Option<Instant>, Trouble> {
+        let (Some(object), Some(plan), true) = (&to.object, to.state.plan(), is_settled(view)) else { return Ok(None) };
+        written.definition.probe_when_due(Instant::now());
+        // Twice: what the definition turns out not to know is left out, and the rest goes out at once.
+        for _ in 0..2 {
+            let last = written.last.as_ref().filter(|(uid, _)| uid == object).map(|(_, status)| status);
+            let basis = Basis {
+                view,
+                plan,
+                boot_id: &self.boot_id,
+                recent: &written.recent,
+                left_out: written.definition.left_out(),
+            };
+            let next = content(&basis, last.unwrap_or(&to.found), Timestamp::now());
+            let changed = last.is_none_or(|last| differs(last, &next));
+            let due = written.pace.due(changed, Instant::now());
+            if due > Instant::now() {
+                let probe = written.definition.probe();
+                return Ok(Some(probe.map_or(due, |probe| due.min(probe))));
+            }
+            let mut status = json!(next);
+            written.definition.trim(&mut status);
+            match self.write(status).await {
+                Ok(()) => {
+                    if let Some(lasted) = written.pace.wrote(Instant::now()) {
+                        let node = &self.node;
+                        tracing::info!("the status of NodeConfig {node} can be written again, after {}", rough(lasted));
+                    }
+                    written.definition.taken(Instant::now());
+                    written.last = Some((object.clone(), next));
+                    self.delivered(written, view.standing.sequence).await?;
+                    break;
+                }
+                Err(NotWritten::Refused(error)) if refusal(&error) == Refusal::SchemaOutdated => {
+                    self.metrics.sink_failed(Sink::Status, SinkFault::SchemaOutdated);
+                    if !written.definition.refused(&error, Instant::now()) {
+                        self.failed(written, &NotWritten::Refused(error));
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.metrics.sink_failed(Sink::Status, error.fault());
+                    self.failed(written, &error);
+                    break;
+                }
+            }
+        }
+        Ok(Some(written.pace.due(false, Instant::now())))
+    }
+
+    async fn write(&self, status: Value) -> Result<(), NotWritten> {
         let apply = json!({
             "apiVersion": "vedette.dev/v1alpha1",
             "kind": "NodeConfig",
@@ -139,117 +193,105 @@ impl StatusSink {
             "status": status,
         });
         let parameters = PatchParams::apply(MANAGER).force();
-        let result = self.api.patch_status(&self.node, &parameters, &Patch::Apply(&apply)).await;
-        result.map(|_| ()).map_err(|error| {
-            let fault = fault(&error);
-            tracing::warn!(
-                reason = fault.as_str(),
-                "cannot write the status of NodeConfig {}: {}",
-                self.node,
-                sentence(&error)
-            );
-            self.metrics.sink_failed(Sink::Status, fault);
-            fault
-        })
+        let patch = Patch::Apply(&apply);
+        let writing = self.api.patch_status(&self.node, &parameters, &patch);
+        match timeout(LONGEST_WRITE, writing).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(NotWritten::Refused(error)),
+            Err(_) => Err(NotWritten::TimedOut),
+        }
     }
+
+    fn failed(&self, written: &mut Written, why: &NotWritten) {
+        if let Some(lasted) = written.pace.failed(Instant::now()) {
+            let lasting = lasting(lasted);
+            tracing::warn!(
+                reason = why.fault().as_str(),
+                "cannot write the status of NodeConfig {} at {}{lasting}: {}; the journal keeps what it is to say",
+                self.node,
+                self.url,
+                why.sentence()
+            );
+        }
+    }
+
+    /// Takes in the newest lines.
+    async fn read_journal(&self, written: &mut Written, view: &View) -> Result<(), Trouble> {
+        let (journal, mut recent, head) =
+            (self.journal.clone(), std::mem::take(&mut written.recent), view.standing.sequence);
+        let read = off_thread(move || {
+            let result = recent.read(&journal, head);
+            (result, recent)
+        });
+        let (result, recent) = read.await?;
+        written.recent = recent;
+        self.judge_journal(written, result);
+        Ok(())
+    }
+
+    /// Remembers what the status has said. The cursor of a status is for its lag alone: one that cannot be moved now moves
+    /// with the next write.
+    async fn delivered(&self, written: &mut Written, sequence: u64) -> Result<(), Trouble> {
+        let journal = self.journal.clone();
+        let result = off_thread(move || journal.advance(Sink::Status, sequence)).await?;
+        self.metrics.delivered(Sink::Status, sequence);
+        self.judge_journal(written, result);
+        Ok(())
+    }
+
+    fn judge_journal(&self, written: &mut Written, result: Result<(), StoreError>) {
+        let now = Instant::now();
+        match result {
+            Ok(()) => {
+                written.journal.succeeded(now);
+                written.journal_again = None;
+            }
+            Err(error) => {
+                let failed = written.journal.failed(now);
+                written.journal_again = Some(now + failed.pause);
+                if failed.say.is_some() {
+                    tracing::warn!("the status cannot follow the journal: {}; trying again", sentence(&error));
+                }
+            }
+        }
+    }
+}
+
+/// Why a status was not written.
+enum NotWritten {
+    Refused(kube::Error),
+    TimedOut,
+}
+
+impl NotWritten {
+    fn fault(&self) -> SinkFault {
+        match self {
+            Self::TimedOut => SinkFault::Unavailable,
+            Self::Refused(error) => match refusal(error) {
+                Refusal::NotFound => SinkFault::NotFound,
+                Refusal::Unauthorized | Refusal::Forbidden => SinkFault::Forbidden,
+                Refusal::SchemaOutdated => SinkFault::SchemaOutdated,
+                Refusal::Invalid | Refusal::Expired => SinkFault::Invalid,
+                _ => SinkFault::Unavailable,
+            },
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::TimedOut => format!("no answer within {}s", LONGEST_WRITE.as_secs()),
+            Self::Refused(error) => reason(error),
+        }
+    }
+}
+
+/// The journal is the engine's too: who waits for it must not hold up scrapes, probes and the end.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    spawn_blocking(work).await.map_err(|error| Trouble::because("the task that reads the journal failed", error))
 }
 
 /// Whether a status made now would be true: after a restart with a baseline, what is unknown is known only once the first
 /// compare has ended, and until then the status that stands says more.
 fn is_settled(view: &View) -> bool {
     view.last.is_some() || view.fault.is_some() || !view.standing.baseline_ready
-}
-
-fn unread(source: vedette_engine::StoreError) -> Trouble {
-    Trouble::because("the status cannot follow the journal", source)
-}
-
-fn fault(error: &kube::Error) -> SinkFault {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            404 => SinkFault::NotFound,
-            401 | 403 => SinkFault::Forbidden,
-            400..=499 => SinkFault::Invalid,
-            _ => SinkFault::Unavailable,
-        },
-        _ => SinkFault::Unavailable,
-    }
-}
-
-/// When the next write may go out.
-struct Pace {
-    min: Duration,
-    refresh: Duration,
-    last: Option<Instant>,
-    retry: Option<(Duration, Instant)>,
-    /// 0.9 to 1.1, the node's own, so that a fleet does not write in step.
-    jitter: f64,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { min: MIN_INTERVAL, refresh: REFRESH_INTERVAL, last: None, retry: None, jitter: 1.0 }
-    }
-
-    fn set(&mut self, state: &PlanState, node: &str) {
-        let Some(plan) = state.plan() else { return };
-        let reporting = &plan.spec.reporting;
-        let min = duration::parse(&reporting.min_interval).unwrap_or(MIN_INTERVAL);
-        let refresh = duration::parse(&reporting.refresh_interval).unwrap_or(REFRESH_INTERVAL);
-        self.min = min.max(SHORTEST_INTERVAL);
-        self.refresh = refresh.max(self.min);
-        let spread = node.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-        self.jitter = 0.9 + 0.2 * f64::from(spread) / 255.0;
-    }
-
-    /// When a write is due: with a change as soon as allowed, without one at the refresh.
-    fn due(&self, changed: bool, now: Instant) -> Instant {
-        let quiet = match (self.last, changed) {
-            (None, _) => now,
-            (Some(last), true) => last + self.min,
-            (Some(last), false) => last + self.refresh.mul_f64(self.jitter),
-        };
-        self.retry.map_or(quiet, |(_, retry)| retry)
-    }
-
-    fn wrote(&mut self) {
-        self.last = Some(Instant::now());
-        self.retry = None;
-    }
-
-    fn failed(&mut self) {
-        let backoff = self.retry.map_or(Duration::from_secs(1), |(last, _)| (last * 2).min(LONGEST_BACKOFF));
-        self.retry = Some((backoff, Instant::now() + backoff.mul_f64(self.jitter)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_change_after_quiet_goes_out_at_once_and_the_next_waits() {
-        let mut pace = Pace::new();
-        let now = Instant::now();
-        assert!(pace.due(true, now) <= now, "nothing was written yet");
-        pace.last = Some(now - MIN_INTERVAL * 2);
-        assert!(pace.due(true, now) <= now, "quiet for longer than minInterval");
-        pace.last = Some(now);
-        assert_eq!(pace.due(true, now), now + MIN_INTERVAL);
-        assert_eq!(pace.due(false, now), now + REFRESH_INTERVAL);
-    }
-
-    #[test]
-    fn failed_writes_back_off_up_to_a_minute_and_a_good_one_ends_that() {
-        let mut pace = Pace::new();
-        let mut waits = Vec::new();
-        for _ in 0..8 {
-            let now = Instant::now();
-            pace.failed();
-            waits.push(pace.due(true, now).saturating_duration_since(now).as_secs());
-        }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-        pace.wrote();
-        assert!(pace.retry.is_none());
-    }
 }

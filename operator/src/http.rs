@@ -1,14 +1,9 @@
-//! What the operator says over HTTP: /metrics, /healthz, /readyz on one port. Reads what others keep; changes nothing.
+//! What the operator shows at /metrics and /readyz. Reads what others keep; changes nothing.
 
-use std::future::Future;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use tokio::net::TcpListener;
+use vedette_service::http::Pages;
 
 use crate::event::Kind;
 use crate::metrics::Metrics;
@@ -32,42 +27,19 @@ impl Readiness {
     }
 }
 
-#[derive(Clone)]
-struct Shown {
-    metrics: Metrics,
-    readiness: Readiness,
+/// What the pages are made of.
+pub(crate) struct Shown {
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
 }
 
-/// Answers until it is told to stop, and then what has been asked.
-///
-/// # Errors
-/// The listener fails.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    metrics: Metrics,
-    readiness: Readiness,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/metrics", get(show_metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(show_readiness))
-        .with_state(Shown { metrics, readiness });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
-}
-
-async fn show_metrics(State(shown): State<Shown>) -> Response {
-    match shown.metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+impl Pages for Shown {
+    fn metrics(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+        Ok(self.metrics.text()?.into_bytes())
     }
-}
 
-async fn show_readiness(State(shown): State<Shown>) -> Response {
-    let missing: Vec<_> = shown.readiness.waits_for().into_iter().map(Kind::as_str).collect();
-    if missing.is_empty() {
-        return "ok\n".into_response();
+    fn waits_for(&self) -> Option<String> {
+        let missing: Vec<_> = self.readiness.waits_for().into_iter().map(Kind::as_str).collect();
+        (!missing.is_empty()).then(|| format!("waiting for the first list of {}", missing.join(", ")))
     }
-    let text = format!("waiting for the first list of {}\n", missing.join(", "));
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }

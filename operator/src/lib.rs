@@ -30,18 +30,3 @@ mod tolerant;
 mod watch;
 
 pub use run::{RunError, Settings, run};
-
-/// An error with its sources, in one line, none of them twice.
-pub fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some libraries print their source themselves.
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}

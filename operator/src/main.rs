@@ -1,19 +1,15 @@
 //! `vedette-operator`: reads the command line, runs the operator until SIGTERM or SIGINT, says how it ended.
 
-use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
-use tracing_subscriber::EnvFilter;
-use vedette_operator::{Settings, report, run};
+use vedette_operator::{Settings, run};
+use vedette_service::{Signals, report};
 
 const TROUBLE: u8 = 2;
-/// What the client of the API server logs of a failure is in the error that we get and log.
-const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
 
 /// Vedette's operator: turns DataCollectionRules into one NodeConfig for each node.
 #[derive(Debug, Parser)]
@@ -55,21 +51,13 @@ fn listen(text: &str) -> Result<SocketAddr, &'static str> {
 
 fn main() -> ExitCode {
     let CommandLine { command: Command::Run(arguments) } = CommandLine::parse();
-    let filter = EnvFilter::try_from_env("VEDETTE_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        // Of a log that cannot be written it would speak on standard error, and panic there.
-        .log_internal_errors(false)
-        .init();
+    vedette_service::log_to_stderr();
     let Run { listen, namespace, cluster_name, kubeconfig } = arguments;
     let settings = Settings { listen, namespace, cluster_name, kubeconfig };
     match start(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => {
-            // Its first line: behind it the parser of a kubeconfig shows a piece of the file, and secrets are in that.
-            error!("{}", trouble.lines().next().unwrap_or_default());
+            error!("{trouble}");
             ExitCode::from(TROUBLE)
         }
     }
@@ -79,16 +67,8 @@ fn start(settings: Settings) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
-        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-        let [terminate, interrupt] = signals;
-        let mut terminate = terminate.map_err(|error| format!("cannot listen for SIGTERM: {error}"))?;
-        let mut interrupt = interrupt.map_err(|error| format!("cannot listen for SIGINT: {error}"))?;
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+        let mut signals = Signals::take().map_err(|error| format!("cannot wait for signals: {error}"))?;
+        let shutdown = async move { signals.received().await };
         run(settings, shutdown).await.map_err(|error| report(&error))
     })
 }

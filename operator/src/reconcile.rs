@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
+use vedette_service::report;
 
 use crate::apply::{Applied, Applier, ApplyError, Trouble};
 use crate::event::{Change, Event, Kind};
@@ -18,7 +19,6 @@ use crate::http::Readiness;
 use crate::metrics::Metrics;
 use crate::observed::ObservedConfig;
 use crate::queue::{BETWEEN_WRITES, Key, Queue};
-use crate::report;
 use crate::time::{Clock, Moment, Now};
 
 /// At 50 writes a second an API server that takes 300 ms for each still keeps up.

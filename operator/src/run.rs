@@ -1,29 +1,28 @@
 //! Puts the operator together: reads settings, starts the tasks, and sees to it that none of them ends unnoticed.
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use vedette_crds::node_config::ClusterRef;
+use vedette_service::http::{self, ListenError};
+use vedette_service::{ApiServer, ConnectError, Retry, lasting, reason, rough};
 
 use crate::apply::Applier;
 use crate::event::Kind;
 use crate::fleet::{AGENT_GRACE, Fleet};
-use crate::http::{self, Readiness};
+use crate::http::{Readiness, Shown};
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
-use crate::report;
 use crate::watch::Watches;
 
 /// The namespace whose uid is the cluster's.
@@ -32,7 +31,6 @@ const KUBE_SYSTEM: &str = "kube-system";
 /// Enough that a watch does not wait for a batch to be taken in.
 const EVENTS_WAITING: usize = 1024;
 
-const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
 /// How the operator is run.
@@ -53,32 +51,16 @@ pub struct Settings {
 #[non_exhaustive]
 pub enum RunError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}")]
+    #[error("cannot start")]
     Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The system's reason.
-        source: io::Error,
+        /// Which, and the system's reason.
+        source: ListenError,
     },
-    /// The kubeconfig file cannot be used.
-    #[error("cannot use the kubeconfig {}", path.display())]
-    Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Box<KubeconfigError>,
-    },
-    /// Nothing says where the API server is.
-    #[error("cannot find the API server")]
-    NoCluster {
+    /// The API server cannot be found, or the credentials make no client.
+    #[error("cannot start")]
+    Connect {
         /// What was tried.
-        source: Box<InferConfigError>,
-    },
-    /// The credentials make no client.
-    #[error("cannot make a client")]
-    Client {
-        /// What is wrong with them.
-        source: Box<kube::Error>,
+        source: ConnectError,
     },
     /// The metrics do not fit together.
     #[error("cannot set up metrics")]
@@ -91,12 +73,6 @@ pub enum RunError {
     Ended {
         /// Which one.
         task: &'static str,
-    },
-    /// HTTP requests cannot be answered any more.
-    #[error("cannot serve HTTP")]
-    Http {
-        /// The system's reason.
-        source: io::Error,
     },
     /// A task panicked.
     #[error("a task panicked")]
@@ -111,13 +87,12 @@ pub enum RunError {
 /// # Errors
 /// It cannot start, or a task ended early.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let address = settings.listen;
-    let unusable = |source| RunError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(unusable)?;
-    let local = listener.local_addr().map_err(unusable)?;
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let listener = http::bind(settings.listen).await.map_err(|source| RunError::Listen { source })?;
     let metrics = Metrics::new().map_err(|source| RunError::Metrics { source: Box::new(source) })?;
     let readiness = Readiness::new();
-    let client = client(settings.kubeconfig).await?;
+    let server = ApiServer::find(settings.kubeconfig.as_deref()).await;
+    let server = server.map_err(|source| RunError::Connect { source })?;
 
     let (stop, stopped) = watch::channel(false);
     let mut tasks: JoinSet<Result<(), RunError>> = JoinSet::new();
@@ -125,11 +100,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         // An error is the sender's end, which is the end too.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let serving = http::serve(listener, metrics.clone(), readiness.clone(), told(stopped.clone()));
-    tasks.spawn(async move { serving.await.map_err(|source| RunError::Http { source }) });
-    info!(version = env!("CARGO_PKG_VERSION"), "listening on http://{local}");
+    let shown = Arc::new(Shown { metrics: metrics.clone(), readiness: readiness.clone() });
+    let serving = http::serve(listener, shown, told(stopped.clone()));
+    tasks.spawn(async move {
+        serving.await;
+        Ok(())
+    });
 
-    let work = Work { client, namespace: settings.namespace, cluster_name: settings.cluster_name, metrics, readiness };
+    let work = Work { server, namespace: settings.namespace, cluster_name: settings.cluster_name, metrics, readiness };
     tasks.spawn(work.run(stopped));
 
     tokio::select! {
@@ -149,7 +127,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
 /// What works on the cluster.
 struct Work {
-    client: Client,
+    server: ApiServer,
     namespace: String,
     cluster_name: String,
     metrics: Metrics,
@@ -159,14 +137,14 @@ struct Work {
 impl Work {
     async fn run(self, mut stopped: watch::Receiver<bool>) -> Result<(), RunError> {
         let uid = tokio::select! {
-            uid = cluster_uid(&self.client) => uid,
+            uid = cluster_uid(&self.server) => uid,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         };
-        let Self { client, namespace, cluster_name, metrics, readiness } = self;
+        let Self { server, namespace, cluster_name, metrics, readiness } = self;
         let fleet = Fleet::new(ClusterRef { name: cluster_name, uid }, AGENT_GRACE);
-        let reconciler = Reconciler::new(fleet, Applier::new(client.clone()), metrics.clone(), readiness);
+        let reconciler = Reconciler::new(fleet, Applier::new(server.client()), metrics.clone(), readiness);
         let (events, incoming) = mpsc::channel(EVENTS_WAITING);
-        let watches = Watches { client, namespace, events, metrics };
+        let watches = Watches { server, namespace, events, metrics };
         let mut watching = JoinSet::new();
         for kind in Kind::ALL {
             watching.spawn(watches.clone().run(kind));
@@ -183,37 +161,25 @@ impl Work {
 }
 
 /// The uid of the namespace kube-system, however long the API server takes to give it.
-async fn cluster_uid(client: &Client) -> String {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let mut pause = FIRST_RETRY;
+async fn cluster_uid(server: &ApiServer) -> String {
+    let namespaces: Api<Namespace> = Api::all(server.client());
+    let mut retry = Retry::new(LONGEST_RETRY);
     loop {
         match namespaces.get(KUBE_SYSTEM).await {
-            Ok(namespace) => return namespace.uid().unwrap_or_default(),
-            Err(error) => warn!("cannot read the namespace {KUBE_SYSTEM} yet: {}", report(&error)),
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_RETRY);
-    }
-}
-
-async fn client(kubeconfig: Option<PathBuf>) -> Result<Client, RunError> {
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let unusable = |path, source| RunError::Kubeconfig { path, source: Box::new(source) };
-            match Kubeconfig::read_from(&path) {
-                Err(source) => return Err(unusable(path, source)),
-                Ok(read) => Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-                    .await
-                    .map_err(|source| unusable(path, source))?,
+            Ok(namespace) => {
+                if let Some(lasted) = retry.succeeded(Instant::now()) {
+                    info!("the API server at {} answers, after {}", server.url(), rough(lasted));
+                }
+                return namespace.uid().unwrap_or_default();
+            }
+            Err(error) => {
+                let failed = retry.failed(Instant::now());
+                if let Some(lasted) = failed.say {
+                    let (url, lasting, why) = (server.url(), lasting(lasted), reason(&error));
+                    warn!("cannot read the namespace {KUBE_SYSTEM} at {url}{lasting}: {why}; trying again");
+                }
+                sleep(failed.pause).await;
             }
         }
-        // In a pod KUBERNETES_SERVICE_HOST is dialed as it stands: no name has to be looked up.
-        None => match Config::incluster() {
-            Ok(config) => config,
-            Err(_) => Config::infer().await.map_err(|source| RunError::NoCluster { source: Box::new(source) })?,
-        },
-    };
-    // The queue tries again by its own rules.
-    config.default_retry = false;
-    Client::try_from(config).map_err(|source| RunError::Client { source: Box::new(source) })
+    }
 }

@@ -4,27 +4,26 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 
-use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::runtime::watcher;
+use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::debug;
+use vedette_service::{ApiServer, Broken, Watch};
 
 use crate::apply::objects;
 use crate::event::{Change, Event, Kind};
 use crate::metrics::Metrics;
 use crate::names::{AGENT_PODS, NODE_CONFIG, RULE};
 use crate::observed::{self, SlimPod};
-use crate::report;
 use crate::tolerant::Tolerant;
 
 /// What goes from the watches to the model.
 #[derive(Clone)]
 pub(crate) struct Watches {
-    pub(crate) client: Client,
+    pub(crate) server: ApiServer,
     /// Where the agents' pods are.
     pub(crate) namespace: String,
     pub(crate) events: mpsc::Sender<Event>,
@@ -34,24 +33,23 @@ pub(crate) struct Watches {
 impl Watches {
     /// Watches one kind until nobody takes its events any more.
     pub(crate) async fn run(self, kind: Kind) {
-        let Self { client, namespace, .. } = &self;
+        let (client, namespace) = (self.server.client(), &self.namespace);
         let everything = watcher::Config::default();
         match kind {
             Kind::Rule => {
                 let read = |object| Some(Box::new(observed::rule(object)));
-                self.follow(kind, objects(client.clone(), RULE), everything, read, Event::Rule).await;
+                self.follow(kind, objects(client, RULE), everything, read, Event::Rule).await;
             }
             Kind::Node => {
-                let nodes: Api<Tolerant<PartialObjectMeta<Node>>> = Api::all(client.clone());
+                let nodes: Api<Tolerant<PartialObjectMeta<Node>>> = Api::all(client);
                 self.follow(kind, nodes, everything, |object| Some(observed::node(object)), Event::Node).await;
             }
             Kind::Config => {
                 let read = |object| Some(Box::new(observed::config(object)));
-                self.follow(kind, objects(client.clone(), NODE_CONFIG), everything, read, Event::Config).await;
+                self.follow(kind, objects(client, NODE_CONFIG), everything, read, Event::Config).await;
             }
             Kind::Pod => {
-                let pods: Api<Tolerant<SlimPod>> =
-                    Api::namespaced_with(client.clone(), namespace, &observed::pod_resource());
+                let pods: Api<Tolerant<SlimPod>> = Api::namespaced_with(client, namespace, &observed::pod_resource());
                 self.follow(kind, pods, everything.labels(AGENT_PODS), observed::pod, Event::Pod).await;
             }
         }
@@ -69,9 +67,10 @@ impl Watches {
         Tolerant<K>: Resource,
     {
         let mut listed = HashSet::new();
-        let mut stream = watcher(api, config).default_backoff().boxed();
-        while let Some(next) = stream.next().await {
-            let change = match next {
+        let what = format!("objects of kind {}", kind.as_str());
+        let mut watch = Watch::new(&self.server, api, config, what, || "trying again".to_owned());
+        loop {
+            let change = match watch.next().await {
                 Ok(watcher::Event::Init) => {
                     listed.clear();
                     None
@@ -86,9 +85,8 @@ impl Watches {
                 }
                 Ok(watcher::Event::Apply(object)) => read(object.0).map(Change::Applied),
                 Ok(watcher::Event::Delete(object)) => read(object.0).map(Change::Deleted),
-                Err(error) => {
+                Err(Broken) => {
                     self.metrics.watch_broke(kind);
-                    warn!(kind = kind.as_str(), "the watch broke: {}", report(&error));
                     None
                 }
             };

@@ -3,7 +3,7 @@
 //!
 //! Identities are the real ones: operator and agents get pod-bound tokens of their own service accounts, so that RBAC and
 //! admission judge them as they do in production. The administrator only sets the scene.
-use std::{io::Write as _, path::Path, time::Duration};
+use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use futures::future::try_join_all;
 use k8s_openapi::api::{
@@ -16,6 +16,7 @@ use kube::{
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     control_plane::ControlPlane,
@@ -78,6 +79,22 @@ impl Cluster {
         self.control_plane.stop_apiserver().await
     }
 
+    /// Stops the API server where it is: it accepts connections and answers nothing.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn pause_apiserver(&self) -> Result<()> {
+        self.control_plane.pause_apiserver().await
+    }
+
+    /// Lets a paused API server go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn resume_apiserver(&self) -> Result<()> {
+        self.control_plane.resume_apiserver().await
+    }
+
     /// Brings the API server back on the same port and waits until it is ready. The admission policy is stored: from its first
     /// answer on it denies.
     ///
@@ -101,7 +118,8 @@ impl Cluster {
         let mut all = json!({
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
-            "kubernetes.io/hostname": name,
+            // A kubelet too cuts what is too long for a label.
+            "kubernetes.io/hostname": &name[..name.len().min(63)],
         });
         for (key, value) in labels {
             all[*key] = json!(value);
@@ -230,12 +248,19 @@ impl Cluster {
         let token = answer.status.ok_or_else(|| Error::Unexpected(format!("no token for {name} in the answer")))?.token;
         let folder = self.control_plane.folder("tokens")?;
         let file = folder.join(name);
-        // Replaced at once: a client that reads it meanwhile must not find it empty.
-        tempfile::NamedTempFile::new_in(&folder)
-            .and_then(|mut new| new.write_all(token.as_bytes()).map(|()| new))
-            .and_then(|new| Ok(new.persist(&file)?))
-            .doing(|| format!("write {}", file.display()))?;
+        replace(&file, &token)?;
         Ok(self.control_plane.service_account(name, &file))
+    }
+
+    /// Puts a token that soon expires where a node's agent reads its own. [`Cluster::agent_identity`] renews it, as a kubelet
+    /// would.
+    ///
+    /// # Errors
+    /// When the agent has no token yet.
+    pub fn shorten_agent_token(&self, node: &str, valid_for: Duration) -> Result<()> {
+        let file = self.control_plane.folder("tokens")?.join(agent_pod_name(node));
+        let token = fs::read_to_string(&file).doing(|| format!("read {}", file.display()))?;
+        replace(&file, &self.control_plane.retime(token.trim(), valid_for)?)
     }
 
     /// Runs the operator as the product's binary under its own account, and waits until it is ready.
@@ -267,6 +292,18 @@ impl Cluster {
     /// # Errors
     /// When the build fails, or the agent ends or is not ready in time: then with the end of its log.
     pub async fn start_agent(&self, node: &str, host_root: &Path) -> Result<Agent> {
+        let mut agent = self.prepare_agent(node, host_root).await?;
+        agent.start().await?;
+        agent.ready_within(DAEMON_READY_WITHIN).await?;
+        self.set_agent_ready(node, true).await?;
+        Ok(agent)
+    }
+
+    /// All that a node's agent needs, and the agent, not started yet.
+    ///
+    /// # Errors
+    /// When the build fails, or the API server refuses its pod or its token.
+    pub async fn prepare_agent(&self, node: &str, host_root: &Path) -> Result<Agent> {
         let pod = agent_pod_name(node);
         self.ensure_pod(&pod, AGENT, Some(node)).await?;
         let identity = self.agent_identity(node).await?;
@@ -284,11 +321,7 @@ impl Cluster {
             .option("--listen", "127.0.0.1:0")
             .option("--kubeconfig", &kubeconfig)
             .option("--records", &records);
-        let mut agent = Agent { daemon, node: node.to_owned(), state_dir, records };
-        agent.start().await?;
-        agent.ready_within(DAEMON_READY_WITHIN).await?;
-        self.set_agent_ready(node, true).await?;
-        Ok(agent)
+        Ok(Agent { daemon, node: node.to_owned(), state_dir, records })
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -348,8 +381,25 @@ pub fn empty_spec(node_uid: &str) -> Value {
     json!({ "nodeUid": node_uid, "reporting": { "minInterval": "10s", "refreshInterval": "15m" }, "rules": [] })
 }
 
+/// A name for a pod, and for its folder. Those of a DaemonSet's pods do not carry the node's at all.
 fn agent_pod_name(node: &str) -> String {
-    format!("{AGENT}-{node}")
+    const LONGEST: usize = 200;
+    if node.len() <= LONGEST {
+        return format!("{AGENT}-{node}");
+    }
+    let digest = Sha256::digest(node.as_bytes());
+    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{AGENT}-{digest}")
+}
+
+/// Replaced at once: who reads it meanwhile must not find it empty.
+fn replace(file: &Path, content: &str) -> Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    tempfile::NamedTempFile::new_in(folder)
+        .and_then(|mut new| new.write_all(content.as_bytes()).map(|()| new))
+        .and_then(|new| Ok(new.persist(file)?))
+        .doing(|| format!("write {}", file.display()))
+        .map(drop)
 }
 
 fn condition(kind: &str, holds: bool) -> Value {

@@ -3,6 +3,7 @@
 //!
 //! No controller manager and no scheduler run: nothing is garbage-collected, no pod is placed, no object follows its owner.
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
@@ -10,11 +11,12 @@ use std::{
 };
 
 use kube::Client;
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::{
     binaries::Binaries,
-    error::{Error, Result},
+    error::{Doing as _, Error, Result},
     identity::{Identity, Server},
     loopback::{free_port, get},
     pki::{Certified, Pki},
@@ -25,6 +27,18 @@ use crate::{
 
 /// Generous: a laptop needs 4 s, a loaded two-core machine has been seen to need 25 s.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// What is audited: who writes what of ours. It shows who is busy, and costs nothing that a test would notice.
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    verbs: [create, update, patch, delete]
+    resources: [{group: vedette.dev}]
+  - level: None
+";
+const AUDIT_LOG: &str = "audit.log";
 
 /// How often a start is tried again because somebody else took its port first.
 const PORT_TRIES: usize = 5;
@@ -40,6 +54,36 @@ pub struct ControlPlane {
     admin: Identity,
     client: Client,
     folder: RunFolder,
+}
+
+/// One write, as the API server audits it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Who: `system:serviceaccount:...`.
+    pub user: String,
+    /// create, update, patch or delete.
+    pub verb: String,
+    /// The resource with its subresource: `nodeconfigs/status`.
+    pub resource: String,
+    /// The object.
+    pub name: String,
+    /// The answer, as in 200.
+    pub code: u64,
+}
+
+impl Write {
+    fn of(event: &Value) -> Self {
+        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let part = text("/objectRef/subresource");
+        let resource = text("/objectRef/resource");
+        Self {
+            user: text("/user/username"),
+            verb: text("/verb"),
+            resource: if part.is_empty() { resource } else { format!("{resource}/{part}") },
+            name: text("/objectRef/name"),
+            code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
+        }
+    }
 }
 
 struct ApiserverCommand {
@@ -148,6 +192,53 @@ impl ControlPlane {
         }
     }
 
+    /// Stops the API server where it is: it accepts connections and answers nothing.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn pause_apiserver(&self) -> Result<()> {
+        self.running(self.apiserver.lock().await.as_mut())?.pause()
+    }
+
+    /// Lets a paused API server go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn resume_apiserver(&self) -> Result<()> {
+        self.running(self.apiserver.lock().await.as_mut())?.resume()
+    }
+
+    fn running<'p>(&self, process: Option<&'p mut Process>) -> Result<&'p mut Process> {
+        process.ok_or_else(|| Error::Unexpected(format!("no API server runs at {}", self.url())))
+    }
+
+    /// Every write to an object of ours that the API server has answered, in the order of its answers.
+    ///
+    /// # Errors
+    /// When its audit log cannot be read.
+    pub fn writes(&self) -> Result<Vec<Write>> {
+        let path = self.folder.path().join(AUDIT_LOG);
+        let text = fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+        // The last line may still be under way.
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| {
+                let event: Value = serde_json::from_str(line)
+                    .map_err(|error| Error::Unexpected(format!("{}: {error} in {line}", path.display())))?;
+                Ok(Write::of(&event))
+            })
+            .collect()
+    }
+
+    /// A copy of a service account's token that holds for another time: its claims, signed anew with the cluster's key. The
+    /// server takes a token for a minute longer than it says.
+    ///
+    /// # Errors
+    /// When it is no token.
+    pub fn retime(&self, token: &str, valid_for: Duration) -> Result<String> {
+        self.pki.retime(token, jiff::Timestamp::now().as_second(), valid_for)
+    }
+
     /// Brings the API server back on the same port with the same data and waits until it is ready. No-op while it runs.
     ///
     /// # Errors
@@ -213,6 +304,10 @@ fn apiserver_command(binaries: &Binaries, folder: &RunFolder, pki: &Pki, etcd_po
         "--profiling=false".into(),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--cert-dir={}", folder.folder("apiserver")?.display()),
+        file("audit-policy-file", "audit.yaml", AUDIT)?,
+        format!("--audit-log-path={}", folder.path().join(AUDIT_LOG).display()),
+        // Each event is there when its request is answered.
+        "--audit-log-mode=blocking-strict".into(),
         file("client-ca-file", "ca.crt", &pki.ca())?,
         file("tls-cert-file", "apiserver.crt", &certificate)?,
         file("tls-private-key-file", "apiserver.key", &key)?,

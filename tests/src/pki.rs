@@ -1,11 +1,18 @@
 //! The certificates and keys of one control plane, made fresh for it: a CA, the API server's serving certificate, client
 //! certificates for people, and the key pair that signs service-account tokens. Writes nothing but where it is told to.
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SigningKey,
 };
+use serde_json::{Value, json};
 
-use crate::error::{Doing as _, Result};
+use crate::error::{Doing as _, Error, Result};
+
+/// A server takes a token for so many seconds after its end.
+const TOKEN_LEEWAY: i64 = 60;
 
 /// A certificate and its private key, both PEM.
 pub(crate) struct Certified {
@@ -58,6 +65,25 @@ impl Pki {
         self.sign(params)
     }
 
+    /// A token with the claims of another one, for another time.
+    pub(crate) fn retime(&self, token: &str, now: i64, valid_for: Duration) -> Result<String> {
+        let no_token = || Error::Unexpected("this is no token of a service account".to_owned());
+        let mut parts = token.split('.');
+        let (header, claims) = parts.next().zip(parts.next()).ok_or_else(no_token)?;
+        let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| no_token())?;
+        let mut claims: Value = serde_json::from_slice(&claims).map_err(|_| no_token())?;
+        let ends = now + i64::try_from(valid_for.as_secs()).unwrap_or(i64::MAX) - TOKEN_LEEWAY;
+        for (claim, time) in [("iat", ends - 600), ("nbf", ends - 600), ("exp", ends)] {
+            claims[claim] = json!(time);
+        }
+        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let key = KeyPair::from_pem(&self.token_key).doing(|| "read the key for tokens".into())?;
+        let signature = SigningKey::sign(&key, signed.as_bytes()).doing(|| "sign a token".into())?;
+        let signature =
+            fixed(&signature).ok_or_else(|| Error::Unexpected("the key for tokens is no P-256 key".into()))?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
     fn sign(&self, mut params: CertificateParams) -> Result<Certified> {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         KeyPair::generate()
@@ -68,6 +94,21 @@ impl Pki {
     }
 }
 
+/// A signature's two numbers at their full length, as tokens carry it, from ASN.1: SEQUENCE { INTEGER, INTEGER }.
+fn fixed(signature: &[u8]) -> Option<[u8; 64]> {
+    let mut rest = signature.strip_prefix(&[0x30])?.get(1..)?;
+    let mut numbers = [0; 64];
+    for number in numbers.chunks_exact_mut(32) {
+        let length = usize::from(*rest.strip_prefix(&[0x02])?.first()?);
+        let digits = rest.get(2..2 + length)?;
+        rest = rest.get(2 + length..)?;
+        // A leading zero only says that the number is not negative.
+        let digits = if digits.len() > 32 { digits.strip_prefix(&[0])? } else { digits };
+        number.get_mut(32 - digits.len()..)?.copy_from_slice(digits);
+    }
+    Some(numbers)
+}
+
 fn named(common_name: &str, organization: Option<&str>) -> CertificateParams {
     let mut params = CertificateParams::default();
     let name = &mut params.distinguished_name;
@@ -76,4 +117,29 @@ fn named(common_name: &str, organization: Option<&str>) -> CertificateParams {
         name.push(DnType::OrganizationName, organization);
     }
     params
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_signature_is_its_two_numbers_at_full_length() {
+        let short = [&[0x30, 37, 0x02, 1, 7, 0x02, 32][..], &[0x55; 32]].concat();
+        assert_eq!(fixed(&short).unwrap(), [&[0; 31][..], &[7], &[0x55; 32]].concat()[..]);
+        let padded = [&[0x30, 70, 0x02, 33, 0][..], &[0xff; 32], &[0x02, 33, 0], &[0x80; 32]].concat();
+        assert_eq!(fixed(&padded).unwrap(), [[0xff; 32], [0x80; 32]].concat()[..]);
+        assert_eq!(fixed(&[0x30, 3, 0x02, 9, 1]), None);
+    }
+
+    #[test]
+    fn a_token_for_another_time_has_the_same_claims() {
+        let claims = URL_SAFE_NO_PAD.encode(r#"{"exp":5000,"iat":1000,"nbf":1000,"sub":"someone"}"#);
+        let token = Pki::new().unwrap().retime(&format!("e30.{claims}.c2ln"), 10_000, Duration::from_secs(5)).unwrap();
+        let parts: Vec<&str> = token.split('.').collect();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+        assert_eq!(claims, json!({"exp": 9945, "iat": 9345, "nbf": 9345, "sub": "someone"}));
+        assert_eq!((parts[0], URL_SAFE_NO_PAD.decode(parts[2]).unwrap().len()), ("e30", 64));
+    }
 }

@@ -149,6 +149,30 @@ impl Process {
         Ok(())
     }
 
+    /// Stops it where it is (SIGSTOP): its connections stay open and nothing on them is answered.
+    ///
+    /// # Errors
+    /// When it has ended, or the system refuses.
+    pub fn pause(&mut self) -> Result<()> {
+        self.still_runs()?;
+        self.signal(Signal::STOP, "pause")
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it has ended, or the system refuses.
+    pub fn resume(&mut self) -> Result<()> {
+        self.still_runs()?;
+        self.signal(Signal::CONT, "resume")
+    }
+
+    /// It must not have been waited for: then its id cannot belong to somebody else.
+    fn signal(&self, signal: Signal, verb: &str) -> Result<()> {
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        sent.map_err(io::Error::from).doing(|| format!("{verb} {}", self.name))
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     ///
     /// # Errors
@@ -157,9 +181,7 @@ impl Process {
         if let Some(status) = self.status()? {
             return Ok(status);
         }
-        // Not yet waited for, so the id cannot belong to somebody else.
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).map_err(io::Error::from).doing(|| format!("terminate {}", self.name))?;
+        self.signal(Signal::TERM, "terminate")?;
         let what = format!("{} ends after SIGTERM", self.name);
         eventually(&what, within, async || self.status()?.ok_or_else(|| not_yet(self.tail()))).await
     }

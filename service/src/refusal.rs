@@ -1,0 +1,158 @@
+//! Why a request to the API server failed, as the end of a sentence that says what failed. Pure.
+
+use std::error::Error as StdError;
+
+use tower::timeout::error::Elapsed;
+
+use crate::api_server::ANSWER_WITHIN;
+use crate::report;
+
+/// What kind of failure it was: a closed set, for those who act or count by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No connection, no answer in time, or no sense in it.
+    Unreachable,
+    /// The API server does not know us: the token has expired or is not its own.
+    Unauthorized,
+    /// A permission is missing, or a policy denies it.
+    Forbidden,
+    /// There is no such object, or no such kind.
+    NotFound,
+    /// The version that was asked for is gone: all is to be listed anew.
+    Expired,
+    /// The API server's definition of the kind lacks a field.
+    SchemaOutdated,
+    /// The content is refused.
+    Invalid,
+    /// The API server asks for patience, or has a problem of its own.
+    Unavailable,
+}
+
+/// What kind of failure this is.
+pub fn refusal(error: &kube::Error) -> Refusal {
+    let kube::Error::Api(status) = error else { return Refusal::Unreachable };
+    match status.code {
+        401 => Refusal::Unauthorized,
+        403 => Refusal::Forbidden,
+        404 => Refusal::NotFound,
+        410 => Refusal::Expired,
+        500 if status.message.contains("field not declared in schema") => Refusal::SchemaOutdated,
+        429 | 500.. => Refusal::Unavailable,
+        _ => Refusal::Invalid,
+    }
+}
+
+/// Why this failed, and what to do where that is known.
+pub fn reason(error: &kube::Error) -> String {
+    let status = match error {
+        kube::Error::Api(status) => status,
+        kube::Error::Service(source) if source.is::<Elapsed>() => {
+            return format!("it does not begin to answer within {}s", ANSWER_WITHIN.as_secs());
+        }
+        // What lies between says only that it is an error of a connection.
+        kube::Error::Service(source) => return deepest(source.as_ref()),
+        other => return report(other),
+    };
+    let message = status.message.trim();
+    match status.code {
+        401 => "it does not know us (401 Unauthorized): the token has expired or is not of this cluster; \
+                it is read anew for each try"
+            .into(),
+        403 => missing_right(message).unwrap_or_else(|| message.to_owned()),
+        404 if is_no_kind(message) => "it has no such kind (404): apply crds/generated/ first".into(),
+        404 => message.to_owned(),
+        code => format!("it answers {code}: {message}"),
+    }
+}
+
+fn deepest(error: &(dyn StdError + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// A path that is not served is answered in words for a browser or for kubectl, an object that is not there by its name.
+fn is_no_kind(message: &str) -> bool {
+    message.contains("page not found") || message.contains("could not find the requested resource")
+}
+
+/// RBAC's sentence in our words; `None` for one that is not RBAC's.
+fn missing_right(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("User \"")?;
+    let (user, rest) = rest.split_once("\" cannot ")?;
+    let (verb, rest) = rest.split_once(" resource \"")?;
+    let (resource, rest) = rest.split_once("\" in API group \"")?;
+    let (group, scope) = rest.split_once('"')?;
+    let scope = scope.trim();
+    let whole = match (group, resource.split_once('/')) {
+        ("", _) => resource.to_owned(),
+        (group, None) => format!("{resource}.{group}"),
+        (group, Some((resource, part))) => format!("{resource}.{group}/{part}"),
+    };
+    // RBAC may add why it could not look further; the scope ends before that.
+    let scope = scope.split(": ").next().unwrap_or_default();
+    Some(format!("{user} may not {verb} {whole} {scope}: is charts/manifests/vedette.yaml applied?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn answer(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Status::failure(message, "").with_code(code).boxed())
+    }
+
+    #[test]
+    fn a_missing_permission_names_who_may_not_do_what_on_what() {
+        let said = reason(&answer(
+            403,
+            "nodeconfigs.vedette.dev is forbidden: User \"system:serviceaccount:vedette-system:vedette-agent\" cannot list \
+             resource \"nodeconfigs\" in API group \"vedette.dev\" at the cluster scope",
+        ));
+        let expected = "system:serviceaccount:vedette-system:vedette-agent may not list nodeconfigs.vedette.dev at the \
+                        cluster scope: is charts/manifests/vedette.yaml applied?";
+        assert_eq!(said, expected);
+        let said = reason(&answer(
+            403,
+            "pods is forbidden: User \"o\" cannot watch resource \"pods\" in API group \"\" in the namespace \"v\": RBAC: \
+             role.rbac.authorization.k8s.io \"x\" not found",
+        ));
+        assert_eq!(said, "o may not watch pods in the namespace \"v\": is charts/manifests/vedette.yaml applied?");
+        let part = "x \"n\" is forbidden: User \"o\" cannot patch resource \"nodeconfigs/status\" in API group \"vedette.dev\" \
+                    at the cluster scope";
+        assert!(
+            reason(&answer(403, part)).starts_with("o may not patch nodeconfigs.vedette.dev/status at the cluster")
+        );
+    }
+
+    #[test]
+    fn a_policy_speaks_for_itself() {
+        let denied =
+            "nodeconfigs.vedette.dev \"n\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: not yours";
+        assert_eq!(reason(&answer(403, denied)), denied);
+    }
+
+    #[test]
+    fn a_kind_that_is_not_there_is_told_from_an_object_that_is_not() {
+        assert!(reason(&answer(404, "404 page not found")).contains("crds/generated"));
+        assert_eq!(
+            reason(&answer(404, "nodeconfigs.vedette.dev \"n\" not found")),
+            "nodeconfigs.vedette.dev \"n\" not found"
+        );
+    }
+
+    #[test]
+    fn failures_are_told_apart_by_what_is_to_be_done() {
+        let schema = "failed to create typed patch object: .status.mood: field not declared in schema";
+        assert_eq!(refusal(&answer(500, schema)), Refusal::SchemaOutdated);
+        assert_eq!(refusal(&answer(500, "etcdserver: request timed out")), Refusal::Unavailable);
+        assert_eq!(refusal(&answer(429, "too many")), Refusal::Unavailable);
+        assert_eq!(refusal(&answer(401, "Unauthorized")), Refusal::Unauthorized);
+        assert_eq!(refusal(&answer(422, "")), Refusal::Invalid);
+        assert_eq!(refusal(&kube::Error::Service("x".into())), Refusal::Unreachable);
+    }
+}

@@ -1,0 +1,167 @@
+//! An API server that is away, and one that hangs.
+
+use std::time::{Duration, Instant};
+
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+};
+use serde_json::json;
+use vedette_crds::rule::DataCollectionRule;
+use vedette_tests::{
+    ScratchHost,
+    cluster::{AGENT, OPERATOR},
+    eventually, not_yet,
+};
+
+use crate::scene::{SOON, Scene, Watched, holds};
+
+/// The sentence of the issue: a minute, and more.
+const AWAY: Duration = Duration::from_secs(62);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_that_is_away_for_a_minute_under_changes_costs_nothing_but_the_minute() {
+    let scene = Scene::new().await;
+    let cluster = &scene.cluster;
+    let operator = cluster.start_operator().await.unwrap();
+    let mut nodes = Vec::new();
+    for name in ["away-1", "away-2", "away-3"] {
+        let mut watched = scene.node(name).await;
+        watched.host.write("/etc/first", "1").unwrap();
+        watched.start().await;
+        cluster.set_agent_ready(name, true).await.unwrap();
+        nodes.push(watched);
+    }
+    let rules: Api<DynamicObject> = Api::all_with(cluster.client(), &ApiResource::erase::<DataCollectionRule>(&()));
+    let rule = json!({
+        "apiVersion": "vedette.dev/v1alpha1", "kind": "DataCollectionRule", "metadata": {"name": "away"},
+        "spec": {"files": {"interval": "10s", "paths": [{"name": "etc", "path": "/etc"}]}},
+    });
+    rules.patch("away", &PatchParams::apply("kubectl"), &Patch::Apply(&rule)).await.unwrap();
+    for watched in &nodes {
+        scene.status(watched, "is ready", |status| holds(status, "Ready")).await;
+        watched.host.write("/etc/a.conf", "before").unwrap();
+        watched.counts(1).await;
+        scene.agree(watched).await;
+    }
+
+    cluster.stop_apiserver().await.unwrap();
+    let began = Instant::now();
+    let mut records = 1;
+    while began.elapsed() < AWAY {
+        for watched in &nodes {
+            tamper(&watched.host, records);
+        }
+        records += 3;
+        for watched in &nodes {
+            watched.counts(records).await;
+            assert!(watched.is_ready().await, "it works by its plan");
+        }
+    }
+    let minutes = usize::try_from(began.elapsed().as_secs() / 60).unwrap();
+    for watched in &nodes {
+        let said = watched.lines_with("cannot watch the NodeConfig");
+        assert!((1..=1 + minutes).contains(&said), "once, and then once a minute: {said}");
+        let url = cluster.control_plane().url();
+        watched.says(&format!("cannot watch the NodeConfig {} at {url}: Connection refused", watched.node)).await;
+        let broke = watched.agent.metrics().await.unwrap();
+        assert!(broke.get("vedette_agent_watch_errors_total", &[("kind", "NodeConfig")]).unwrap() >= 1.0);
+    }
+    assert_eq!(operator.get("/healthz").await.unwrap().status, 200);
+
+    let before = cluster.control_plane().writes().unwrap().len();
+    cluster.start_apiserver().await.unwrap();
+    for watched in &nodes {
+        scene.agree(watched).await;
+        watched.says("can be watched again at").await;
+        every_change_once(watched, records);
+    }
+    let each = (records - 1) / 3;
+    let sum = json!({"added": 3 * each, "modified": 3 * (1 + each), "removed": 3 * each});
+    eventually("the rule counts all", SOON, async || {
+        let status = rules.get("away").await?.data["status"].clone();
+        if status["changes"] == sum && status["nodes"]["ready"] == 3 { Ok(()) } else { Err(not_yet(status)) }
+    })
+    .await
+    .unwrap();
+
+    let writes = &cluster.control_plane().writes().unwrap()[before..];
+    for watched in &nodes {
+        let by = |who: &str| {
+            let mut own = writes.iter().filter(|write| write.name == watched.node && write.user.ends_with(who));
+            own.by_ref().count()
+        };
+        assert!(by(AGENT) <= 2, "{} wrote too often: {writes:#?}", watched.node);
+        assert!(by(OPERATOR) <= 2, "the operator wrote {} too often: {writes:#?}", watched.node);
+    }
+    let rule_writes = writes.iter().filter(|write| write.resource.starts_with("datacollectionrules")).count();
+    assert!(rule_writes <= 6, "{writes:#?}");
+}
+
+/// Three changes: one added, one modified, and one removed that was there before, or was added by the last round.
+fn tamper(host: &ScratchHost, round: usize) {
+    host.write("/etc/a.conf", &"x".repeat(round + 10)).unwrap();
+    host.write(&format!("/etc/new-{round}"), "new").unwrap();
+    if round == 1 {
+        host.remove("/etc/first").unwrap();
+    } else {
+        host.remove(&format!("/etc/new-{}", round - 3)).unwrap();
+    }
+}
+
+fn every_change_once(watched: &Watched, records: usize) {
+    let changes = watched.agent.changes().unwrap();
+    assert_eq!(changes.len(), records);
+    let mut told: Vec<String> = changes
+        .iter()
+        .map(|change| format!("{} {} {}", change["changeType"], change["path"], change["after"]["size"]))
+        .collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), records, "{told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_that_hangs_holds_up_neither_the_work_nor_the_pages_nor_the_end() {
+    let scene = Scene::new().await;
+    let mut watched = scene.watched("hangs").await;
+    scene.cluster.pause_apiserver().await.unwrap();
+    watched.host.write("/etc/a.conf", "22").unwrap();
+    watched.counts(1).await;
+    watched.says("cannot write the status of NodeConfig hangs").await;
+    watched.says("no answer within 15s").await;
+    watched.host.write("/etc/a.conf", "333").unwrap();
+    watched.counts(2).await;
+    assert!(watched.is_ready().await);
+    watched.terminate().await;
+
+    watched.host.write("/etc/a.conf", "4444").unwrap();
+    watched.start().await;
+    watched.counts(3).await;
+    watched.says("it does not begin to answer within 30s; going on by the last plan (generation 1)").await;
+    scene.cluster.resume_apiserver().await.unwrap();
+    scene.agree(&watched).await;
+    watched.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_whose_api_server_hangs_answers_its_probes_and_ends_when_it_is_told_to() {
+    let scene = Scene::new().await;
+    let mut operator = scene.cluster.start_operator().await.unwrap();
+    scene.cluster.pause_apiserver().await.unwrap();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(operator.get(path).await.unwrap().status, 200, "{path}");
+    }
+    assert_eq!(operator.terminate().await.unwrap().code(), Some(0), "{}", operator.log().unwrap());
+    operator.start().await.unwrap();
+    eventually("it says what it waits for", SOON, async || {
+        let log = operator.log()?;
+        if log.contains("it does not begin to answer within 30s") { Ok(()) } else { Err(not_yet(log)) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(operator.get("/readyz").await.unwrap().status, 503);
+    scene.cluster.resume_apiserver().await.unwrap();
+    operator.ready_within(SOON).await.unwrap();
+    assert_eq!(operator.terminate().await.unwrap().code(), Some(0));
+}
