@@ -308,7 +308,8 @@ pub struct CollectorProgress {
     /// The collector: Files.
     #[schemars(length(max = 32))]
     pub name: String,
-    /// When its last compare ended.
+    /// When its last compare ended, as of the last write of this status: a compare that finds nothing new writes none
+    /// before the refresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_completed: Option<Time>,
     /// How long that compare took, in seconds.

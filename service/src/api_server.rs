@@ -16,8 +16,8 @@ use tower::util::MapRequestLayer;
 use crate::report;
 use crate::token::TokenFile;
 
-/// A machine that is gone does not refuse a connection: it says nothing.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A machine that is gone does not refuse a connection: it says nothing. TLS is part of it.
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A server that is alive begins to answer within this, watches included; the longest that it lets a request queue is
 /// half of it.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30);

@@ -1,10 +1,11 @@
 //! Why a request to the API server failed, as the end of a sentence that says what failed. Pure.
 
 use std::error::Error as StdError;
+use std::io;
 
 use tower::timeout::error::Elapsed;
 
-use crate::api_server::ANSWER_WITHIN;
+use crate::api_server::{ANSWER_WITHIN, CONNECT_WITHIN};
 use crate::report;
 
 /// What kind of failure it was: a closed set, for those who act or count by it.
@@ -71,6 +72,11 @@ fn deepest(error: &(dyn StdError + 'static)) -> String {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
+    // The system's own has a number; without one it is the client's deadline, and only connecting has one.
+    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
+    if deepest.downcast_ref().is_some_and(timed_out) {
+        return format!("no connection within {}s", CONNECT_WITHIN.as_secs());
+    }
     deepest.to_string()
 }
 
@@ -127,6 +133,14 @@ mod tests {
         assert!(
             reason(&answer(403, part)).starts_with("o may not patch nodeconfigs.vedette.dev/status at the cluster")
         );
+    }
+
+    #[test]
+    fn a_connection_that_is_not_made_in_time_is_told_from_one_that_is_refused() {
+        let failed = |error: io::Error| reason(&kube::Error::Service(Box::new(error)));
+        assert_eq!(failed(io::Error::new(io::ErrorKind::TimedOut, "deadline has elapsed")), "no connection within 10s");
+        assert!(failed(io::Error::from_raw_os_error(111)).starts_with("Connection refused"));
+        assert!(failed(io::Error::from_raw_os_error(110)).starts_with("Connection timed out"));
     }
 
     #[test]

@@ -57,7 +57,10 @@ fn parse(answer: &str) -> Option<Answer> {
 
 /// A port that nobody listens on now, below those that the kernel hands out for outgoing connections: a server that is
 /// stopped finds it free again. Somebody may still be faster, so a start that fails on a taken port is tried again.
-pub(crate) fn free_port() -> Result<u16> {
+///
+/// # Errors
+/// When none is free.
+pub fn free_port() -> Result<u16> {
     const LOWEST: u16 = 20_000;
     let highest = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()

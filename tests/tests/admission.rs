@@ -255,9 +255,12 @@ fn an_agent_has_no_right_to_the_configuration_itself() {
         let object: DynamicObject = serde_json::from_value(node_config("not-there", spec)).unwrap();
         let created = configs.create(&PostParams::default(), &object).await;
         assert_no_right(created, "create resource \"nodeconfigs\"");
+        assert_no_right(configs.get(node).await, "get resource \"nodeconfigs\"");
         let deleted = configs.delete(node, &DeleteParams::default()).await;
         assert_no_right(deleted.map(|either| either.left()), "delete resource \"nodeconfigs\"");
-        let replaced = configs.replace_status(node, &PostParams::default(), &configs.get(node).await.unwrap()).await;
+        let replaced = configs
+            .replace_status(node, &PostParams::default(), &cluster.node_configs().get(node).await.unwrap())
+            .await;
         assert_no_right(replaced, "update resource \"nodeconfigs/status\"");
     });
 }
@@ -271,7 +274,7 @@ fn a_status_write_changes_nothing_but_the_status() {
         object["metadata"]["labels"] = json!({ "smuggled": "yes" });
         object["metadata"]["finalizers"] = json!(["vedette.dev/smuggled"]);
         let (configs, how) = (&scene.agent.configs, &scene.agent.how);
-        let before = configs.get(&scene.node).await.unwrap();
+        let before = cluster.node_configs().get(&scene.node).await.unwrap();
         let after = configs.patch_status(&scene.node, how, &Patch::Apply(object)).await.unwrap();
         assert_eq!(after.data["spec"], before.data["spec"]);
         assert!(after.labels().is_empty() && after.finalizers().is_empty());

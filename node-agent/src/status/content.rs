@@ -98,10 +98,10 @@ fn conditions(basis: &Basis<'_>, before: &[Condition], observed: Option<i64>, no
     set(&mut conditions, baseline, "", observed, now);
     let asks = plan.spec.rules.iter().any(|rule| rule.files.as_ref().is_some_and(|files| files.realtime));
     let (realtime, message) = if asks {
-        let message = "this version has no kernel events: a change is found by the next compare, within the rule's files.interval";
+        let message = "this version has no kernel events: changes are found by the next compare (files.interval)";
         (Realtime::NotSupported, message)
     } else {
-        (Realtime::NotAsked, "files.realtime is false in every rule, or there is none")
+        (Realtime::NotAsked, "no rule has files.realtime")
     };
     set(&mut conditions, realtime, message, observed, now);
     let (storage, message) = storage(view);
@@ -162,4 +162,89 @@ fn complete(view: &View, standing: &Standing) -> (Complete, String) {
     let named = standing.unknowns.named().iter().take(NAMED);
     let named: Vec<String> = named.map(|unknown| format!("{}: {}", unknown.path, unknown.reason)).collect();
     (Complete::ItemsUnknown, format!("{unknown} items, among them {}", named.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+    use vedette_crds::condition::{find, reason};
+    use vedette_engine::{Totals, Unknowns};
+
+    fn view(generation: Option<i64>) -> View {
+        let standing = Standing {
+            journal: "j".into(),
+            sequence: 0,
+            head: String::new(),
+            totals: Totals::default(),
+            generation,
+            baseline_ready: true,
+            baseline_made: true,
+            unknowns: Unknowns::default(),
+        };
+        View { standing, last: None, fault: None }
+    }
+
+    fn plan(uid: &str, generation: i64, revision: i64) -> NodePlan {
+        let spec = json!({"nodeUid": "n", "reporting": {"minInterval": "10s", "refreshInterval": "15m"}, "rules": []});
+        NodePlan { revision, ..NodePlan::of(uid, generation, &spec).unwrap() }
+    }
+
+    fn status(view: &View, plan: &NodePlan, left_out: &[&str], before: &NodeConfigStatus) -> NodeConfigStatus {
+        let left_out = left_out.iter().map(|member| (*member).to_owned()).collect();
+        let basis = Basis { view, plan, boot_id: "b", recent: &Recent::default(), left_out: &left_out };
+        content(&basis, before, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_plan_is_applied_when_it_is_this_one_and_not_when_its_generation_is_the_same() {
+        let first = status(&view(Some(1)), &plan("u", 1, 1), &[], &NodeConfigStatus::default());
+        assert_eq!((reason(&first.conditions), first.observed_generation), (Some(ConfigApplied::Applied), Some(1)));
+        // Another object: nothing was found in it, and the engine still works by the first.
+        let second = status(&view(Some(1)), &plan("v", 1, 2), &[], &NodeConfigStatus::default());
+        assert_eq!((reason(&second.conditions), second.observed_generation), (Some(ConfigApplied::Pending), None));
+        let message = &find::<ConfigApplied>(&second.conditions).unwrap().message;
+        assert!(
+            message.contains("generation 1 is not in force yet") && message.contains("the agent's log"),
+            "{message}"
+        );
+        // The same object at its next generation: the last one stands until then.
+        let third = status(&view(Some(1)), &plan("u", 2, 2), &[], &first);
+        assert_eq!((reason(&third.conditions), third.observed_generation), (Some(ConfigApplied::Pending), Some(1)));
+    }
+
+    #[test]
+    fn what_keeps_a_plan_from_being_applied_is_in_the_message() {
+        let mut view = view(Some(1));
+        view.fault =
+            Some(crate::observe::Fault { kind: FaultKind::HostRoot, message: "cannot open the host root".into() });
+        let pending = status(&view, &plan("u", 2, 2), &[], &NodeConfigStatus::default());
+        let message = &find::<ConfigApplied>(&pending.conditions).unwrap().message;
+        assert_eq!(message, "generation 2 is not in force yet: cannot open the host root");
+    }
+
+    #[test]
+    fn a_definition_that_does_not_know_a_member_is_said_and_what_it_is_to_get() {
+        let said = status(&view(Some(1)), &plan("u", 1, 1), &["agent", "rules"], &NodeConfigStatus::default());
+        assert_eq!(reason(&said.conditions), Some(ConfigApplied::SchemaOutdated));
+        let message = &find::<ConfigApplied>(&said.conditions).unwrap().message;
+        assert!(message.contains("agent, rules. Apply the CRDs"), "{message}");
+    }
+
+    #[test]
+    fn a_condition_that_does_not_hold_says_what_to_do() {
+        let mut asking = plan("u", 1, 1);
+        let files = vedette_crds::node_config::NodeFiles { realtime: true, ..Default::default() };
+        asking.spec.rules = vec![vedette_crds::node_config::NodeRule {
+            files: Some(files),
+            ..vedette_crds::node_config::NodeRule::default()
+        }];
+        for (plan, expected) in [(plan("u", 1, 1), Realtime::NotAsked), (asking, Realtime::NotSupported)] {
+            let said = status(&view(Some(1)), &plan, &[], &NodeConfigStatus::default());
+            assert_eq!(reason(&said.conditions), Some(expected));
+            let message = &find::<Realtime>(&said.conditions).unwrap().message;
+            assert!(message.contains("files."), "{message}");
+        }
+    }
 }

@@ -62,7 +62,9 @@ impl Scene {
 
     /// Writes a node's NodeConfig: one rule of this uid, which watches what is under a path, compared each second.
     pub(crate) async fn configure(&self, watched: &Watched, rule: &str, path: &str) -> i64 {
-        let files = json!({"interval": "1s", "rehashInterval": "24h", "realtime": false,
+        let defaults = json!({"recurse": true, "links": "Record", "mounts": "Local", "compare": ["Content", "Type"],
+            "hashes": ["Md5", "Sha256"], "maxContentSize": 4_294_967_296_u64, "severity": "Medium"});
+        let files = json!({"interval": "1s", "rehashInterval": "24h", "realtime": false, "defaults": defaults,
             "paths": [{"name": "all", "path": path}]});
         let spec = json!({
             "nodeUid": watched.uid,
@@ -167,11 +169,11 @@ impl Watched {
         assert_eq!(status.code(), Some(0), "{}", self.tail());
     }
 
-    /// The end of the log.
+    /// The end of the log, without what it says of every compare.
     fn tail(&self) -> String {
         let log = self.agent.log().unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(15)..].join("\n")
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("compared items")).collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }
 
