@@ -13,7 +13,8 @@ use vedette_operator::{Settings, report, run};
 
 const TROUBLE: u8 = 2;
 /// What the client of the API server logs of a failure is in the error that we get and log.
-const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
+/// of an answer that cannot be read it logs the whole, and what users wrote into their objects is in that.
+const DEFAULT_LOG: &str = "info,kube_client::client=off";
 
 /// Vedette's operator: turns DataCollectionRules into one NodeConfig for each node.
 #[derive(Debug, Parser)]
@@ -36,9 +37,9 @@ enum Command {
 #[derive(Debug, Args)]
 struct Run {
     /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// The namespace of the agents' pods.
+    /// The namespace of the agents' pods and of the operators' Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "vedette-system")]
     namespace: String,
     /// What records call this cluster.

@@ -1,12 +1,13 @@
 //! The one task that owns model and queue: takes in events, asks for plans, has them carried out a few at a time and no
-//! faster than the API server is to bear, and takes in what came of them. All decisions are the model's.
+//! faster than the API server is to bear, and takes in what came of them. All decisions are the model's. While another
+//! operator leads, it takes in events and does nothing else.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::apply::{Applied, Applier, ApplyError, Trouble};
 use crate::event::{Change, Event, Kind};
@@ -15,9 +16,11 @@ use crate::fleet::node::NodeState;
 use crate::fleet::plan::Action;
 use crate::fleet::rule::RuleCondition;
 use crate::http::Readiness;
+use crate::leadership::{Leadership, Role};
 use crate::metrics::Metrics;
 use crate::observed::ObservedConfig;
 use crate::queue::{BETWEEN_WRITES, Key, Queue};
+use crate::recorder::Recorder;
 use crate::report;
 use crate::time::{Clock, Moment, Now};
 
@@ -43,7 +46,20 @@ pub(crate) struct Reconciler {
     clock: Clock,
     next_write: Moment,
     writes: JoinSet<Written>,
-    synced: bool,
+    leadership: Leadership,
+    recorder: Recorder,
+    synced: watch::Sender<bool>,
+}
+
+/// What the reconciler works with.
+pub(crate) struct Tools {
+    pub(crate) applier: Applier,
+    pub(crate) leadership: Leadership,
+    pub(crate) recorder: Recorder,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
+    /// Is told when everything has been listed once.
+    pub(crate) synced: watch::Sender<bool>,
 }
 
 struct Written {
@@ -55,7 +71,8 @@ struct Written {
 }
 
 impl Reconciler {
-    pub(crate) fn new(fleet: Fleet, applier: Applier, metrics: Metrics, readiness: Readiness) -> Self {
+    pub(crate) fn new(fleet: Fleet, tools: Tools) -> Self {
+        let Tools { applier, leadership, recorder, metrics, readiness, synced } = tools;
         let clock = Clock::start();
         Self {
             fleet,
@@ -66,7 +83,9 @@ impl Reconciler {
             clock,
             next_write: Moment::default(),
             writes: JoinSet::new(),
-            synced: false,
+            leadership,
+            recorder,
+            synced,
         }
     }
 
@@ -80,6 +99,7 @@ impl Reconciler {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), JoinError> {
         let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
+        let mut role = self.leadership.role();
         loop {
             let more = self.advance();
             self.show();
@@ -87,6 +107,10 @@ impl Reconciler {
             tokio::select! {
                 // Told, or nobody is left to tell.
                 _ = stop.wait_for(|stop| *stop) => break,
+                Ok(()) = role.changed() => {
+                    let next = *role.borrow_and_update();
+                    self.take_role(next);
+                }
                 Some(written) = self.writes.join_next() => self.settle(written?),
                 count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
                     if count == 0 {
@@ -110,10 +134,25 @@ impl Reconciler {
         })
     }
 
+    fn take_role(&mut self, role: Role) {
+        match role {
+            Role::Leader => self.fleet.lead(self.clock.now()),
+            Role::Standby => {
+                self.fleet.follow();
+                self.queue = Queue::default();
+                // What is on its way is cut off: it is another one's to decide now, and the watches say what came of it.
+                self.writes = JoinSet::new();
+            }
+        }
+    }
+
     /// Lets time pass, and starts what there is to do. Says when more can be started without anything happening.
     fn advance(&mut self) -> Option<Moment> {
         let now = self.clock.now();
         self.fleet.tick(now);
+        for notice in self.fleet.take_notices() {
+            self.recorder.tell(notice, now.moment);
+        }
         self.take_dirty();
         let more = self.start_writes(now);
         // A plan may find out something about other objects.
@@ -184,8 +223,17 @@ impl Reconciler {
                 self.queue.done(key);
             }
             Err(error) => {
-                warn!("cannot {what}: {}", report(&error));
-                self.queue.failed(key, now.moment);
+                match error.trouble() {
+                    // What it was decided on has changed: the watch says how.
+                    Trouble::Conflict => {
+                        debug!("cannot {what}: {}", report(&error));
+                        self.queue.overtaken(key, now.moment);
+                    }
+                    _ => {
+                        warn!("cannot {what}: {}", report(&error));
+                        self.queue.failed(key, now.moment);
+                    }
+                }
             }
         }
     }
@@ -199,13 +247,14 @@ impl Reconciler {
     }
 
     fn show(&mut self) {
-        if !self.synced {
+        if !*self.synced.borrow() {
             let missing: Vec<Kind> = self.fleet.unlisted().collect();
-            self.synced = missing.is_empty();
-            if self.synced {
-                info!("rules, nodes, configurations and pods are known: at work");
-            }
+            let synced = missing.is_empty();
             self.readiness.wait_for(missing);
+            if synced {
+                info!("rules, nodes, configurations and pods are known");
+                self.synced.send_replace(true);
+            }
         }
         let metrics = &self.metrics;
         metrics.queue.set(gauge(self.queue.len()));

@@ -4,6 +4,8 @@
 
 use std::collections::HashSet;
 
+use k8s_openapi::jiff::SignedDuration;
+use tracing::warn;
 use vedette_crds::compile::{NodeFacts, prepare_object};
 use vedette_crds::node_config::NodeConfigSpec;
 
@@ -11,8 +13,12 @@ use super::node::{Common, Config, Node, Pod, Present, Spec};
 use super::rule::Rule;
 use super::{Fleet, Name, Uid};
 use crate::event::{Change, Event, Kind};
-use crate::observed::{ObservedConfig, ObservedPod, ObservedRule};
+use crate::notice::{About, Notice, Subject};
+use crate::observed::{Found, ObservedConfig, ObservedPod, ObservedRule};
 use crate::time::{Moment, Now};
+
+/// Another machine's clock may be ahead of ours by so much.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(60);
 
 impl Fleet {
     /// Takes in what happened.
@@ -78,15 +84,23 @@ impl Fleet {
                 held.version = observed.version;
                 held.status = observed.status;
                 self.mark_rule(&uid, now, false);
+                self.observe_rule(&uid, now);
                 return;
             }
         }
         let prepared = prepare_object(metadata, &observed.data);
-        let written = self.rules.get(&uid).and_then(|rule| rule.written);
-        let rule = Rule { name: name.clone(), prepared, status: observed.status, version: observed.version, written };
+        let before = self.rules.remove(&uid);
+        let first = before.is_none();
+        let (written, held) = before.map(|rule| (rule.written, rule.held)).unwrap_or_default();
+        let (status, version) = (observed.status, observed.version);
+        let mut rule = Rule { name: name.clone(), prepared, status, version, written, held };
+        if first {
+            rule.begin();
+        }
         self.rule_uids.insert(name, uid.clone());
         self.rules.insert(uid.clone(), rule);
         self.mark_rule(&uid, now, true);
+        self.observe_rule(&uid, now);
         self.reselect_rule(&uid, now);
     }
 
@@ -140,9 +154,16 @@ impl Fleet {
             })
             .collect();
         let left = |(uid, selected): &&(Uid, bool)| !selected && held.is_some_and(|node| node.is_selected_by(uid));
-        let deselected = selections.iter().filter(left).count();
+        let left: Vec<_> = selections.iter().filter(left).map(|(uid, _)| uid.clone()).collect();
         if same_node {
-            self.deselected = self.deselected.saturating_add(u64::try_from(deselected).unwrap_or(u64::MAX));
+            self.deselected = self.deselected.saturating_add(u64::try_from(left.len()).unwrap_or(u64::MAX));
+            for uid in left {
+                let note = format!(
+                    "node {name} is selected no more: its own labels have changed. What it reported for this rule ends \
+                     here; if nobody meant that, ask who changed them"
+                );
+                self.tell_of_rule(&uid, Subject::NodeDeselected, note);
+            }
         }
         self.amend(&name, now, |node| {
             node.present = Some(present);
@@ -174,6 +195,7 @@ impl Fleet {
         }
         let moved = held.is_none_or(|held| (held.generation, held.owned) != (observed.generation, owned(&observed)));
         let held = held.map(|held| Held {
+            journal: held.journal.clone(),
             same: *held.uid == *observed.uid,
             generation: held.generation,
             fingerprint: held.fingerprint,
@@ -181,9 +203,11 @@ impl Fleet {
             fresh_from: held.fresh_from,
             node_uid: held.spec.as_ref().map(|spec| spec.node_uid.clone()),
         });
-        let reports: Vec<_> =
-            observed.reports.iter().map(|report| (self.texts.intern(report.rule.as_str()), report.found)).collect();
+        let (reports, misreports) = self.believe(&name, &observed, now);
         let first = self.nodes.get(&name).is_none_or(|node| node.config.is_none());
+        let before = held.as_ref().filter(|held| held.same).and_then(|held| held.journal.clone());
+        let journals = before.zip(observed.journal.clone()).filter(|(before, after)| **before != **after);
+        let uid: Uid = observed.uid.as_str().into();
         let config = self.config(observed, held, now);
         let asks_for_work = moved || config.is_emptied();
         let unreadable: Vec<_> =
@@ -193,6 +217,7 @@ impl Fleet {
                 node.available = written.reason;
             }
             node.config = Some(config);
+            node.misreports = misreports;
             node.shares.iter_mut().for_each(|share| share.found = None);
             for (rule, found) in reports {
                 node.share(&rule).found = Some(found);
@@ -205,6 +230,50 @@ impl Fleet {
         if asks_for_work {
             self.mark_config(&name, now, false);
         }
+        if let Some((before, after)) = journals {
+            let note = format!(
+                "the journal of node {name} was {before} and is {after}: its history was lost or reset. Records of the \
+                 former one that were not exported are gone"
+            );
+            self.tell(Notice { subject: Subject::JournalChanged, about: About::NodeConfig, name, uid, note });
+        }
+    }
+
+    /// What is taken of an agent's reports: those about rules that its node was given, and no time that is yet to come.
+    /// Says also whether there was something else.
+    fn believe(&mut self, name: &Name, observed: &ObservedConfig, now: Now) -> (Vec<(Uid, Found)>, bool) {
+        let node = self.nodes.get(name);
+        let latest = now.wall.as_second().saturating_add(CLOCKS_APART.as_secs());
+        let mut strange = None;
+        let mut believed = Vec::new();
+        for report in &observed.reports {
+            let share = node.and_then(|node| node.shares.iter().find(|share| *share.rule == *report.rule));
+            let carries = |spec: &NodeConfigSpec| {
+                spec.rules.iter().any(|form| form.uid == report.rule && form.name == report.name)
+            };
+            let given = match &observed.spec {
+                Some(spec) => carries(spec),
+                None => share.is_some_and(|share| share.selected),
+            };
+            // A rule that was just taken away is reported until the agent knows.
+            let had = share.is_some_and(|share| share.found.is_some()) && observed.confirmed < observed.generation;
+            if !given && !had {
+                strange = Some(format!("the rule {} that it was not given", report.name));
+                continue;
+            }
+            let mut found = report.found;
+            if found.last_change.is_some_and(|second| second.get() > latest) {
+                strange = Some(format!("a change of the rule {} that is yet to come", report.name));
+                found.last_change = None;
+            }
+            believed.push((self.texts.intern(report.rule.as_str()), found));
+        }
+        if let Some(what) = &strange
+            && node.is_none_or(|node| !node.misreports)
+        {
+            warn!("the agent of node {name} reports {what:?}: that is ignored");
+        }
+        (believed, strange.is_some())
     }
 
     fn config(&mut self, observed: ObservedConfig, held: Option<Held>, now: Now) -> Config {
@@ -212,6 +281,7 @@ impl Fleet {
         let spec = observed.spec.map(|spec| self.spec(spec));
         let held = held.filter(|held| held.same);
         let node_uid = spec.as_ref().map(|spec| spec.node_uid.clone());
+        let journal = held.as_ref().and_then(|held| held.journal.clone());
         let fresh_from = match &held {
             Some(held) if held.node_uid == node_uid => held.fresh_from,
             Some(_) => observed.generation,
@@ -237,6 +307,8 @@ impl Fleet {
             ready: observed.ready,
             available: observed.available,
             fingerprint: observed.fingerprint,
+            // A status without one does not make the next one the first.
+            journal: observed.journal.map(Into::into).or(journal),
             heard,
             fresh_from,
         }
@@ -307,6 +379,7 @@ impl Fleet {
 /// What is remembered of a NodeConfig when it is seen again.
 struct Held {
     same: bool,
+    journal: Option<Box<str>>,
     generation: i64,
     fingerprint: u64,
     heard: Moment,

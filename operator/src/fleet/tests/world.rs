@@ -15,6 +15,7 @@ use vedette_crds::rule::DataCollectionRuleStatus;
 use crate::event::{Change, Event, Kind};
 use crate::fleet::plan::Action;
 use crate::fleet::{AGENT_GRACE, Fleet};
+use crate::notice::Notice;
 use crate::observed::{Found, ObservedConfig, ObservedPod, ObservedRule, Report, Written};
 use crate::queue::{Key, Queue};
 use crate::sentences::Explained;
@@ -33,6 +34,10 @@ pub(super) struct World {
     pub(super) definition_is_older: bool,
     /// Every write since this was last emptied, in order.
     pub(super) writes: Vec<Action>,
+    /// How many writes were refused because what they were decided on had changed.
+    pub(super) conflicts: usize,
+    /// What was told since this was last emptied.
+    pub(super) notices: Vec<Notice>,
 }
 
 fn epoch() -> Timestamp {
@@ -60,7 +65,15 @@ impl World {
             pods: BTreeMap::new(),
             definition_is_older: false,
             writes: Vec::new(),
+            conflicts: 0,
+            notices: Vec::new(),
         }
+    }
+
+    /// Another operator leads now, which has seen what this one has; returns this one.
+    pub(super) fn exchange(&mut self, other: &mut Operator) {
+        std::mem::swap(&mut self.fleet, &mut other.0);
+        std::mem::swap(&mut self.queue, &mut other.1);
     }
 
     /// Ends the operator; another one has not listed anything yet.
@@ -114,9 +127,15 @@ impl World {
         loop {
             let now = self.now();
             self.fleet.tick(now);
+            self.notices.extend(self.fleet.take_notices());
             self.fleet.take_dirty().into_iter().for_each(|dirty| self.queue.push(dirty));
             let Some(key) = self.queue.pop(now.moment) else { return };
             if let Some(action) = self.fleet.plan(&key, now) {
+                if self.refuses(&action) {
+                    self.conflicts += 1;
+                    self.queue.overtaken(key, now.moment);
+                    continue;
+                }
                 self.writes.push(action.clone());
                 if let Key::Config(name) = &key {
                     self.fleet.schema_outdated(name, self.definition_is_older, now);
@@ -131,15 +150,26 @@ impl World {
         }
     }
 
+    /// Whether an API server refuses a write because it was decided on something that has changed.
+    fn refuses(&self, action: &Action) -> bool {
+        let (name, existing) = match action {
+            Action::ApplyConfig { name, existing, .. } => (name, existing.as_ref()),
+            Action::DeleteConfig { name, existing } => (name, Some(existing)),
+            Action::ApplyConditions { .. } | Action::ApplyRuleStatus { .. } => return false,
+        };
+        let stored = self.configs.get(name.as_ref()).map(|stored| (stored.uid.as_str(), stored.version));
+        stored != existing.map(|existing| (&*existing.uid, existing.version))
+    }
+
     /// What an API server makes of a write.
     fn store(&mut self, action: Action) {
         self.version += 1;
         match action {
-            Action::ApplyConfig { name, uid, owner, spec } => {
+            Action::ApplyConfig { name, existing, owner, spec } => {
                 let name = name.as_ref().to_owned();
                 let (version, now) = (self.version, self.now().wall);
+                assert_eq!(existing.is_some(), self.configs.contains_key(&name), "refused before");
                 let stored = self.configs.entry(name.clone()).or_insert_with(|| {
-                    assert_eq!(uid, None, "an apply that names a uid makes nothing");
                     let uid = format!("{name}-config-{version}");
                     ObservedConfig { name, uid, created: Some(now), ..ObservedConfig::default() }
                 });
@@ -152,9 +182,8 @@ impl World {
                 let stored = stored.clone();
                 self.tell(config_event(stored));
             }
-            Action::DeleteConfig { name, uid } => {
+            Action::DeleteConfig { name, .. } => {
                 let gone = self.configs.remove(name.as_ref()).unwrap();
-                assert_eq!(gone.uid, *uid);
                 self.tell(Event::Config(Change::Deleted(Box::new(gone))));
             }
             Action::ApplyConditions { name, conditions, .. } => {
@@ -247,6 +276,7 @@ impl World {
             let changes = Changes { modified, ..Changes::default() };
             let report = |rule: &NodeRule| Report {
                 rule: rule.uid.clone(),
+                name: rule.name.clone(),
                 found: Found { generation: rule.generation, tracked, changes, last_change },
             };
             config.reports = config.spec.iter().flat_map(|spec| &spec.rules).map(report).collect();
@@ -290,6 +320,12 @@ impl World {
         &condition::find::<R>(&self.status(rule).conditions).unwrap().message
     }
 
+    /// What was told since this was last asked, in short.
+    pub(super) fn told(&mut self) -> Vec<String> {
+        let short = |notice: Notice| format!("{}: {}", notice.name, notice.subject.as_str());
+        self.notices.drain(..).map(short).collect()
+    }
+
     /// The writes since this was last asked, in short.
     pub(super) fn written(&mut self) -> Vec<String> {
         let short = |action: Action| match action {
@@ -302,7 +338,23 @@ impl World {
     }
 }
 
+/// An operator that is not at work at the moment: its model and its queue.
+pub(super) struct Operator(pub(super) Fleet, Queue);
+
+impl Operator {
+    pub(super) fn new() -> Self {
+        Self(fleet(), Queue::default())
+    }
+}
+
 fn fleet() -> Fleet {
+    let mut fleet = follower();
+    fleet.lead(Now { moment: Moment::default(), wall: epoch() });
+    fleet
+}
+
+/// An operator that another one leads.
+pub(super) fn follower() -> Fleet {
     Fleet::new(ClusterRef { name: "test".into(), uid: "cluster".into() }, AGENT_GRACE)
 }
 
