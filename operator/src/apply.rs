@@ -198,8 +198,7 @@ impl Applier {
                     json!([{ "apiVersion": "v1", "kind": "Node", "name": &*name, "uid": &*owner }]);
                 object["spec"] = json!(spec);
                 let patch = Patch::Apply(object);
-                let Tolerant(stored) =
-                    self.send(NODE_CONFIG, self.configs.patch(&name, &self.how, &patch)).await?;
+                let Tolerant(stored) = self.send(NODE_CONFIG, self.configs.patch(&name, &self.how, &patch)).await?;
                 match carries(stored, &spec) {
                     Ok(stored) => Ok(Applied::Config(stored)),
                     Err(contested) => self.take_back(&name, contested, &spec).await,
@@ -235,8 +234,7 @@ impl Applier {
                 object["metadata"]["uid"] = json!(&*uid);
                 object["status"] = json!(status);
                 let patch = Patch::Apply(object);
-                let Tolerant(stored) =
-                    self.send(RULE, self.rules.patch_status(&name, &self.how, &patch)).await?;
+                let Tolerant(stored) = self.send(RULE, self.rules.patch_status(&name, &self.how, &patch)).await?;
                 Ok(Applied::Rule(Box::new(observed::rule(stored))))
             }
         }

@@ -11,6 +11,7 @@
 //! listed yet must not look deleted. Nothing is dirty either while another operator leads: this one only knows.
 
 mod examples;
+mod id;
 pub(crate) mod intern;
 pub(crate) mod node;
 mod pace;
@@ -225,7 +226,7 @@ impl Fleet {
         node.judge(&self.rules, now.moment, self.grace);
         // What is not known whole yet stands for nothing.
         let told = if self.unlisted.is_empty() { node.observe(now.moment) } else { Vec::new() };
-        let told_of = node.config.as_ref().filter(|_| !told.is_empty()).map(|config| Uid::from(config.uid.as_ref()));
+        let told_of = node.config.as_ref().filter(|_| !told.is_empty()).map(|config| config.uid.to_uid());
         let changed: Vec<_> = if shares == node.shares { Vec::new() } else { differing(&shares, &node.shares) };
         if !changed.is_empty() {
             for share in &shares {

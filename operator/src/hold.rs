@@ -121,9 +121,10 @@ mod tests {
     fn one_that_flaps_between_two_kinds_of_bad_is_told_with_the_kind_of_the_moment() {
         let mut held = standing(Available);
         let transition = Transition { from: Some(Available), to: NoPod };
-        assert_eq!(told(&mut held, &[(0, NotReady), (30, NoPod), (50, NotReady), (55, NoPod), (60, NoPod)]), [
-            (60, transition)
-        ]);
+        assert_eq!(
+            told(&mut held, &[(0, NotReady), (30, NoPod), (50, NotReady), (55, NoPod), (60, NoPod)]),
+            [(60, transition)]
+        );
         assert_eq!(told(&mut held, &[(80, NotReady), (100, NoPod), (130, NotReady), (160, NoPod)]), []);
     }
 

@@ -132,7 +132,9 @@ impl Campaign {
                 self.warned = None;
                 return Ok(false);
             }
-            (Verdict::Renew, Some(lease)) => (self.leases.replace(OPERATOR, &how, &self.renewed(lease)).await, "update"),
+            (Verdict::Renew, Some(lease)) => {
+                (self.leases.replace(OPERATOR, &how, &self.renewed(lease)).await, "update")
+            }
             (_, Some(lease)) => (self.leases.replace(OPERATOR, &how, &self.taken(lease)).await, "update"),
             (_, None) => {
                 let mut lease = Lease::default();

@@ -144,10 +144,7 @@ impl Metrics {
             )?,
             events: add(
                 &registry,
-                IntCounterVec::new(
-                    named("events_total", "Events by what became of them."),
-                    &["reason", "outcome"],
-                )?,
+                IntCounterVec::new(named("events_total", "Events by what became of them."), &["reason", "outcome"])?,
             )?,
             leader: add(
                 &registry,

@@ -60,7 +60,7 @@ subjects! {
     Warning: NoNodes,
     Normal: RuleReady,
     Warning: NoAgents,
-    Warning: NodesNotReady,
+    Normal: NodesNotReady,
     Normal: NodesCovered,
     Warning: NodesUnavailable,
     Normal: NodeReady,

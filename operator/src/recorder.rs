@@ -102,7 +102,12 @@ impl Writer {
             let event = event(&notice, &self.identity, Timestamp::now(), self.told);
             let written = self.write(&event).await;
             if let Err(why) = &written {
-                warn!("cannot raise the Event {} about {}: {why}: {}", notice.subject.as_str(), notice.name, notice.note);
+                warn!(
+                    "cannot raise the Event {} about {}: {why}: {}",
+                    notice.subject.as_str(),
+                    notice.name,
+                    notice.note
+                );
             } else {
                 debug!("raised the Event {} about {}", notice.subject.as_str(), notice.name);
             }
@@ -186,10 +191,7 @@ mod tests {
 
     fn left_out(metrics: &Metrics, subject: Subject) -> String {
         let text = metrics.text().unwrap();
-        let series = format!(
-            "vedette_operator_events_total{{outcome=\"LeftOut\",reason=\"{}\"}} ",
-            subject.as_str()
-        );
+        let series = format!("vedette_operator_events_total{{outcome=\"LeftOut\",reason=\"{}\"}} ", subject.as_str());
         text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().into()
     }
 

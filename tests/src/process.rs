@@ -149,6 +149,28 @@ impl Process {
         Ok(())
     }
 
+    /// Stops it (SIGSTOP), as a machine does that is frozen: it runs on after [`Process::resume`].
+    ///
+    /// # Errors
+    /// When the system cannot signal it.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP, "stop")
+    }
+
+    /// Lets it run on (SIGCONT).
+    ///
+    /// # Errors
+    /// When the system cannot signal it.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT, "resume")
+    }
+
+    fn signal(&self, signal: Signal, verb: &str) -> Result<()> {
+        // Not yet waited for, so the id cannot belong to somebody else.
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).map_err(io::Error::from).doing(|| format!("{verb} {}", self.name))
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     ///
     /// # Errors
@@ -157,9 +179,7 @@ impl Process {
         if let Some(status) = self.status()? {
             return Ok(status);
         }
-        // Not yet waited for, so the id cannot belong to somebody else.
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).map_err(io::Error::from).doing(|| format!("terminate {}", self.name))?;
+        self.signal(Signal::TERM, "terminate")?;
         let what = format!("{} ends after SIGTERM", self.name);
         eventually(&what, within, async || self.status()?.ok_or_else(|| not_yet(self.tail()))).await
     }

@@ -210,6 +210,26 @@ fn an_agent_cannot_touch_the_operators_conditions() {
 }
 
 #[test]
+fn an_agent_cannot_take_the_room_for_the_operators_conditions() {
+    CLUSTER.test(async |cluster| {
+        let scene = Scene::new(cluster, "crowded").await;
+        let own = |count: usize| {
+            let conditions: Vec<_> = (0..count).map(|number| condition(&format!("Own{number}"), "True")).collect();
+            json!({ "conditions": conditions })
+        };
+        let sentence =
+            "an agent has at most 12 conditions of its own: the others of the 16 are kept for the operator's";
+        assert_denied(scene.report(own(13)).await, sentence);
+        assert_denied(scene.report(own(16)).await, sentence);
+        scene.report(own(12)).await.unwrap();
+        let judged = json!({ "conditions": [condition("Ready", "True"), condition("AgentAvailable", "True")] });
+        let config = scene.judge(judged).await.unwrap();
+        assert_eq!(condition_types(&config).len(), 14);
+        scene.report(own(12)).await.unwrap();
+    });
+}
+
+#[test]
 fn an_agent_cannot_drop_its_journal() {
     CLUSTER.test(async |cluster| {
         let scene = Scene::new(cluster, "dropped").await;

@@ -10,6 +10,7 @@ use vedette_crds::condition::node::{AgentAvailable, Ready};
 use vedette_crds::duration;
 use vedette_crds::node_config::{ClusterRef, NodeConfigSpec, NodeRule, Reporting};
 
+use super::id::Id;
 use super::pace::REFRESH;
 use super::plan::Existing;
 use super::tally::{Share, Standing};
@@ -43,7 +44,7 @@ pub(crate) struct Node {
 /// A Node that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Present {
-    pub(crate) uid: Uid,
+    pub(crate) uid: Id,
     labels: Box<[Arc<Label>]>,
 }
 
@@ -60,7 +61,7 @@ pub(crate) struct Pod {
 /// A NodeConfig that exists.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Id,
     pub(crate) version: u64,
     pub(crate) generation: i64,
     pub(crate) deleting: bool,
@@ -75,7 +76,7 @@ pub(crate) struct Config {
     pub(crate) available: Option<Written<AgentAvailable>>,
     pub(crate) fingerprint: u64,
     /// The id of the agent's journal.
-    pub(crate) journal: Option<Box<str>>,
+    pub(crate) journal: Option<Id>,
     /// When the agent last wrote, or was last asked something new.
     pub(crate) heard: Moment,
     /// The first generation for the Node of this uid: what was confirmed before is another node's.
@@ -85,7 +86,7 @@ pub(crate) struct Config {
 /// A NodeConfig's spec whose parts are shared with other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
-    pub(crate) node_uid: Uid,
+    pub(crate) node_uid: Id,
     pub(crate) common: Arc<Common>,
     pub(crate) rules: Box<[Arc<NodeRule>]>,
 }
@@ -271,12 +272,12 @@ fn tell<R: Told + Explained>(transition: Transition<R>) -> (Subject, String) {
 }
 
 impl Present {
-    pub(crate) fn new(uid: Uid, labels: Box<[Arc<Label>]>) -> Self {
+    pub(crate) fn new(uid: Id, labels: Box<[Arc<Label>]>) -> Self {
         Self { uid, labels }
     }
 
     pub(crate) fn facts(&self, name: &str) -> NodeFacts {
-        NodeFacts { name: name.into(), uid: self.uid.as_ref().into(), labels: self.labels() }
+        NodeFacts { name: name.into(), uid: self.uid.to_string(), labels: self.labels() }
     }
 
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
@@ -298,7 +299,7 @@ impl Config {
 
     /// It, as it is now.
     pub(crate) fn existing(&self) -> Existing {
-        Existing { uid: self.uid.as_ref().into(), version: self.version }
+        Existing { uid: self.uid.to_uid(), version: self.version }
     }
 
     /// Whether the agent has confirmed that it watches nothing.
@@ -310,7 +311,7 @@ impl Config {
 impl Spec {
     /// Whether it says the same as a compiled one.
     pub(crate) fn says(&self, spec: &NodeConfigSpec) -> bool {
-        *self.node_uid == *spec.node_uid
+        self.node_uid == spec.node_uid.as_str().into()
             && self.common.cluster == spec.cluster
             && self.common.reporting == spec.reporting
             && self.rules.iter().map(AsRef::as_ref).eq(&spec.rules)

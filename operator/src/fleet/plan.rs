@@ -108,7 +108,7 @@ impl Fleet {
             );
             return None;
         }
-        let owner = present.uid.clone();
+        let owner = present.uid.to_uid();
         let Compiled { spec, verdicts } = self.compile(name, node)?;
         let crowded: Vec<_> = verdicts
             .into_iter()
@@ -177,7 +177,7 @@ impl Fleet {
         let available = condition(node.available, config.available, None, now);
         Some(Action::ApplyConditions {
             name: name.clone(),
-            uid: config.uid.as_ref().into(),
+            uid: config.uid.to_uid(),
             conditions: vec![ready, available],
         })
     }

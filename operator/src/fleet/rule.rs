@@ -215,7 +215,10 @@ impl Rule {
             0 => (AllNodesCovered::Covered, String::new()),
             missing => {
                 let (selected, which) = (count(nodes.selected), &examples.unavailable);
-                (AllNodesCovered::NodesUnavailable, format!("{missing} of {selected} without an available agent: {which}"))
+                (
+                    AllNodesCovered::NodesUnavailable,
+                    format!("{missing} of {selected} without an available agent: {which}"),
+                )
             }
         }
     }

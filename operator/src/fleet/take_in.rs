@@ -9,6 +9,7 @@ use tracing::warn;
 use vedette_crds::compile::{NodeFacts, prepare_object};
 use vedette_crds::node_config::NodeConfigSpec;
 
+use super::id::Id;
 use super::node::{Common, Config, Node, Pod, Present, Spec};
 use super::rule::Rule;
 use super::{Fleet, Name, Uid};
@@ -133,7 +134,7 @@ impl Fleet {
             self.labels.intern(label)
         });
         let labels = labels.collect();
-        let present = Present::new(self.texts.intern(facts.uid.as_str()), labels);
+        let present = Present::new(facts.uid.as_str().into(), labels);
         let held = self.nodes.get(&name);
         let before = held.and_then(|node| node.present.as_ref());
         if before == Some(&present) {
@@ -177,7 +178,7 @@ impl Fleet {
     fn node_deleted(&mut self, name: &str, uid: Option<&str>, now: Now) {
         let name = self.texts.intern(name);
         let present = self.nodes.get(&name).and_then(|node| node.present.as_ref());
-        if present.is_none_or(|present| uid.is_some_and(|uid| *present.uid != *uid)) {
+        if present.is_none_or(|present| uid.is_some_and(|uid| present.uid != uid.into())) {
             return;
         }
         self.amend(&name, now, |node| {
@@ -196,7 +197,7 @@ impl Fleet {
         let moved = held.is_none_or(|held| (held.generation, held.owned) != (observed.generation, owned(&observed)));
         let held = held.map(|held| Held {
             journal: held.journal.clone(),
-            same: *held.uid == *observed.uid,
+            same: held.uid == observed.uid.as_str().into(),
             generation: held.generation,
             fingerprint: held.fingerprint,
             heard: held.heard,
@@ -206,7 +207,8 @@ impl Fleet {
         let (reports, misreports) = self.believe(&name, &observed, now);
         let first = self.nodes.get(&name).is_none_or(|node| node.config.is_none());
         let before = held.as_ref().filter(|held| held.same).and_then(|held| held.journal.clone());
-        let journals = before.zip(observed.journal.clone()).filter(|(before, after)| **before != **after);
+        let after = observed.journal.as_deref().map(Id::from);
+        let journals = before.zip(after).filter(|(before, after)| before != after);
         let uid: Uid = observed.uid.as_str().into();
         let config = self.config(observed, held, now);
         let asks_for_work = moved || config.is_emptied();
@@ -295,7 +297,7 @@ impl Fleet {
             None => observed.heard.max(observed.created).map_or(now.moment, |wall| now.moment_of(wall)),
         };
         Config {
-            uid: observed.uid.into(),
+            uid: observed.uid.as_str().into(),
             version: observed.version,
             generation: observed.generation,
             deleting: observed.deleting,
@@ -308,7 +310,7 @@ impl Fleet {
             available: observed.available,
             fingerprint: observed.fingerprint,
             // A status without one does not make the next one the first.
-            journal: observed.journal.map(Into::into).or(journal),
+            journal: observed.journal.as_deref().map(Id::from).or(journal),
             heard,
             fresh_from,
         }
@@ -317,7 +319,7 @@ impl Fleet {
     fn spec(&mut self, spec: NodeConfigSpec) -> Spec {
         let NodeConfigSpec { cluster, node_uid, reporting, rules } = spec;
         Spec {
-            node_uid: self.texts.intern(node_uid),
+            node_uid: node_uid.as_str().into(),
             common: self.commons.intern(Common { cluster, reporting }),
             rules: rules.into_iter().map(|rule| self.forms.intern(rule)).collect(),
         }
@@ -326,7 +328,7 @@ impl Fleet {
     fn config_deleted(&mut self, name: &str, uid: Option<&str>, now: Now) {
         let name = self.texts.intern(name);
         let config = self.nodes.get(&name).and_then(|node| node.config.as_ref());
-        if config.is_none_or(|config| uid.is_some_and(|uid| *config.uid != *uid)) {
+        if config.is_none_or(|config| uid.is_some_and(|uid| config.uid != uid.into())) {
             return;
         }
         let unreadable: HashSet<_> =
@@ -379,12 +381,12 @@ impl Fleet {
 /// What is remembered of a NodeConfig when it is seen again.
 struct Held {
     same: bool,
-    journal: Option<Box<str>>,
+    journal: Option<Id>,
     generation: i64,
     fingerprint: u64,
     heard: Moment,
     fresh_from: i64,
-    node_uid: Option<Uid>,
+    node_uid: Option<Id>,
 }
 
 /// Whether the Node that the spec names owns the NodeConfig.

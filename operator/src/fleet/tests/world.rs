@@ -38,6 +38,17 @@ pub(super) struct World {
     pub(super) conflicts: usize,
     /// What was told since this was last emptied.
     pub(super) notices: Vec<Notice>,
+    rival: Option<Rival>,
+    /// The first operator while the rival works, and what it will be told.
+    first: Option<(Fleet, Vec<Event>)>,
+}
+
+/// Another operator.
+struct Rival {
+    fleet: Fleet,
+    queue: Queue,
+    /// What happened since it last had its turn.
+    inbox: Vec<Event>,
 }
 
 fn epoch() -> Timestamp {
@@ -67,13 +78,64 @@ impl World {
             writes: Vec::new(),
             conflicts: 0,
             notices: Vec::new(),
+            rival: None,
+            first: None,
         }
     }
 
-    /// Another operator leads now, which has seen what this one has; returns this one.
-    pub(super) fn exchange(&mut self, other: &mut Operator) {
-        std::mem::swap(&mut self.fleet, &mut other.0);
-        std::mem::swap(&mut self.queue, &mut other.1);
+    /// A second operator on the same cluster, which believes that it leads too. It takes in what happens when it has its
+    /// turn, after the first.
+    pub(super) fn add_rival(&mut self) {
+        self.rival = Some(Rival { fleet: fleet(), queue: Queue::default(), inbox: Vec::new() });
+        let first = std::mem::replace(&mut self.fleet, follower());
+        Kind::ALL.into_iter().for_each(|kind| self.list(kind));
+        self.fleet = first;
+    }
+
+    /// The first operator is another's follower from now on.
+    pub(super) fn follow(&mut self) {
+        self.fleet.follow();
+        self.queue = Queue::default();
+    }
+
+    /// The first operator leads from now on.
+    pub(super) fn lead(&mut self) {
+        let now = self.now();
+        self.fleet.lead(now);
+    }
+
+    /// The rival takes in what has happened, and does nothing about it yet.
+    pub(super) fn rival_reads(&mut self) {
+        let now = self.now();
+        let rival = self.rival.as_mut().unwrap();
+        rival.inbox.drain(..).for_each(|event| rival.fleet.apply(event, now));
+    }
+
+    /// The first operator has its turn, and the rival has none.
+    pub(super) fn work_without_rival(&mut self) {
+        self.work_alone();
+    }
+
+    /// The rival works by what it has taken in.
+    pub(super) fn rival_works(&mut self) {
+        let mut rival = self.rival.take().unwrap();
+        let missed = std::mem::take(&mut rival.inbox);
+        std::mem::swap(&mut self.fleet, &mut rival.fleet);
+        std::mem::swap(&mut self.queue, &mut rival.queue);
+        let (fleet, queue) = (rival.fleet, rival.queue);
+        self.first = Some((fleet, Vec::new()));
+        self.work_alone();
+        let (first, told) = self.first.take().unwrap();
+        let (fleet, queue) = (std::mem::replace(&mut self.fleet, first), std::mem::replace(&mut self.queue, queue));
+        self.rival = Some(Rival { fleet, queue, inbox: missed });
+        told.into_iter().for_each(|event| self.tell(event));
+    }
+
+    /// Ends the operator; another one stands by, and has listed everything.
+    pub(super) fn restart_standby(&mut self) {
+        self.restart();
+        self.fleet = follower();
+        Kind::ALL.into_iter().for_each(|kind| self.list(kind));
     }
 
     /// Ends the operator; another one has not listed anything yet.
@@ -101,6 +163,12 @@ impl World {
 
     pub(super) fn tell(&mut self, event: Event) {
         let now = self.now();
+        if let Some(rival) = &mut self.rival {
+            rival.inbox.push(event.clone());
+        }
+        if let Some((_, told)) = &mut self.first {
+            told.push(event.clone());
+        }
         self.fleet.apply(event, now);
     }
 
@@ -124,6 +192,14 @@ impl World {
     }
 
     fn work(&mut self) {
+        self.work_alone();
+        if self.rival.is_some() {
+            self.rival_reads();
+            self.rival_works();
+        }
+    }
+
+    fn work_alone(&mut self) {
         loop {
             let now = self.now();
             self.fleet.tick(now);
@@ -170,7 +246,8 @@ impl World {
                 let (version, now) = (self.version, self.now().wall);
                 assert_eq!(existing.is_some(), self.configs.contains_key(&name), "refused before");
                 let stored = self.configs.entry(name.clone()).or_insert_with(|| {
-                    let uid = format!("{name}-config-{version}");
+                    // As an API server makes them.
+                    let uid = format!("{version:08x}-8d0e-4b1f-9a57-0c2f5d1b7e11");
                     ObservedConfig { name, uid, created: Some(now), ..ObservedConfig::default() }
                 });
                 stored.version = version;
@@ -273,6 +350,7 @@ impl World {
             config.applied = true;
             config.baseline = true;
             config.fingerprint += 1;
+            config.journal.get_or_insert_with(|| "6f1c0a52-8d0e-4b1f-9a57-0c2f5d1b7e11".into());
             let changes = Changes { modified, ..Changes::default() };
             let report = |rule: &NodeRule| Report {
                 rule: rule.uid.clone(),
@@ -338,15 +416,6 @@ impl World {
     }
 }
 
-/// An operator that is not at work at the moment: its model and its queue.
-pub(super) struct Operator(pub(super) Fleet, Queue);
-
-impl Operator {
-    pub(super) fn new() -> Self {
-        Self(fleet(), Queue::default())
-    }
-}
-
 fn fleet() -> Fleet {
     let mut fleet = follower();
     fleet.lead(Now { moment: Moment::default(), wall: epoch() });
@@ -354,7 +423,7 @@ fn fleet() -> Fleet {
 }
 
 /// An operator that another one leads.
-pub(super) fn follower() -> Fleet {
+fn follower() -> Fleet {
     Fleet::new(ClusterRef { name: "test".into(), uid: "cluster".into() }, AGENT_GRACE)
 }
 
