@@ -3,8 +3,9 @@
 //! a spec, which an apply leaves alone, is taken out. Nothing is tried again here.
 //!
 //! Right before each request the leadership is asked for, and nothing is sent without it. A process can be stopped between
-//! that question and the request, and wake up when another one leads: so a write to a spec, or of a whole object, names
-//! the resource version it was decided on, and one that makes an object is refused where there is one already.
+//! that question and the request, and wake up when another one leads: so a write names the resource version it was decided
+//! on, and one that makes an object is refused where there is one already. Only a node's conditions name none: their
+//! status is written by an agent too, which could else hold off its own judgment by writing often.
 
 use std::time::Duration;
 
@@ -229,9 +230,9 @@ impl Applier {
                 let Tolerant(stored) = self.send(NODE_CONFIG, written).await?;
                 Ok(Applied::Config(Box::new(observed::config(stored))))
             }
-            Action::ApplyRuleStatus { name, uid, status } => {
+            Action::ApplyRuleStatus { name, existing, status } => {
                 let mut object = object(RULE, &name);
-                object["metadata"]["uid"] = json!(&*uid);
+                existing.pin(&mut object);
                 object["status"] = json!(status);
                 let patch = Patch::Apply(object);
                 let Tolerant(stored) = self.send(RULE, self.rules.patch_status(&name, &self.how, &patch)).await?;

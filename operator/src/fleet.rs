@@ -30,7 +30,7 @@ use vedette_crds::duration;
 use vedette_crds::node_config::{ClusterRef, NodeRule};
 
 use crate::event::Kind;
-use crate::notice::{About, Notice, Subject};
+use crate::notice::{About, Notice};
 use crate::queue::Key;
 use crate::time::{Moment, Now};
 use intern::Interner;
@@ -123,8 +123,11 @@ impl Fleet {
     }
 
     /// Leaves the decisions to another.
-    pub(crate) fn follow(&mut self) {
+    pub(crate) fn follow(&mut self, now: Now) {
         self.leading = false;
+        let refused: Vec<_> = self.nodes.iter().filter(|(_, node)| node.schema_outdated).collect();
+        let refused: Vec<_> = refused.into_iter().map(|(name, _)| name.clone()).collect();
+        refused.iter().for_each(|name| self.forget_refusal(name, now));
         self.dirty.clear();
         self.notices.clear();
     }
@@ -272,7 +275,8 @@ impl Fleet {
         }
         changed.iter().for_each(|uid| self.mark_rule(uid, now, false));
         for (uid, (subject, note)) in told_of.into_iter().cycle().zip(told) {
-            self.tell(Notice { subject, about: About::NodeConfig, name: name.clone(), uid, note });
+            let node = Some(name.clone());
+            self.tell(Notice { subject, about: About::NodeConfig, name: name.clone(), uid, node, note });
         }
     }
 
@@ -281,16 +285,9 @@ impl Fleet {
         let Some(rule) = self.rules.get_mut(uid) else { return };
         let (name, told) = (rule.name.clone(), rule.observe(now.moment));
         for (subject, note) in told {
-            self.tell(Notice { subject, about: About::Rule, name: name.clone(), uid: uid.clone(), note });
+            self.tell(Notice { subject, about: About::Rule, name: name.clone(), uid: uid.clone(), node: None, note });
         }
         self.rules_told = self.rules.values().filter_map(Rule::told_next).min();
-    }
-
-    fn tell_of_rule(&mut self, uid: &Uid, subject: Subject, note: String) {
-        if let Some(rule) = self.rules.get(uid) {
-            let name = rule.name.clone();
-            self.tell(Notice { subject, about: About::Rule, name, uid: uid.clone(), note });
-        }
     }
 
     /// The leader tells; the others have seen it too.

@@ -103,6 +103,8 @@ pub(crate) struct Notice {
     pub(crate) about: About,
     pub(crate) name: Name,
     pub(crate) uid: Uid,
+    /// The node whose doing it is, where it is one's.
+    pub(crate) node: Option<Name>,
     pub(crate) note: String,
 }
 

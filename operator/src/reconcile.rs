@@ -33,6 +33,9 @@ const PLANS_AT_ONCE: usize = 64;
 /// As many events are taken in before the next plans are asked for.
 const EVENTS_AT_ONCE: usize = 256;
 
+/// A term that has run out may be renewed yet: it is looked for so often.
+const BETWEEN_TERMS: Duration = Duration::from_millis(500);
+
 /// What is being written when the end comes has this long.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -135,10 +138,11 @@ impl Reconciler {
     }
 
     fn take_role(&mut self, role: Role) {
+        let now = self.clock.now();
         match role {
-            Role::Leader => self.fleet.lead(self.clock.now()),
+            Role::Leader => self.fleet.lead(now),
             Role::Standby => {
-                self.fleet.follow();
+                self.fleet.follow(now);
                 self.queue = Queue::default();
                 // What is on its way is cut off: it is another one's to decide now, and the watches say what came of it.
                 self.writes = JoinSet::new();
@@ -165,6 +169,10 @@ impl Reconciler {
     }
 
     fn start_writes(&mut self, now: Now) -> Option<Moment> {
+        if !self.may_write() {
+            // A renewal that comes late is no change of role: nobody says that there is something to do again.
+            return (self.queue.len() > 0).then(|| now.moment + BETWEEN_TERMS);
+        }
         for _ in 0..PLANS_AT_ONCE {
             if self.writes.len() >= WRITES_AT_ONCE {
                 return None;
@@ -229,6 +237,10 @@ impl Reconciler {
                         debug!("cannot {what}: {}", report(&error));
                         self.queue.overtaken(key, now.moment);
                     }
+                    Trouble::NotLeading => {
+                        debug!("cannot {what}: {}", report(&error));
+                        self.queue.failed(key, now.moment);
+                    }
                     _ => {
                         warn!("cannot {what}: {}", report(&error));
                         self.queue.failed(key, now.moment);
@@ -238,10 +250,14 @@ impl Reconciler {
         }
     }
 
+    fn may_write(&self) -> bool {
+        self.leadership.left().is_some()
+    }
+
     /// When to look again although nothing happens.
     fn wake(&self, more: Option<Moment>) -> Option<Instant> {
-        let full = self.writes.len() >= WRITES_AT_ONCE;
-        let due = self.queue.next_due().filter(|_| !full).map(|due| due.max(self.next_write));
+        let starts = self.writes.len() < WRITES_AT_ONCE && self.may_write();
+        let due = self.queue.next_due().filter(|_| starts).map(|due| due.max(self.next_write));
         let next = [more, due, self.fleet.next_wake()].into_iter().flatten().min();
         next.map(|moment| self.clock.instant(moment))
     }

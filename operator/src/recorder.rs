@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::fleet::Name;
 use crate::metrics::{Metrics, Outcome};
 use crate::names::{API_VERSION, NODE_CONFIG, OPERATOR, RULE};
 use crate::notice::{About, Notice, Subject};
@@ -27,6 +28,9 @@ const NAMESPACE: &str = "default";
 
 /// As many Events in any minute: enough to tell a small outage node by node. A large one is told by its rules.
 const PER_MINUTE: usize = 60;
+
+/// As many of them by one node: one that is not its admin's any more must not use up what is there for all.
+const PER_NODE: usize = 6;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -52,18 +56,19 @@ pub(crate) struct Recorder {
     security: Budget,
 }
 
-/// At most [`PER_MINUTE`] in any minute.
+/// At most [`PER_MINUTE`] in any minute, [`PER_NODE`] of them by one node.
 #[derive(Debug, Default)]
-struct Budget(VecDeque<Moment>);
+struct Budget(VecDeque<(Moment, Option<Name>)>);
 
 impl Budget {
-    fn allows(&mut self, now: Moment) -> bool {
-        while self.0.front().is_some_and(|told| now.since(*told) >= MINUTE) {
+    fn allows(&mut self, node: Option<&Name>, now: Moment) -> bool {
+        while self.0.front().is_some_and(|(told, _)| now.since(*told) >= MINUTE) {
             self.0.pop_front();
         }
-        let allows = self.0.len() < PER_MINUTE;
+        let by_node = self.0.iter().filter(|(_, by)| node.is_some() && by.as_ref() == node).count();
+        let allows = self.0.len() < PER_MINUTE && by_node < PER_NODE;
         if allows {
-            self.0.push_back(now);
+            self.0.push_back((now, node.cloned()));
         }
         allows
     }
@@ -82,7 +87,7 @@ impl Recorder {
         let subject = notice.subject;
         // What may be an attack is told even while a fleet falls apart.
         let budget = if subject.is_security() { &mut self.security } else { &mut self.budget };
-        if !budget.allows(now) || self.notices.try_send(notice).is_err() {
+        if !budget.allows(notice.node.as_ref(), now) || self.notices.try_send(notice).is_err() {
             self.metrics.event(subject, Outcome::LeftOut);
         }
     }
@@ -137,7 +142,7 @@ impl Writer {
 }
 
 fn event(notice: &Notice, identity: &str, now: Timestamp, number: u64) -> Event {
-    let Notice { subject, about, name, uid, note } = notice;
+    let Notice { subject, about, name, uid, note, .. } = notice;
     let kind = match about {
         About::Rule => RULE,
         About::NodeConfig => NODE_CONFIG,
@@ -179,7 +184,8 @@ mod tests {
     }
 
     fn notice(subject: Subject, name: &str) -> Notice {
-        Notice { subject, about: About::NodeConfig, name: name.into(), uid: "uid".into(), note: "é".repeat(2_000) }
+        let (about, node) = (About::NodeConfig, Some(name.into()));
+        Notice { subject, about, name: name.into(), uid: "uid".into(), node, note: "é".repeat(2_000) }
     }
 
     fn recorder() -> (Recorder, mpsc::Receiver<Notice>, Metrics) {
@@ -212,10 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn one_node_cannot_use_up_what_is_there_for_all() {
+        let (mut recorder, waiting, metrics) = recorder();
+        (0..1_000).for_each(|_| recorder.tell(notice(Subject::JournalChanged, "hostile"), at(0)));
+        recorder.tell(notice(Subject::JournalChanged, "victim"), at(0));
+        assert_eq!(waiting.len(), PER_NODE + 1);
+        assert_eq!(left_out(&metrics, Subject::JournalChanged), (1_000 - PER_NODE).to_string());
+    }
+
+    #[test]
     fn notices_that_nobody_takes_are_left_out_and_hold_up_nothing() {
         let (mut recorder, waiting, metrics) = recorder();
         for minute in 0..10 {
-            (0..PER_MINUTE).for_each(|_| recorder.tell(notice(Subject::NodeReady, "n1"), at(minute * 60)));
+            let nodes = (0..PER_MINUTE).map(|number| format!("n{number}"));
+            nodes.for_each(|node| recorder.tell(notice(Subject::NodeReady, &node), at(minute * 60)));
         }
         assert_eq!(waiting.len(), WAITING);
         assert_eq!(left_out(&metrics, Subject::NodeReady), (10 * PER_MINUTE - WAITING).to_string());

@@ -17,8 +17,24 @@ enum Form {
 }
 
 impl Id {
+    pub(crate) fn readable(&self) -> Readable<'_> {
+        Readable(self)
+    }
+
     pub(crate) fn to_uid(&self) -> Uid {
         self.to_string().into()
+    }
+}
+
+/// An id as a person reads it: nothing in it moves a terminal's cursor, whoever made it up.
+pub(crate) struct Readable<'i>(&'i Id);
+
+impl fmt::Display for Readable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.0 {
+            Form::Uuid(uuid) => uuid.hyphenated().fmt(f),
+            Form::Text(text) => write!(f, "{text:?}"),
+        }
     }
 }
 
@@ -53,6 +69,9 @@ mod tests {
             assert_ne!(Id::from(text), Id::from("another"));
         }
         assert!(matches!(Id::from(uuid).0, Form::Uuid(_)));
+        assert_eq!(Id::from(uuid).readable().to_string(), uuid);
+        let hostile = "a\u{1b}[2J\u{202e}";
+        assert_eq!(Id::from(hostile).readable().to_string(), r#""a\u{1b}[2J\u{202e}""#);
         assert!(size_of::<Option<Id>>() <= 24);
     }
 }

@@ -46,7 +46,7 @@ pub(crate) enum Action {
     /// Write the operator's conditions of a NodeConfig.
     ApplyConditions { name: Name, uid: Uid, conditions: Vec<Condition> },
     /// Write a rule's status.
-    ApplyRuleStatus { name: Name, uid: Uid, status: Box<DataCollectionRuleStatus> },
+    ApplyRuleStatus { name: Name, existing: Existing, status: Box<DataCollectionRuleStatus> },
 }
 
 impl fmt::Display for Action {
@@ -92,6 +92,17 @@ impl Fleet {
         });
     }
 
+    /// What was refused is wanted no more, or is another operator's to try.
+    pub(super) fn forget_refusal(&mut self, name: &Name, now: Now) {
+        if self.nodes.get(name).is_some_and(|node| node.schema_outdated) {
+            self.amend(name, now, |node| {
+                node.schema_outdated = false;
+                let refused = node.shares.iter_mut().filter(|share| share.obstacle == Some(Obstacle::SchemaOutdated));
+                refused.for_each(|share| share.obstacle = None);
+            });
+        }
+    }
+
     fn plan_config(&mut self, name: &Name, now: Now) -> Option<Action> {
         let node = self.nodes.get(name)?;
         let Some(present) = &node.present else {
@@ -127,6 +138,9 @@ impl Fleet {
         }
         let stands = config.owned && config.spec.as_ref().is_some_and(|held| held.says(&spec));
         let spec = Box::new(spec);
+        if stands {
+            self.forget_refusal(name, now);
+        }
         (!stands).then(|| Action::ApplyConfig { name: name.clone(), existing: Some(existing), owner, spec })
     }
 
@@ -189,7 +203,8 @@ impl Fleet {
         let rule = self.rules.get_mut(uid)?;
         let status = Box::new(rule.next_status(tally, &examples, now.wall)?);
         rule.written = Some(now.moment);
-        Some(Action::ApplyRuleStatus { name: rule.name.clone(), uid: uid.clone(), status })
+        let existing = Existing { uid: uid.clone(), version: rule.version };
+        Some(Action::ApplyRuleStatus { name: rule.name.clone(), existing, status })
     }
 }
 

@@ -163,7 +163,9 @@ impl Fleet {
                     "node {name} is selected no more: its own labels have changed. What it reported for this rule ends \
                      here; if nobody meant that, ask who changed them"
                 );
-                self.tell_of_rule(&uid, Subject::NodeDeselected, note);
+                let Some(rule) = self.rules.get(&uid) else { continue };
+                let (rule, node) = (rule.name.clone(), Some(name.clone()));
+                self.tell(Notice { subject: Subject::NodeDeselected, about: About::Rule, name: rule, uid, node, note });
             }
         }
         self.amend(&name, now, |node| {
@@ -234,10 +236,13 @@ impl Fleet {
         }
         if let Some((before, after)) = journals {
             let note = format!(
-                "the journal of node {name} was {before} and is {after}: its history was lost or reset. Records of the \
-                 former one that were not exported are gone"
+                "the journal of node {name} was {} and is {}: its history was lost or reset. Records of the former one \
+                 that were not exported are gone",
+                before.readable(),
+                after.readable()
             );
-            self.tell(Notice { subject: Subject::JournalChanged, about: About::NodeConfig, name, uid, note });
+            let node = Some(name.clone());
+            self.tell(Notice { subject: Subject::JournalChanged, about: About::NodeConfig, name, uid, node, note });
         }
     }
 

@@ -11,6 +11,10 @@ use vedette_tests::{Cluster, eventually, not_yet};
 
 use crate::scene::{PlayedAgent, SOON, Scene, form, test, watch};
 
+/// Two journals.
+const FIRST: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+const SECOND: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+
 /// The minute for which a condition has to stay, and what a loaded machine takes.
 const HELD: Duration = Duration::from_secs(150);
 
@@ -53,7 +57,7 @@ fn a_journal_that_changes_and_changes_back_makes_two_events_at_once() {
         scene.apply_rule("history", watch("history", &["/etc"])).await;
         scene.config_where("the configuration", "history1", |_| true).await;
         let agent = scene.agent("history1").await;
-        for (number, id) in ["first", "second", "first"].into_iter().enumerate() {
+        for (number, id) in [FIRST, SECOND, FIRST].into_iter().enumerate() {
             reports_journal(&agent, &scene, id).await;
             // One after the other: a watch shows every change, a list made meanwhile only the last.
             let changes =
@@ -62,8 +66,8 @@ fn a_journal_that_changes_and_changes_back_makes_two_events_at_once() {
         }
         let raised = raised(scene.cluster.client(), "NodeConfig", "history1").await.unwrap();
         let [(_, away), (_, back)] = &raised[..] else { panic!("{raised:?}") };
-        assert!(away.contains("was first and is second"), "{away}");
-        assert!(back.contains("was second and is first"), "{back}");
+        assert!(away.contains(&format!("was {FIRST} and is {SECOND}")), "{away}");
+        assert!(back.contains(&format!("was {SECOND} and is {FIRST}")), "{back}");
     });
 }
 
@@ -135,7 +139,7 @@ async fn events_that_cannot_be_written_are_counted_and_hold_up_nothing() {
     scene.apply_rule("mute", watch("mute", &["/etc"])).await;
     scene.config_where("the configuration", "mute1", |_| true).await;
     let agent = scene.agent("mute1").await;
-    for id in ["first", "second"] {
+    for id in [FIRST, SECOND] {
         reports_journal(&agent, &scene, id).await;
     }
     eventually("the failure is counted", SOON, async || {
@@ -148,7 +152,8 @@ async fn events_that_cannot_be_written_are_counted_and_hold_up_nothing() {
     .unwrap();
     let log = operator.log().unwrap();
     assert!(
-        log.contains("cannot raise the Event JournalChanged about mute1") && log.contains("was first and is second"),
+        log.contains("cannot raise the Event JournalChanged about mute1")
+            && log.contains(&format!("was {FIRST} and is {SECOND}")),
         "{log}"
     );
     scene.apply_rule("mute", watch("mute", &["/bin"])).await;

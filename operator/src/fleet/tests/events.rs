@@ -125,8 +125,8 @@ fn every_other_journal_is_told_at_once_with_both_ids() {
     report(&mut world, Some(&first));
     let notes: Vec<_> = world.notices.iter().map(|notice| notice.note.clone()).collect();
     assert_eq!(world.told(), ["n1: JournalChanged", "n1: JournalChanged"]);
-    assert!(notes[0].contains(&format!("was {first} and is second")), "{notes:?}");
-    assert!(notes[1].contains(&format!("was second and is {first}")), "{notes:?}");
+    assert!(notes[0].contains(&format!("was {first} and is \"second\"")), "{notes:?}");
+    assert!(notes[1].contains(&format!("was \"second\" and is {first}")), "{notes:?}");
     world.follow();
     report(&mut world, Some("third"));
     assert_eq!(world.told(), Vec::<String>::new(), "the leader tells it");

@@ -94,7 +94,8 @@ impl World {
 
     /// The first operator is another's follower from now on.
     pub(super) fn follow(&mut self) {
-        self.fleet.follow();
+        let now = self.now();
+        self.fleet.follow(now);
         self.queue = Queue::default();
     }
 
@@ -231,7 +232,10 @@ impl World {
         let (name, existing) = match action {
             Action::ApplyConfig { name, existing, .. } => (name, existing.as_ref()),
             Action::DeleteConfig { name, existing } => (name, Some(existing)),
-            Action::ApplyConditions { .. } | Action::ApplyRuleStatus { .. } => return false,
+            Action::ApplyConditions { .. } => return false,
+            Action::ApplyRuleStatus { name, existing, .. } => {
+                return self.rules.get(name.as_ref()).is_none_or(|rule| rule.version != existing.version);
+            }
         };
         let stored = self.configs.get(name.as_ref()).map(|stored| (stored.uid.as_str(), stored.version));
         stored != existing.map(|existing| (&*existing.uid, existing.version))
