@@ -10,6 +10,7 @@
 //! Before the first lists of all four kinds are complete nothing is dirty, so nothing is done: a rule that has not been
 //! listed yet must not look deleted. Nothing is dirty either while another operator leads: this one only knows.
 
+mod belief;
 mod examples;
 mod id;
 pub(crate) mod intern;
@@ -145,7 +146,8 @@ impl Fleet {
         }
         if self.rules_told.is_some_and(|due| due <= now.moment) {
             let uids: Vec<_> = self.rules.keys().cloned().collect();
-            uids.iter().for_each(|uid| self.observe_rule(uid, now));
+            uids.iter().for_each(|uid| self.tell_rule(uid, now));
+            self.schedule_rules();
         }
         if self.leading && self.is_synced() && self.pace.fit(self.present_nodes(), now.moment) {
             self.mark_every_config(now);
@@ -282,11 +284,19 @@ impl Fleet {
 
     /// Looks whether a condition of a rule has stood long enough to be told.
     fn observe_rule(&mut self, uid: &Uid, now: Now) {
+        self.tell_rule(uid, now);
+        self.schedule_rules();
+    }
+
+    fn tell_rule(&mut self, uid: &Uid, now: Now) {
         let Some(rule) = self.rules.get_mut(uid) else { return };
         let (name, told) = (rule.name.clone(), rule.observe(now.moment));
         for (subject, note) in told {
             self.tell(Notice { subject, about: About::Rule, name: name.clone(), uid: uid.clone(), node: None, note });
         }
+    }
+
+    fn schedule_rules(&mut self) {
         self.rules_told = self.rules.values().filter_map(Rule::told_next).min();
     }
 

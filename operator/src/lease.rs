@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::apply::Trouble;
 use crate::election::{Candidate, Standing, Verdict};
-use crate::leadership::{LEASE_DURATION, Leadership, RENEW_DEADLINE};
+use crate::leadership::{LEASE_DURATION, Leadership, RENEW_DEADLINE, Role};
 use crate::metrics::Metrics;
 use crate::names::OPERATOR;
 use crate::report;
@@ -42,6 +42,16 @@ enum LeaseError {
     Request { verb: &'static str, source: Box<kube::Error> },
     #[error("cannot use the Lease {OPERATOR}: no answer within {LONGEST_REQUEST:?}")]
     TimedOut,
+}
+
+/// How a round of the election ended.
+enum Stood {
+    /// The Lease is ours.
+    Leads,
+    /// It is another one's.
+    Follows,
+    /// Somebody has written it since it was read, whoever holds it: the next round sees.
+    Overtaken,
 }
 
 /// The task and all it owns.
@@ -95,42 +105,44 @@ impl Campaign {
     async fn round(&mut self) -> Duration {
         // A term counts from before the request, so that it ends here before it ends for anybody else.
         let begun = boottime();
-        let outcome = match timeout(LONGEST_REQUEST, self.stand(begun)).await {
+        let mut renewed = false;
+        let outcome = match timeout(LONGEST_REQUEST, self.stand()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(LeaseError::TimedOut),
         };
         match outcome {
-            Ok(true) => {
+            Ok(Stood::Leads) => {
                 if self.leadership.left().is_none() {
                     info!(identity = self.candidate.identity(), "leading");
                 }
                 self.leadership.hold_until(begun + RENEW_DEADLINE);
+                renewed = true;
             }
-            Ok(false) => self.stand_down("another one holds the Lease"),
-            Err(error) => {
-                self.trouble(&error);
-                if self.leadership.left().is_none() {
-                    self.stand_down("the Lease could not be renewed in time");
-                }
-            }
+            Ok(Stood::Follows) => self.stand_down("another one holds the Lease"),
+            Ok(Stood::Overtaken) => {}
+            Err(error) => self.trouble(&error),
+        }
+        if self.leadership.left().is_none() {
+            self.stand_down("the Lease could not be renewed in time");
         }
         let leads = self.leadership.left().is_some();
         self.metrics.leader.set(i64::from(leads));
-        let renewed = leads && self.warned.is_none();
         self.pause(if renewed { BETWEEN_RENEWALS } else { BETWEEN_LOOKS })
     }
 
-    /// Whether the Lease is ours now.
-    async fn stand(&mut self, now: Moment) -> Result<bool, LeaseError> {
+    /// Reads the Lease, and writes it if it is ours to write.
+    async fn stand(&mut self) -> Result<Stood, LeaseError> {
         let request = |verb| move |source| LeaseError::Request { verb, source: Box::new(source) };
         let lease = self.leases.get_opt(OPERATOR).await.map_err(request("get"))?;
         let standing = lease.as_ref().map(standing);
+        // Patience counts from after the answer: nothing that its holder began before lasts longer.
+        let seen = boottime();
         let how = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
-        let (stored, verb) = match (self.candidate.judge(standing.as_ref(), now), lease) {
+        let (stored, verb) = match (self.candidate.judge(standing.as_ref(), seen), lease) {
             (Verdict::Leave(holder), lease) => {
                 self.meet(holder, lease.as_ref());
                 self.warned = None;
-                return Ok(false);
+                return Ok(Stood::Follows);
             }
             (Verdict::Renew, Some(lease)) => {
                 (self.leases.replace(OPERATOR, &how, &self.renewed(lease)).await, "update")
@@ -146,20 +158,18 @@ impl Campaign {
             Ok(lease) => {
                 self.meet(self.candidate.identity().to_owned(), Some(&lease));
                 self.warned = None;
-                Ok(true)
+                Ok(Stood::Leads)
             }
-            // Another one was faster: the next round sees who.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Stood::Overtaken),
             Err(error) => Err(request(verb)(error)),
         }
     }
 
     /// Gives the Lease back, so that the next one need not wait until it runs out.
     async fn hand_back(&mut self) {
-        let led = self.leadership.left().is_some();
         self.leadership.give_up();
         self.metrics.leader.set(0);
-        if !led {
+        if self.holder.as_deref() != Some(self.candidate.identity()) {
             return;
         }
         let returned = async {
@@ -182,7 +192,7 @@ impl Campaign {
     }
 
     fn stand_down(&mut self, why: &str) {
-        if *self.leadership.role().borrow() == crate::leadership::Role::Leader {
+        if *self.leadership.role().borrow() == Role::Leader {
             warn!("leading no more: {why}; nothing is written until this one leads again");
         }
         self.leadership.give_up();

@@ -139,7 +139,6 @@ impl Queue {
     }
 
     /// Whether nothing waits and nothing is worked on.
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

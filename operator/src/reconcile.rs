@@ -171,7 +171,7 @@ impl Reconciler {
     fn start_writes(&mut self, now: Now) -> Option<Moment> {
         if !self.may_write() {
             // A renewal that comes late is no change of role: nobody says that there is something to do again.
-            return (self.queue.len() > 0).then(|| now.moment + BETWEEN_TERMS);
+            return (!self.queue.is_empty()).then(|| now.moment + BETWEEN_TERMS);
         }
         for _ in 0..PLANS_AT_ONCE {
             if self.writes.len() >= WRITES_AT_ONCE {

@@ -4,8 +4,6 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::jiff::SignedDuration;
-use tracing::warn;
 use vedette_crds::compile::{NodeFacts, prepare_object};
 use vedette_crds::node_config::NodeConfigSpec;
 
@@ -15,11 +13,8 @@ use super::rule::Rule;
 use super::{Fleet, Name, Uid};
 use crate::event::{Change, Event, Kind};
 use crate::notice::{About, Notice, Subject};
-use crate::observed::{Found, ObservedConfig, ObservedPod, ObservedRule};
+use crate::observed::{ObservedConfig, ObservedPod, ObservedRule};
 use crate::time::{Moment, Now};
-
-/// Another machine's clock may be ahead of ours by so much.
-const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(60);
 
 impl Fleet {
     /// Takes in what happened.
@@ -108,6 +103,7 @@ impl Fleet {
     fn rule_deleted(&mut self, uid: &str, now: Now) {
         let Some((uid, rule)) = self.rules.remove_entry(uid) else { return };
         self.rule_uids.remove(&rule.name);
+        self.schedule_rules();
         self.reselect_rule(&uid, now);
     }
 
@@ -244,43 +240,6 @@ impl Fleet {
             let node = Some(name.clone());
             self.tell(Notice { subject: Subject::JournalChanged, about: About::NodeConfig, name, uid, node, note });
         }
-    }
-
-    /// What is taken of an agent's reports: those about rules that its node was given, and no time that is yet to come.
-    /// Says also whether there was something else.
-    fn believe(&mut self, name: &Name, observed: &ObservedConfig, now: Now) -> (Vec<(Uid, Found)>, bool) {
-        let node = self.nodes.get(name);
-        let latest = now.wall.as_second().saturating_add(CLOCKS_APART.as_secs());
-        let mut strange = None;
-        let mut believed = Vec::new();
-        for report in &observed.reports {
-            let share = node.and_then(|node| node.shares.iter().find(|share| *share.rule == *report.rule));
-            let carries = |spec: &NodeConfigSpec| {
-                spec.rules.iter().any(|form| form.uid == report.rule && form.name == report.name)
-            };
-            let given = match &observed.spec {
-                Some(spec) => carries(spec),
-                None => share.is_some_and(|share| share.selected),
-            };
-            // A rule that was just taken away is reported until the agent knows.
-            let had = share.is_some_and(|share| share.found.is_some()) && observed.confirmed < observed.generation;
-            if !given && !had {
-                strange = Some(format!("the rule {} that it was not given", report.name));
-                continue;
-            }
-            let mut found = report.found;
-            if found.last_change.is_some_and(|second| second.get() > latest) {
-                strange = Some(format!("a change of the rule {} that is yet to come", report.name));
-                found.last_change = None;
-            }
-            believed.push((self.texts.intern(report.rule.as_str()), found));
-        }
-        if let Some(what) = &strange
-            && node.is_none_or(|node| !node.misreports)
-        {
-            warn!("the agent of node {name} reports {what:?}: that is ignored");
-        }
-        (believed, strange.is_some())
     }
 
     fn config(&mut self, observed: ObservedConfig, held: Option<Held>, now: Now) -> Config {

@@ -146,3 +146,15 @@ fn a_live_node_that_leaves_a_rule_by_its_own_labels_is_told_at_once_and_one_that
     world.pass(0);
     assert_eq!(world.told(), Vec::<String>::new());
 }
+
+#[test]
+fn a_rule_that_is_gone_leaves_nothing_to_wait_for() {
+    let mut world = World::new();
+    world.rule("nowhere", etc(Some(("role", "none"))));
+    world.pass(30);
+    let due = world.fleet.next_wake();
+    assert!(due.is_some_and(|due| due > world.now().moment));
+    world.delete_rule("nowhere");
+    world.pass(90);
+    assert_eq!((world.fleet.next_wake(), world.told()), (None, vec![]));
+}

@@ -20,6 +20,9 @@ use crate::observed::{Found, ObservedConfig, ObservedPod, ObservedRule, Report, 
 use crate::queue::{Key, Queue};
 use crate::sentences::Explained;
 use crate::time::{Moment, Now};
+use rival::Rival;
+
+mod rival;
 
 pub(super) struct World {
     pub(super) fleet: Fleet,
@@ -41,14 +44,6 @@ pub(super) struct World {
     rival: Option<Rival>,
     /// The first operator while the rival works, and what it will be told.
     first: Option<(Fleet, Vec<Event>)>,
-}
-
-/// Another operator.
-struct Rival {
-    fleet: Fleet,
-    queue: Queue,
-    /// What happened since it last had its turn.
-    inbox: Vec<Event>,
 }
 
 fn epoch() -> Timestamp {
@@ -81,55 +76,6 @@ impl World {
             rival: None,
             first: None,
         }
-    }
-
-    /// A second operator on the same cluster, which believes that it leads too. It takes in what happens when it has its
-    /// turn, after the first.
-    pub(super) fn add_rival(&mut self) {
-        self.rival = Some(Rival { fleet: fleet(), queue: Queue::default(), inbox: Vec::new() });
-        let first = std::mem::replace(&mut self.fleet, follower());
-        Kind::ALL.into_iter().for_each(|kind| self.list(kind));
-        self.fleet = first;
-    }
-
-    /// The first operator is another's follower from now on.
-    pub(super) fn follow(&mut self) {
-        let now = self.now();
-        self.fleet.follow(now);
-        self.queue = Queue::default();
-    }
-
-    /// The first operator leads from now on.
-    pub(super) fn lead(&mut self) {
-        let now = self.now();
-        self.fleet.lead(now);
-    }
-
-    /// The rival takes in what has happened, and does nothing about it yet.
-    pub(super) fn rival_reads(&mut self) {
-        let now = self.now();
-        let rival = self.rival.as_mut().unwrap();
-        rival.inbox.drain(..).for_each(|event| rival.fleet.apply(event, now));
-    }
-
-    /// The first operator has its turn, and the rival has none.
-    pub(super) fn work_without_rival(&mut self) {
-        self.work_alone();
-    }
-
-    /// The rival works by what it has taken in.
-    pub(super) fn rival_works(&mut self) {
-        let mut rival = self.rival.take().unwrap();
-        let missed = std::mem::take(&mut rival.inbox);
-        std::mem::swap(&mut self.fleet, &mut rival.fleet);
-        std::mem::swap(&mut self.queue, &mut rival.queue);
-        let (fleet, queue) = (rival.fleet, rival.queue);
-        self.first = Some((fleet, Vec::new()));
-        self.work_alone();
-        let (first, told) = self.first.take().unwrap();
-        let (fleet, queue) = (std::mem::replace(&mut self.fleet, first), std::mem::replace(&mut self.queue, queue));
-        self.rival = Some(Rival { fleet, queue, inbox: missed });
-        told.into_iter().for_each(|event| self.tell(event));
     }
 
     /// Ends the operator; another one stands by, and has listed everything.
