@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
@@ -359,6 +359,37 @@ fn the_operator_makes_changes_and_deletes_configurations() {
         assert_eq!(owned.owner_references()[0].uid, node.uid().unwrap());
         configs.delete(&scene.node, &DeleteParams::default()).await.unwrap();
         assert_eq!(cluster.node_configs().get_opt(&scene.node).await.unwrap(), None);
+    });
+}
+
+/// What an operator that was replaced relies on: its writes name what they were decided on.
+#[test]
+fn a_write_that_was_decided_on_what_has_changed_is_refused() {
+    CLUSTER.test(async |cluster| {
+        let scene = Scene::new(cluster, "fenced").await;
+        let (configs, how) = (&scene.operator.configs, &scene.operator.how);
+        let apply = async |name: &str, version: &str| {
+            let mut object = node_config(name, json!({ "spec": empty_spec("fenced") }));
+            object["metadata"]["resourceVersion"] = json!(version);
+            configs.patch(name, how, &Patch::Apply(object)).await
+        };
+        let conflict = |result: kube::Result<DynamicObject>| match result.unwrap_err() {
+            kube::Error::Api(refusal) => assert_eq!(refusal.code, 409, "{refusal:?}"),
+            other => panic!("{other}"),
+        };
+        // No object has this version: it makes one, and never changes one.
+        let made = apply("fenced-anew", "1").await.unwrap();
+        conflict(apply("fenced-anew", "1").await);
+        conflict(apply(&scene.node, "1").await);
+        let before = scene.report(json!({ "trackedItems": 1 })).await.unwrap().resource_version().unwrap();
+        scene.report(json!({ "trackedItems": 2 })).await.unwrap();
+        conflict(apply(&scene.node, &before).await);
+        let this_one = Preconditions { uid: None, resource_version: Some(before) };
+        let stale = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+        conflict(configs.delete(&scene.node, &stale).await.map(|answer| answer.left().unwrap()));
+        let this_one = Preconditions { uid: made.uid(), resource_version: made.resource_version() };
+        let known = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+        configs.delete("fenced-anew", &known).await.unwrap();
     });
 }
 

@@ -1,4 +1,5 @@
 //! Two operators: one leads by the Lease, the other stands by.
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{
     Api,
@@ -153,4 +154,34 @@ async fn a_leader_whose_lease_is_taken_or_deleted_stands_by_and_comes_back() {
     let somebody = holder(&cluster).await.0;
     assert_ne!(somebody.as_deref(), Some("somebody"));
     assert_eq!(operator.ended().unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_that_start_at_once_one_leads_and_every_configuration_is_written_once() {
+    let cluster = Cluster::start().await.unwrap();
+    let scene = Scene::new(&cluster);
+    let nodes = scene.nodes("crowd", 10).await;
+    scene.apply_rule("crowd", watch("crowd", &["/etc"])).await;
+    let pods = ["operator-1", "operator-2", "operator-3"];
+    let replicas: Vec<Operator> = try_join_all(pods.map(|pod| cluster.start_replica(pod))).await.unwrap();
+    let configs = scene.configs_where("the configurations", &nodes, SOON, |_| true).await;
+    scene.rule_says("crowd", "Programmed", "True Programmed").await;
+    let leading = async || {
+        let metrics = join_all(replicas.iter().map(|replica| replica.metrics())).await;
+        let leading = metrics.into_iter().map(|metrics| metrics.unwrap().sum("vedette_operator_leader", &[]));
+        leading.collect::<Vec<_>>()
+    };
+    eventually("the leader says so", SOON, async || {
+        let leading = leading().await;
+        if leading.iter().sum::<f64>() == 1.0 { Ok(()) } else { Err(not_yet(format!("{leading:?}"))) }
+    })
+    .await
+    .unwrap();
+    for (replica, leads) in replicas.iter().zip(leading().await) {
+        has_looked_at(replica, 0.0).await;
+        assert_eq!(writes(replica).await > 0.0, leads == 1.0);
+    }
+    let after = scene.existing(&nodes).await.unwrap();
+    assert!(after.values().all(|config| config.metadata.generation == Some(1)));
+    assert_eq!(after.len(), configs.len());
 }
