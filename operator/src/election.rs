@@ -25,10 +25,10 @@ pub(crate) struct Standing {
 pub(crate) enum Verdict {
     /// Make the Lease: there is none.
     Make,
-    /// Renew it: it is ours.
-    Renew,
-    /// Take it from whoever held it.
-    Take,
+    /// Renew it: it is ours, and was last seen so long ago.
+    Renew(Duration),
+    /// Take it from whoever held it, who was last heard of so long ago.
+    Take(Duration),
     /// Leave it to this holder.
     Leave(String),
 }
@@ -37,7 +37,7 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Candidate {
     identity: String,
-    /// The version last seen of another's Lease, and since when.
+    /// The version last seen of the Lease, and since when: then its holder was alive.
     seen: Option<(String, Moment)>,
 }
 
@@ -57,18 +57,19 @@ impl Candidate {
             self.seen = None;
             return Verdict::Make;
         };
+        let silent = self.seen.as_ref().map_or(Duration::ZERO, |(_, since)| now.since(*since));
         if standing.holder == self.identity {
-            self.seen = None;
-            return Verdict::Renew;
+            self.seen = Some((standing.version.clone(), now));
+            return Verdict::Renew(silent);
         }
         if standing.holder.is_empty() {
-            return Verdict::Take;
+            return Verdict::Take(silent);
         }
         let patience = standing.duration.clamp(LEASE_DURATION, LONGEST_DURATION);
         match &self.seen {
-            Some((version, since)) if *version == standing.version => {
-                if now.since(*since) >= patience {
-                    return Verdict::Take;
+            Some((version, _)) if *version == standing.version => {
+                if silent >= patience {
+                    return Verdict::Take(silent);
                 }
             }
             _ => self.seen = Some((standing.version.clone(), now)),
@@ -94,8 +95,9 @@ mod tests {
     fn a_lease_that_is_free_or_not_there_is_taken_at_once() {
         let mut one = Candidate::new("one".into());
         assert_eq!(one.judge(None, at(0)), Verdict::Make);
-        assert_eq!(one.judge(Some(&lease("", 1)), at(0)), Verdict::Take);
-        assert_eq!(one.judge(Some(&lease("one", 2)), at(0)), Verdict::Renew);
+        assert_eq!(one.judge(Some(&lease("", 1)), at(0)), Verdict::Take(Duration::ZERO));
+        assert_eq!(one.judge(Some(&lease("one", 2)), at(0)), Verdict::Renew(Duration::ZERO));
+        assert_eq!(one.judge(Some(&lease("one", 3)), at(40)), Verdict::Renew(Duration::from_secs(40)));
     }
 
     #[test]
@@ -106,7 +108,14 @@ mod tests {
         assert_eq!(one.judge(Some(&lease("two", 1)), at(114)), leave);
         assert_eq!(one.judge(Some(&lease("two", 2)), at(116)), leave, "it was renewed");
         assert_eq!(one.judge(Some(&lease("two", 2)), at(130)), leave);
-        assert_eq!(one.judge(Some(&lease("two", 2)), at(131)), Verdict::Take);
+        assert_eq!(one.judge(Some(&lease("two", 2)), at(131)), Verdict::Take(Duration::from_secs(15)));
+    }
+
+    #[test]
+    fn a_lease_that_is_handed_back_says_since_when_nobody_was_heard_of() {
+        let mut one = Candidate::new("one".into());
+        assert_eq!(one.judge(Some(&lease("two", 1)), at(100)), Verdict::Leave("two".into()));
+        assert_eq!(one.judge(Some(&lease("", 2)), at(103)), Verdict::Take(Duration::from_secs(3)));
     }
 
     #[test]
@@ -116,7 +125,7 @@ mod tests {
             let standing = Standing { duration: asked, ..lease("two", 1) };
             assert_eq!(one.judge(Some(&standing), at(0)), Verdict::Leave("two".into()));
             assert_eq!(one.judge(Some(&standing), at(waited - 1)), Verdict::Leave("two".into()));
-            assert_eq!(one.judge(Some(&standing), at(waited)), Verdict::Take);
+            assert_eq!(one.judge(Some(&standing), at(waited)), Verdict::Take(Duration::from_secs(waited)));
         }
     }
 
@@ -131,7 +140,7 @@ mod tests {
         fn round(&mut self, candidate: &mut Candidate, clock: Moment) -> Option<Moment> {
             match candidate.judge(Some(&self.stored), clock) {
                 Verdict::Leave(_) => return None,
-                Verdict::Make | Verdict::Renew | Verdict::Take => {}
+                Verdict::Make | Verdict::Renew(_) | Verdict::Take(_) => {}
             }
             self.writes += 1;
             self.stored = lease(candidate.identity(), self.writes);

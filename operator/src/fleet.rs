@@ -23,7 +23,7 @@ pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ pub(crate) const AGENT_GRACE: Duration = Duration::from_secs(60);
 
 /// A node's conditions wait this long: what changes several times in a moment is written once.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// As much as is told in a minute at most.
+const UNTOLD: usize = 128;
 
 /// A rule's status is written at most this often.
 const BETWEEN_RULE_STATUSES: Duration = Duration::from_secs(10);
@@ -85,6 +88,8 @@ pub(crate) struct Fleet {
     deselected: u64,
     leading: bool,
     notices: Vec<Notice>,
+    /// What the leader tells, in case that nobody leads.
+    untold: VecDeque<(Moment, Notice)>,
     /// When a rule's condition will have stood long enough to be told.
     rules_told: Option<Moment>,
 }
@@ -111,13 +116,17 @@ impl Fleet {
             deselected: 0,
             leading: false,
             notices: Vec::new(),
+            untold: VecDeque::new(),
             rules_told: None,
         }
     }
 
-    /// Decides from now on. What the one that led before has left is looked at as a whole.
-    pub(crate) fn lead(&mut self, now: Now) {
+    /// Decides from now on. What the one that led before has left is looked at as a whole, and what came up since it was
+    /// last heard of is told: rather twice than never.
+    pub(crate) fn lead(&mut self, now: Now, unled: Duration) {
         self.leading = true;
+        let untold = self.untold.drain(..).filter(|(came, _)| now.moment.since(*came) <= unled);
+        self.notices.extend(untold.map(|(_, notice)| notice));
         if self.is_synced() {
             self.begin(now);
         }
@@ -278,7 +287,7 @@ impl Fleet {
         changed.iter().for_each(|uid| self.mark_rule(uid, now, false));
         for (uid, (subject, note)) in told_of.into_iter().cycle().zip(told) {
             let node = Some(name.clone());
-            self.tell(Notice { subject, about: About::NodeConfig, name: name.clone(), uid, node, note });
+            self.tell(Notice { subject, about: About::NodeConfig, name: name.clone(), uid, node, note }, now);
         }
     }
 
@@ -292,7 +301,10 @@ impl Fleet {
         let Some(rule) = self.rules.get_mut(uid) else { return };
         let (name, told) = (rule.name.clone(), rule.observe(now.moment));
         for (subject, note) in told {
-            self.tell(Notice { subject, about: About::Rule, name: name.clone(), uid: uid.clone(), node: None, note });
+            self.tell(
+                Notice { subject, about: About::Rule, name: name.clone(), uid: uid.clone(), node: None, note },
+                now,
+            );
         }
     }
 
@@ -301,9 +313,14 @@ impl Fleet {
     }
 
     /// The leader tells; the others have seen it too.
-    fn tell(&mut self, notice: Notice) {
+    fn tell(&mut self, notice: Notice, now: Now) {
         if self.leading && self.is_synced() {
             self.notices.push(notice);
+        } else if self.is_synced() {
+            if self.untold.len() == UNTOLD {
+                self.untold.pop_front();
+            }
+            self.untold.push_back((now.moment, notice));
         }
     }
 

@@ -23,7 +23,10 @@ const NEVER: i64 = i64::MIN;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It decides and writes.
-    Leader,
+    Leader {
+        /// For so long nobody was heard of who did.
+        unled: Duration,
+    },
     /// It knows all that the leader knows, and writes nothing.
     Standby,
 }
@@ -51,16 +54,22 @@ impl Leadership {
     }
 
     /// Leads, or goes on leading, until this moment.
-    pub(crate) fn hold_until(&self, end: Moment) {
+    pub(crate) fn hold_until(&self, end: Moment, unled: Duration) {
         self.0.until.store(end.milliseconds(), Ordering::SeqCst);
-        self.change(Role::Leader);
+        self.0.role.send_if_modified(|role| {
+            let begins = *role == Role::Standby;
+            if begins {
+                *role = Role::Leader { unled };
+            }
+            begins
+        });
     }
 
     /// Leads no more.
     pub(crate) fn give_up(&self) {
         // The time first: who asks in between is told no.
         self.0.until.store(NEVER, Ordering::SeqCst);
-        self.change(Role::Standby);
+        self.0.role.send_if_modified(|role| std::mem::replace(role, Role::Standby) != Role::Standby);
     }
 
     /// How long it is certain that this process leads; `None` when it does not.
@@ -76,10 +85,6 @@ impl Leadership {
     fn left_at(&self, now: Moment) -> Option<Duration> {
         let until = Moment::of_milliseconds(self.0.until.load(Ordering::SeqCst));
         Some(until.since(now)).filter(|left| !left.is_zero())
-    }
-
-    fn change(&self, next: Role) {
-        self.0.role.send_if_modified(|role| std::mem::replace(role, next) != next);
     }
 }
 
@@ -98,10 +103,10 @@ mod tests {
         let leadership = Leadership::new();
         let role = leadership.role();
         assert_eq!(leadership.left_at(at(0)), None);
-        leadership.hold_until(at(10));
+        leadership.hold_until(at(10), Duration::ZERO);
         assert_eq!(leadership.left_at(at(3)), Some(Duration::from_secs(7)));
         assert_eq!(leadership.left_at(at(10)), None);
-        assert_eq!(*role.borrow(), Role::Leader, "nobody has said so yet");
+        assert_eq!(*role.borrow(), Role::Leader { unled: Duration::ZERO }, "nobody has said so yet");
         leadership.give_up();
         assert_eq!(leadership.left_at(at(3)), None);
         assert_eq!(*role.borrow(), Role::Standby);
@@ -110,9 +115,9 @@ mod tests {
     #[test]
     fn a_renewal_is_no_change_of_role() {
         let leadership = Leadership::new();
-        leadership.hold_until(at(10));
+        leadership.hold_until(at(10), Duration::ZERO);
         let mut role = leadership.role();
-        leadership.hold_until(at(20));
+        leadership.hold_until(at(20), Duration::ZERO);
         assert!(!role.has_changed().unwrap());
         leadership.give_up();
         assert!(role.has_changed().unwrap());
@@ -123,7 +128,7 @@ mod tests {
     fn what_is_begun_at_the_end_of_a_term_is_over_before_another_may_lead() {
         let leadership = Leadership::new();
         assert_eq!(leadership.time_to_write(), None);
-        leadership.hold_until(boottime() + RENEW_DEADLINE);
+        leadership.hold_until(boottime() + RENEW_DEADLINE, Duration::ZERO);
         let longest = leadership.time_to_write().unwrap();
         assert!(longest <= LEASE_DURATION && longest > LEASE_DURATION - RENEW_DEADLINE, "{longest:?}");
     }

@@ -46,8 +46,8 @@ enum LeaseError {
 
 /// How a round of the election ended.
 enum Stood {
-    /// The Lease is ours.
-    Leads,
+    /// The Lease is ours; who had it before was last heard of so long ago.
+    Leads(Duration),
     /// It is another one's.
     Follows,
     /// Somebody has written it since it was read, whoever holds it: the next round sees.
@@ -111,11 +111,11 @@ impl Campaign {
             Err(_) => Err(LeaseError::TimedOut),
         };
         match outcome {
-            Ok(Stood::Leads) => {
+            Ok(Stood::Leads(unled)) => {
                 if self.leadership.left().is_none() {
                     info!(identity = self.candidate.identity(), "leading");
                 }
-                self.leadership.hold_until(begun + RENEW_DEADLINE);
+                self.leadership.hold_until(begun + RENEW_DEADLINE, unled);
                 renewed = true;
             }
             Ok(Stood::Follows) => self.stand_down("another one holds the Lease"),
@@ -138,13 +138,18 @@ impl Campaign {
         // Patience counts from after the answer: nothing that its holder began before lasts longer.
         let seen = boottime();
         let how = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
-        let (stored, verb) = match (self.candidate.judge(standing.as_ref(), seen), lease) {
+        let verdict = self.candidate.judge(standing.as_ref(), seen);
+        let unled = match verdict {
+            Verdict::Take(silent) | Verdict::Renew(silent) => silent,
+            Verdict::Make | Verdict::Leave(_) => Duration::ZERO,
+        };
+        let (stored, verb) = match (verdict, lease) {
             (Verdict::Leave(holder), lease) => {
                 self.meet(holder, lease.as_ref());
                 self.warned = None;
                 return Ok(Stood::Follows);
             }
-            (Verdict::Renew, Some(lease)) => {
+            (Verdict::Renew(_), Some(lease)) => {
                 (self.leases.replace(OPERATOR, &how, &self.renewed(lease)).await, "update")
             }
             (_, Some(lease)) => (self.leases.replace(OPERATOR, &how, &self.taken(lease)).await, "update"),
@@ -158,7 +163,7 @@ impl Campaign {
             Ok(lease) => {
                 self.meet(self.candidate.identity().to_owned(), Some(&lease));
                 self.warned = None;
-                Ok(Stood::Leads)
+                Ok(Stood::Leads(unled))
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Stood::Overtaken),
             Err(error) => Err(request(verb)(error)),
@@ -192,7 +197,7 @@ impl Campaign {
     }
 
     fn stand_down(&mut self, why: &str) {
-        if *self.leadership.role().borrow() == Role::Leader {
+        if *self.leadership.role().borrow() != Role::Standby {
             warn!("leading no more: {why}; nothing is written until this one leads again");
         }
         self.leadership.give_up();

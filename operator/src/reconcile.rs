@@ -140,7 +140,7 @@ impl Reconciler {
     fn take_role(&mut self, role: Role) {
         let now = self.clock.now();
         match role {
-            Role::Leader => self.fleet.lead(now),
+            Role::Leader { unled } => self.fleet.lead(now, unled),
             Role::Standby => {
                 self.fleet.follow(now);
                 self.queue = Queue::default();

@@ -1,6 +1,8 @@
 //! Who may write what in a NodeConfig, asked of a real API server under the identities that write in production.
 //! Every test works on a node of its own, so that all can share one cluster.
 #![allow(clippy::unwrap_used)]
+use std::time::Duration;
+
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, Pod, Secret},
     events::v1::Event,
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use vedette_tests::{
     Cluster, SharedCluster,
     cluster::{AGENT, NAMESPACE, OPERATOR, empty_spec, node_config, node_configs_as},
+    eventually, not_yet,
 };
 
 static CLUSTER: SharedCluster = SharedCluster::new();
@@ -340,7 +343,17 @@ fn nobody_else_writes_a_status_whatever_their_rights() {
         Api::all(cluster.client()).create(&PostParams::default(), &binding).await.unwrap();
         let carla = cluster.control_plane().person("carla", None).unwrap().client().await.unwrap();
         for (name, client) in [("carla", carla), ("admin", cluster.client())] {
-            let written = Writer::new(client, OPERATOR).apply_status(&scene.node, json!({ "trackedItems": 3 })).await;
+            let writer = Writer::new(client, OPERATOR);
+            // A binding acts a moment after it is stored.
+            let written = eventually("the right to write", Duration::from_secs(30), async || {
+                match writer.apply_status(&scene.node, json!({ "trackedItems": 3 })).await {
+                    Err(kube::Error::Api(refusal)) if refusal.message.contains("cannot patch") => {
+                        Err(not_yet(&refusal.message))
+                    }
+                    answer => Ok(answer),
+                }
+            });
+            let written = written.await.unwrap();
             let sentence = format!("only the Vedette agent and operator write the status of a NodeConfig, not {name}");
             assert_denied(written, &sentence);
         }

@@ -161,7 +161,10 @@ impl Fleet {
                 );
                 let Some(rule) = self.rules.get(&uid) else { continue };
                 let (rule, node) = (rule.name.clone(), Some(name.clone()));
-                self.tell(Notice { subject: Subject::NodeDeselected, about: About::Rule, name: rule, uid, node, note });
+                self.tell(
+                    Notice { subject: Subject::NodeDeselected, about: About::Rule, name: rule, uid, node, note },
+                    now,
+                );
             }
         }
         self.amend(&name, now, |node| {
@@ -238,7 +241,10 @@ impl Fleet {
                 after.readable()
             );
             let node = Some(name.clone());
-            self.tell(Notice { subject: Subject::JournalChanged, about: About::NodeConfig, name, uid, node, note });
+            self.tell(
+                Notice { subject: Subject::JournalChanged, about: About::NodeConfig, name, uid, node, note },
+                now,
+            );
         }
     }
 

@@ -1,5 +1,8 @@
 //! An operator that may not read everything, or not stand for election: it says which right it lacks, and touches nothing.
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    rbac::v1::{ClusterRole, PolicyRule, Role},
+};
 use kube::{Api, api::PostParams};
 use vedette_tests::{
     Cluster, Operator,
@@ -13,6 +16,26 @@ const ACCOUNT: &str = "system:serviceaccount:vedette-system:vedette-operator";
 
 fn speaks_of(rule: &PolicyRule, resource: &str) -> bool {
     rule.resources.iter().flatten().any(|named| named == resource)
+}
+
+/// Waits until the authorizer knows whether the operator may do this: a role acts a moment after it is stored.
+async fn right_is(cluster: &Cluster, right: ResourceAttributes, allowed: bool) {
+    let operator = cluster.operator_identity().await.unwrap().client().await.unwrap();
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(operator);
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(right), ..<_>::default() };
+    let review = SelfSubjectAccessReview { spec, ..<_>::default() };
+    eventually(&format!("the right is {allowed}"), SOON, async || {
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        let status = answer.status.unwrap();
+        if status.allowed == allowed { Ok(()) } else { Err(not_yet(format!("{status:?}"))) }
+    })
+    .await
+    .unwrap();
+}
+
+fn right(verb: &str, group: &str, resource: &str) -> ResourceAttributes {
+    let (verb, group, resource) = (Some(verb.into()), Some(group.into()), Some(resource.into()));
+    ResourceAttributes { verb, group, resource, ..ResourceAttributes::default() }
 }
 
 async fn waits_for(operator: &Operator, kind: &str) {
@@ -43,15 +66,18 @@ async fn without_the_right_to_list_a_kind_nothing_is_written_or_deleted_and_with
 
     let roles: Api<ClusterRole> = Api::all(cluster.client());
     let whole = roles.get(OPERATOR).await.unwrap();
-    for (resource, kind) in
-        [("nodes", "Node"), ("nodeconfigs", "NodeConfig"), ("datacollectionrules", "DataCollectionRule")]
-    {
+    for (group, resource, kind) in [
+        ("", "nodes", "Node"),
+        ("vedette.dev", "nodeconfigs", "NodeConfig"),
+        ("vedette.dev", "datacollectionrules", "DataCollectionRule"),
+    ] {
         let mut role = roles.get(OPERATOR).await.unwrap();
         role.rules = whole.rules.clone();
         role.rules.iter_mut().flatten().filter(|rule| speaks_of(rule, resource)).for_each(|rule| {
             rule.verbs.retain(|verb| verb != "list");
         });
         roles.replace(OPERATOR, &PostParams::default(), &role).await.unwrap();
+        right_is(&cluster, right("list", group, resource), false).await;
         let logged = operator.log().unwrap().len();
         operator.start().await.unwrap();
         waits_for(&operator, kind).await;
@@ -86,6 +112,12 @@ async fn without_the_right_to_the_lease_nobody_leads_and_it_says_so() {
     let mut role = whole.clone();
     role.rules.as_mut().unwrap().retain(|rule| !speaks_of(rule, "leases"));
     roles.replace(OPERATOR, &PostParams::default(), &role).await.unwrap();
+    let lease = ResourceAttributes {
+        namespace: Some(NAMESPACE.into()),
+        name: Some(OPERATOR.into()),
+        ..right("get", "coordination.k8s.io", "leases")
+    };
+    right_is(&cluster, lease, false).await;
     let operator = cluster.start_operator().await.unwrap();
     scene.nodes("headless", 1).await;
     scene.apply_rule("headless", watch("headless", &["/etc"])).await;

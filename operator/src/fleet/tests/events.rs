@@ -93,6 +93,33 @@ fn a_standby_counts_the_minute_too_and_tells_nothing_twice() {
 }
 
 #[test]
+fn what_came_up_while_nobody_led_is_told_by_the_next_leader() {
+    let mut world = watched();
+    world.follow();
+    let journal = |world: &mut World, id: &str| world.change_config("n1", |config| config.journal = Some(id.into()));
+    journal(&mut world, "told by the former leader");
+    world.pass(10);
+    journal(&mut world, "nobody's");
+    world.pass(10);
+    world.lead_after(15);
+    world.pass(0);
+    let [notice] = &world.notices[..] else { panic!("{:?}", world.notices) };
+    assert!(notice.note.contains("and is \"nobody's\""), "{}", notice.note);
+}
+
+#[test]
+fn what_a_standby_keeps_is_bounded() {
+    let mut world = watched();
+    world.follow();
+    for number in 0..1_000 {
+        world.change_config("n1", |config| config.journal = Some(number.to_string()));
+    }
+    world.lead_after(15);
+    world.pass(0);
+    assert_eq!(world.told().len(), 128);
+}
+
+#[test]
 fn a_rule_that_is_suspended_or_selects_nothing_is_told_once_not_once_a_condition() {
     let mut world = watched();
     let mut suspended = etc(Some(("role", "web")));

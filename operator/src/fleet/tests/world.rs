@@ -368,7 +368,7 @@ impl World {
 
 fn fleet() -> Fleet {
     let mut fleet = follower();
-    fleet.lead(Now { moment: Moment::default(), wall: epoch() });
+    fleet.lead(Now { moment: Moment::default(), wall: epoch() }, Duration::ZERO);
     fleet
 }
 

@@ -1,5 +1,7 @@
 //! Leaders that change, and a second operator beside the first that believes it leads too.
 
+use std::time::Duration;
+
 use super::{Event, Fleet, Kind, Queue, World, fleet, follower};
 
 /// Another operator.
@@ -11,6 +13,11 @@ pub(super) struct Rival {
 }
 
 impl World {
+    /// The first operator leads from now on, right after another.
+    pub(in crate::fleet::tests) fn lead(&mut self) {
+        self.lead_after(0);
+    }
+
     /// A second operator on the same cluster, which believes that it leads too. It takes in what happens when it has its
     /// turn, after the first.
     pub(in crate::fleet::tests) fn add_rival(&mut self) {
@@ -27,10 +34,10 @@ impl World {
         self.queue = Queue::default();
     }
 
-    /// The first operator leads from now on.
-    pub(in crate::fleet::tests) fn lead(&mut self) {
+    /// The first operator leads from now on; nobody has for so many seconds.
+    pub(in crate::fleet::tests) fn lead_after(&mut self, unled: u64) {
         let now = self.now();
-        self.fleet.lead(now);
+        self.fleet.lead(now, Duration::from_secs(unled));
     }
 
     /// The rival takes in what has happened, and does nothing about it yet.
