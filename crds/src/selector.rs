@@ -1,6 +1,7 @@
 //! Which nodes a rule selects: a label selector, with the limits that the API server needs to afford its checks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,27 @@ pub enum Operator {
     DoesNotExist,
 }
 
+/// As `kubectl --selector` takes it, for example `role=web,zone in (a,b),!gpu`.
+impl fmt::Display for NodeSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = self.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let parts: Vec<_> = labels.chain(self.match_expressions.iter().map(ToString::to_string)).collect();
+        f.write_str(&parts.join(","))
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, operator, values } = self;
+        match operator {
+            Operator::In => write!(f, "{key} in ({})", values.join(",")),
+            Operator::NotIn => write!(f, "{key} notin ({})", values.join(",")),
+            Operator::Exists => write!(f, "{key}"),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+        }
+    }
+}
+
 impl NodeSelector {
     /// Whether a node with these labels is selected.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -81,5 +103,29 @@ pub(crate) fn is_linux(labels: &BTreeMap<String, String>) -> bool {
 fn limit_values(map: &mut schemars::Schema) {
     if let Some(values) = map.get_mut("additionalProperties").and_then(|values| values.as_object_mut()) {
         values.insert("maxLength".into(), 63.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_selector_reads_as_kubectl_takes_it() {
+        let selector: NodeSelector = serde_json::from_value(json!({
+            "matchLabels": { "role": "web" },
+            "matchExpressions": [
+                { "key": "zone", "operator": "In", "values": ["a", "b"] },
+                { "key": "tier", "operator": "NotIn", "values": ["back"] },
+                { "key": "ssd", "operator": "Exists" },
+                { "key": "gpu", "operator": "DoesNotExist" },
+            ],
+        }))
+        .unwrap();
+        assert_eq!(selector.to_string(), "role=web,zone in (a,b),tier notin (back),ssd,!gpu");
     }
 }

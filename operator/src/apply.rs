@@ -1,6 +1,11 @@
 //! Writes: reads an action, produces what the API server made of it or why it refused. Every write is a server-side apply
 //! under our field manager, with force: admission decides who may write what, not who was first. What others have added to
 //! a spec, which an apply leaves alone, is taken out. Nothing is tried again here.
+//!
+//! Right before each request the leadership is asked for, and nothing is sent without it. A process can be stopped between
+//! that question and the request, and wake up when another one leads: so a write names the resource version it was decided
+//! on, and one that makes an object is refused where there is one already. Only a node's conditions name none: their
+//! status is written by an agent too, which could else hold off its own judgment by writing often.
 
 use std::time::Duration;
 
@@ -13,14 +18,20 @@ use thiserror::Error;
 use tracing::warn;
 use vedette_crds::node_config::NodeConfigSpec;
 
-use crate::fleet::plan::Action;
+use crate::fleet::plan::{Action, Existing};
 use crate::fleet::{Name, Uid};
+use crate::leadership::Leadership;
 use crate::names::{API_VERSION, NODE_CONFIG, OPERATOR, RULE};
 use crate::observed::{self, ObservedConfig, ObservedRule};
+use crate::sentences;
 use crate::tolerant::Tolerant;
 
 /// A connection that died without a word must not hold a write for ever.
 const LONGEST_WRITE: Duration = Duration::from_secs(15);
+
+/// No object has it: etcd begins to count below every object. A server-side apply that names it makes an object, and is
+/// refused with a conflict where there is one.
+const NOT_THERE: &str = "1";
 
 /// What a write left behind.
 #[derive(Debug)]
@@ -53,10 +64,12 @@ pub(crate) enum Trouble {
     Timeout,
     /// No connection, or no sense in what came over it.
     Unreachable,
+    /// This operator leads no more.
+    NotLeading,
 }
 
 impl Trouble {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Conflict,
         Self::Contested,
         Self::Forbidden,
@@ -67,6 +80,7 @@ impl Trouble {
         Self::ServerError,
         Self::Timeout,
         Self::Unreachable,
+        Self::NotLeading,
     ];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -81,6 +95,15 @@ impl Trouble {
             Self::ServerError => "ServerError",
             Self::Timeout => "Timeout",
             Self::Unreachable => "Unreachable",
+            Self::NotLeading => "NotLeading",
+        }
+    }
+
+    /// What kind of trouble an error of the client is.
+    pub(crate) fn of(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_answer(status.code, &status.message),
+            _ => Self::Unreachable,
         }
     }
 
@@ -90,7 +113,7 @@ impl Trouble {
             404 => Self::NotFound,
             409 => Self::Conflict,
             429 => Self::Throttled,
-            500 if message.contains("field not declared in schema") => Self::SchemaOutdated,
+            500 if message.contains(NOT_DECLARED) => Self::SchemaOutdated,
             500.. => Self::ServerError,
             _ => Self::Invalid,
         }
@@ -102,10 +125,14 @@ impl Trouble {
 pub(crate) enum ApplyError {
     #[error("the API server refuses: {message}")]
     Refused { trouble: Trouble, message: String },
+    #[error("{}: {message}", sentences::schema_outdated(kind))]
+    SchemaOutdated { kind: &'static str, message: String },
     #[error("the API server cannot be asked")]
     NotAsked { source: Box<kube::Error> },
-    #[error("no answer within {LONGEST_WRITE:?}")]
+    #[error("no answer in time")]
     TimedOut,
+    #[error("this operator leads no more")]
+    NotLeading,
     #[error("the API server stored another spec than it was given")]
     Contested,
 }
@@ -114,22 +141,26 @@ impl ApplyError {
     pub(crate) fn trouble(&self) -> Trouble {
         match self {
             Self::Refused { trouble, .. } => *trouble,
+            Self::SchemaOutdated { .. } => Trouble::SchemaOutdated,
             Self::NotAsked { .. } => Trouble::Unreachable,
             Self::TimedOut => Trouble::Timeout,
+            Self::NotLeading => Trouble::NotLeading,
             Self::Contested => Trouble::Contested,
         }
     }
 }
 
-impl From<kube::Error> for ApplyError {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => {
-                let status = *status;
-                Self::Refused { trouble: Trouble::of_answer(status.code, &status.message), message: status.message }
-            }
-            source => Self::NotAsked { source: Box::new(source) },
+/// What an API server says whose definition lacks a field.
+const NOT_DECLARED: &str = "field not declared in schema";
+
+/// What an error of the client means for a write to an object of this kind.
+fn refusal(kind: &'static str) -> impl Fn(kube::Error) -> ApplyError {
+    move |error| match (Trouble::of(&error), error) {
+        (Trouble::SchemaOutdated, kube::Error::Api(status)) => {
+            ApplyError::SchemaOutdated { kind, message: status.message }
         }
+        (trouble, kube::Error::Api(status)) => ApplyError::Refused { trouble, message: status.message },
+        (_, source) => ApplyError::NotAsked { source: Box::new(source) },
     }
 }
 
@@ -139,66 +170,87 @@ pub(crate) struct Applier {
     configs: Api<Tolerant<DynamicObject>>,
     rules: Api<Tolerant<DynamicObject>>,
     how: PatchParams,
+    leadership: Leadership,
 }
 
 impl Applier {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, leadership: Leadership) -> Self {
         Self {
             configs: objects(client.clone(), NODE_CONFIG),
             rules: objects(client, RULE),
             how: PatchParams::apply(OPERATOR).force(),
+            leadership,
         }
     }
 
     /// Does what the action says.
     ///
     /// # Errors
-    /// The API server refuses, does not answer in time, or cannot be reached.
+    /// This operator leads no more; the API server refuses, does not answer in time, or cannot be reached.
     pub(crate) async fn run(&self, action: Action) -> Result<Applied, ApplyError> {
-        match tokio::time::timeout(LONGEST_WRITE, self.write(action)).await {
-            Ok(written) => written,
-            Err(_) => Err(ApplyError::TimedOut),
-        }
-    }
-
-    async fn write(&self, action: Action) -> Result<Applied, ApplyError> {
         match action {
-            Action::ApplyConfig { name, uid, owner, spec } => {
-                let mut object = object(NODE_CONFIG, &name, uid.as_deref());
+            Action::ApplyConfig { name, existing, owner, spec } => {
+                let mut object = object(NODE_CONFIG, &name);
+                match existing {
+                    Some(existing) => existing.pin(&mut object),
+                    None => object["metadata"]["resourceVersion"] = json!(NOT_THERE),
+                }
                 object["metadata"]["ownerReferences"] =
                     json!([{ "apiVersion": "v1", "kind": "Node", "name": &*name, "uid": &*owner }]);
                 object["spec"] = json!(spec);
-                let Tolerant(stored) = self.configs.patch(&name, &self.how, &Patch::Apply(object)).await?;
+                let patch = Patch::Apply(object);
+                let Tolerant(stored) = self.send(NODE_CONFIG, self.configs.patch(&name, &self.how, &patch)).await?;
                 match carries(stored, &spec) {
                     Ok(stored) => Ok(Applied::Config(stored)),
                     Err(contested) => self.take_back(&name, contested, &spec).await,
                 }
             }
-            Action::DeleteConfig { name, uid } => {
-                let this_one = Preconditions { uid: Some(uid.as_ref().into()), resource_version: None };
-                let how = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
-                match self.configs.delete(&name, &how).await {
-                    Ok(answer) => Ok(match answer.left() {
-                        // It waits for somebody's finalizer.
-                        Some(Tolerant(stored)) => Applied::Config(Box::new(observed::config(stored))),
-                        None => Applied::ConfigGone { name, uid },
-                    }),
-                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(Applied::ConfigGone { name, uid }),
-                    Err(error) => Err(error.into()),
-                }
+            Action::DeleteConfig { name, existing } => {
+                let uid = existing.uid.clone();
+                let how = DeleteParams { preconditions: Some(existing.preconditions()), ..DeleteParams::default() };
+                let deleted = async {
+                    match self.configs.delete(&name, &how).await {
+                        Ok(answer) => Ok(answer.left()),
+                        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+                        Err(error) => Err(error),
+                    }
+                };
+                Ok(match self.send(NODE_CONFIG, deleted).await? {
+                    // It waits for somebody's finalizer.
+                    Some(Tolerant(stored)) => Applied::Config(Box::new(observed::config(stored))),
+                    None => Applied::ConfigGone { name, uid },
+                })
             }
             Action::ApplyConditions { name, uid, conditions } => {
-                let mut object = object(NODE_CONFIG, &name, Some(&uid));
+                let mut object = object(NODE_CONFIG, &name);
+                object["metadata"]["uid"] = json!(&*uid);
                 object["status"] = json!({ "conditions": conditions });
-                let Tolerant(stored) = self.configs.patch_status(&name, &self.how, &Patch::Apply(object)).await?;
+                let patch = Patch::Apply(object);
+                let written = self.configs.patch_status(&name, &self.how, &patch);
+                let Tolerant(stored) = self.send(NODE_CONFIG, written).await?;
                 Ok(Applied::Config(Box::new(observed::config(stored))))
             }
-            Action::ApplyRuleStatus { name, uid, status } => {
-                let mut object = object(RULE, &name, Some(&uid));
+            Action::ApplyRuleStatus { name, existing, status } => {
+                let mut object = object(RULE, &name);
+                existing.pin(&mut object);
                 object["status"] = json!(status);
-                let Tolerant(stored) = self.rules.patch_status(&name, &self.how, &Patch::Apply(object)).await?;
+                let patch = Patch::Apply(object);
+                let Tolerant(stored) = self.send(RULE, self.rules.patch_status(&name, &self.how, &patch)).await?;
                 Ok(Applied::Rule(Box::new(observed::rule(stored))))
             }
+        }
+    }
+
+    /// Sends a request if this operator leads, and gives it up by the time at which another one may lead.
+    async fn send<T>(
+        &self,
+        kind: &'static str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ApplyError> {
+        let patience = self.leadership.time_to_write().ok_or(ApplyError::NotLeading)?.min(LONGEST_WRITE);
+        match tokio::time::timeout(patience, request).await {
+            Ok(answer) => answer.map_err(refusal(kind)),
+            Err(_) => Err(ApplyError::TimedOut),
         }
     }
 
@@ -215,17 +267,36 @@ impl Applier {
             entry.manager.as_deref() == Some(OPERATOR) || entry.subresource.as_deref() == Some("status")
         };
         let metadata = contested.metadata;
-        let change = json!({
+        let change = Patch::Merge(json!({
             "metadata": {
                 "uid": metadata.uid,
                 "resourceVersion": metadata.resource_version,
                 "managedFields": metadata.managed_fields.iter().flatten().filter(ours).collect::<Vec<_>>(),
             },
             "spec": spec,
-        });
+        }));
         let how = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
-        let Tolerant(stored) = self.configs.patch(name, &how, &Patch::Merge(change)).await?;
+        let Tolerant(stored) = self.send(NODE_CONFIG, self.configs.patch(name, &how, &change)).await?;
         carries(stored, spec).map(Applied::Config).map_err(|_| ApplyError::Contested)
+    }
+}
+
+impl Existing {
+    /// Refuses an apply where another object has the name by now, or this one has changed.
+    fn pin(&self, object: &mut Value) {
+        object["metadata"]["uid"] = json!(&*self.uid);
+        if let Some(version) = self.resource_version() {
+            object["metadata"]["resourceVersion"] = json!(version);
+        }
+    }
+
+    fn preconditions(&self) -> Preconditions {
+        Preconditions { uid: Some(self.uid.as_ref().into()), resource_version: self.resource_version() }
+    }
+
+    /// A version that is no number is known as 0, and cannot be asked for.
+    fn resource_version(&self) -> Option<String> {
+        (self.version > 0).then(|| self.version.to_string())
     }
 }
 
@@ -241,13 +312,9 @@ pub(crate) fn objects(client: Client, kind: &str) -> Api<Tolerant<DynamicObject>
     Api::all_with(client, &ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)))
 }
 
-/// The head of an apply. With a uid it is refused where another object has the name by now, and makes none.
-fn object(kind: &str, name: &str, uid: Option<&str>) -> Value {
-    let mut object = json!({ "apiVersion": API_VERSION, "kind": kind, "metadata": { "name": name } });
-    if let Some(uid) = uid {
-        object["metadata"]["uid"] = json!(uid);
-    }
-    object
+/// The head of an apply.
+fn object(kind: &str, name: &str) -> Value {
+    json!({ "apiVersion": API_VERSION, "kind": kind, "metadata": { "name": name } })
 }
 
 #[cfg(test)]

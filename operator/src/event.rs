@@ -7,7 +7,7 @@ use vedette_crds::compile::NodeFacts;
 use crate::observed::{ObservedConfig, ObservedPod, ObservedRule};
 
 /// Something happened to an object that is watched.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Event {
     Rule(Change<Box<ObservedRule>>),
     Node(Change<NodeFacts>),
@@ -16,7 +16,7 @@ pub(crate) enum Event {
 }
 
 /// What happened to an object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Change<T> {
     /// It is there, new or changed.
     Applied(T),

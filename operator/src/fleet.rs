@@ -8,8 +8,11 @@
 //!               dirty ──► plan ──► Action ◄──┘          compiled against what is there; nothing when it is right
 //! ```
 //! Before the first lists of all four kinds are complete nothing is dirty, so nothing is done: a rule that has not been
-//! listed yet must not look deleted.
+//! listed yet must not look deleted. Nothing is dirty either while another operator leads: this one only knows.
 
+mod belief;
+mod examples;
+mod id;
 pub(crate) mod intern;
 pub(crate) mod node;
 mod pace;
@@ -20,7 +23,7 @@ pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ use vedette_crds::duration;
 use vedette_crds::node_config::{ClusterRef, NodeRule};
 
 use crate::event::Kind;
+use crate::notice::{About, Notice};
 use crate::queue::Key;
 use crate::time::{Moment, Now};
 use intern::Interner;
@@ -48,6 +52,9 @@ pub(crate) const AGENT_GRACE: Duration = Duration::from_secs(60);
 
 /// A node's conditions wait this long: what changes several times in a moment is written once.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// As much as is told in a minute at most.
+const UNTOLD: usize = 128;
 
 /// A rule's status is written at most this often.
 const BETWEEN_RULE_STATUSES: Duration = Duration::from_secs(10);
@@ -79,6 +86,12 @@ pub(crate) struct Fleet {
     wakes: BTreeSet<(Moment, Name)>,
     dirty: Vec<Dirty>,
     deselected: u64,
+    leading: bool,
+    notices: Vec<Notice>,
+    /// What the leader tells, in case that nobody leads.
+    untold: VecDeque<(Moment, Notice)>,
+    /// When a rule's condition will have stood long enough to be told.
+    rules_told: Option<Moment>,
 }
 
 impl Fleet {
@@ -101,7 +114,32 @@ impl Fleet {
             wakes: BTreeSet::new(),
             dirty: Vec::new(),
             deselected: 0,
+            leading: false,
+            notices: Vec::new(),
+            untold: VecDeque::new(),
+            rules_told: None,
         }
+    }
+
+    /// Decides from now on. What the one that led before has left is looked at as a whole, and what came up since it was
+    /// last heard of is told: rather twice than never.
+    pub(crate) fn lead(&mut self, now: Now, unled: Duration) {
+        self.leading = true;
+        let untold = self.untold.drain(..).filter(|(came, _)| now.moment.since(*came) <= unled);
+        self.notices.extend(untold.map(|(_, notice)| notice));
+        if self.is_synced() {
+            self.begin(now);
+        }
+    }
+
+    /// Leaves the decisions to another.
+    pub(crate) fn follow(&mut self, now: Now) {
+        self.leading = false;
+        let refused: Vec<_> = self.nodes.iter().filter(|(_, node)| node.schema_outdated).collect();
+        let refused: Vec<_> = refused.into_iter().map(|(name, _)| name.clone()).collect();
+        refused.iter().for_each(|name| self.forget_refusal(name, now));
+        self.dirty.clear();
+        self.notices.clear();
     }
 
     /// Takes in that time has passed.
@@ -115,19 +153,29 @@ impl Fleet {
             }
             self.amend(&name, now, |_| {});
         }
-        if self.is_synced() && self.pace.fit(self.present_nodes(), now.moment) {
+        if self.rules_told.is_some_and(|due| due <= now.moment) {
+            let uids: Vec<_> = self.rules.keys().cloned().collect();
+            uids.iter().for_each(|uid| self.tell_rule(uid, now));
+            self.schedule_rules();
+        }
+        if self.leading && self.is_synced() && self.pace.fit(self.present_nodes(), now.moment) {
             self.mark_every_config(now);
         }
     }
 
     /// When [`Fleet::tick`] will have something to do.
     pub(crate) fn next_wake(&self) -> Option<Moment> {
-        self.wakes.first().map(|(wake, _)| *wake)
+        self.wakes.first().map(|(wake, _)| *wake).into_iter().chain(self.rules_told).min()
     }
 
     /// What is to be looked at again since this was last asked.
     pub(crate) fn take_dirty(&mut self) -> Vec<Dirty> {
         std::mem::take(&mut self.dirty)
+    }
+
+    /// What is to be told since this was last asked.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
     /// Whether the first lists of all kinds are complete.
@@ -159,6 +207,15 @@ impl Fleet {
         if !self.unlisted.remove(&kind) || !self.is_synced() {
             return;
         }
+        if self.leading {
+            self.begin(now);
+        }
+        let names: Vec<_> = self.nodes.keys().cloned().collect();
+        names.iter().for_each(|name| self.amend(name, now, |_| {}));
+    }
+
+    /// Looks at everything, by the interval that NodeConfigs carry already.
+    fn begin(&mut self, now: Now) {
         let carried = self.nodes.values().filter_map(|node| node.config.as_ref()?.spec.as_ref());
         let intervals = carried.map(|spec| duration::parse(&spec.common.reporting.min_interval));
         self.pace.resume(intervals.filter_map(Result::ok));
@@ -166,8 +223,9 @@ impl Fleet {
         self.mark_every_config(now);
         let uids: Vec<_> = self.rules.keys().cloned().collect();
         uids.iter().for_each(|uid| self.mark_rule(uid, now, true));
-        let names: Vec<_> = self.nodes.keys().cloned().collect();
-        names.iter().for_each(|name| self.amend(name, now, |_| {}));
+        let unsettled: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.conditions_stand()).collect();
+        let unsettled: Vec<_> = unsettled.into_iter().map(|(name, _)| name.clone()).collect();
+        unsettled.into_iter().for_each(|name| self.mark(Key::Conditions(name), now.moment + SETTLE, false));
     }
 
     fn present_nodes(&self) -> usize {
@@ -180,6 +238,9 @@ impl Fleet {
         let (shares, state, wake) = (node.shares.clone(), node.state(), node.wake);
         change(node);
         node.judge(&self.rules, now.moment, self.grace);
+        // What is not known whole yet stands for nothing.
+        let told = if self.unlisted.is_empty() { node.observe(now.moment) } else { Vec::new() };
+        let told_of = node.config.as_ref().filter(|_| !told.is_empty()).map(|config| config.uid.to_uid());
         let changed: Vec<_> = if shares == node.shares { Vec::new() } else { differing(&shares, &node.shares) };
         if !changed.is_empty() {
             for share in &shares {
@@ -224,6 +285,43 @@ impl Fleet {
             self.mark(Key::Conditions(name.clone()), now.moment + SETTLE, false);
         }
         changed.iter().for_each(|uid| self.mark_rule(uid, now, false));
+        for (uid, (subject, note)) in told_of.into_iter().cycle().zip(told) {
+            let node = Some(name.clone());
+            self.tell(Notice { subject, about: About::NodeConfig, name: name.clone(), uid, node, note }, now);
+        }
+    }
+
+    /// Looks whether a condition of a rule has stood long enough to be told.
+    fn observe_rule(&mut self, uid: &Uid, now: Now) {
+        self.tell_rule(uid, now);
+        self.schedule_rules();
+    }
+
+    fn tell_rule(&mut self, uid: &Uid, now: Now) {
+        let Some(rule) = self.rules.get_mut(uid) else { return };
+        let (name, told) = (rule.name.clone(), rule.observe(now.moment));
+        for (subject, note) in told {
+            self.tell(
+                Notice { subject, about: About::Rule, name: name.clone(), uid: uid.clone(), node: None, note },
+                now,
+            );
+        }
+    }
+
+    fn schedule_rules(&mut self) {
+        self.rules_told = self.rules.values().filter_map(Rule::told_next).min();
+    }
+
+    /// The leader tells; the others have seen it too.
+    fn tell(&mut self, notice: Notice, now: Now) {
+        if self.leading && self.is_synced() {
+            self.notices.push(notice);
+        } else if self.is_synced() {
+            if self.untold.len() == UNTOLD {
+                self.untold.pop_front();
+            }
+            self.untold.push_back((now.moment, notice));
+        }
     }
 
     fn mark_every_config(&mut self, now: Now) {
@@ -243,7 +341,7 @@ impl Fleet {
     }
 
     fn mark(&mut self, key: Key, due: Moment, fresh: bool) {
-        if self.is_synced() {
+        if self.leading && self.is_synced() {
             self.dirty.push(Dirty { key, due, fresh });
         }
     }

@@ -32,9 +32,9 @@ enum Command {
 #[derive(Debug, Args)]
 struct Run {
     /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// The namespace of the agents' pods.
+    /// The namespace of the agents' pods and of the operators' Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "vedette-system")]
     namespace: String,
     /// What records call this cluster.

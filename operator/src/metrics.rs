@@ -13,6 +13,7 @@ use crate::apply::Trouble;
 use crate::event::Kind;
 use crate::fleet::node::NodeState;
 use crate::fleet::rule::RuleCondition;
+use crate::notice::Subject;
 use crate::queue::Key;
 
 /// The operator's registry and what is in it.
@@ -23,6 +24,10 @@ pub(crate) struct Metrics {
     durations: HistogramVec,
     errors: IntCounterVec,
     watch_errors: IntCounterVec,
+    lease_errors: IntCounterVec,
+    events: IntCounterVec,
+    pub(crate) leader: IntGauge,
+    pub(crate) lease_transitions: IntGauge,
     pub(crate) nodes: IntGaugeVec,
     pub(crate) rules: IntGaugeVec,
     pub(crate) nodes_deselected: IntCounter,
@@ -53,6 +58,29 @@ impl Reconciled {
             Self::NodeConfig => "NodeConfig",
             Self::NodeConfigStatus => "NodeConfigStatus",
             Self::RuleStatus => "DataCollectionRuleStatus",
+        }
+    }
+}
+
+/// What became of an Event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The API server has it.
+    Raised,
+    /// It would have been one too many.
+    LeftOut,
+    /// The API server does not take it.
+    Failed,
+}
+
+impl Outcome {
+    const ALL: [Self; 3] = [Self::Raised, Self::LeftOut, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Raised => "Raised",
+            Self::LeftOut => "LeftOut",
+            Self::Failed => "Failed",
         }
     }
 }
@@ -107,6 +135,25 @@ impl Metrics {
                     &["kind"],
                 )?,
             )?,
+            lease_errors: add(
+                &registry,
+                IntCounterVec::new(
+                    named("lease_errors_total", "Rounds of the election that came to nothing, and are tried again."),
+                    &["reason"],
+                )?,
+            )?,
+            events: add(
+                &registry,
+                IntCounterVec::new(named("events_total", "Events by what became of them."), &["reason", "outcome"])?,
+            )?,
+            leader: add(
+                &registry,
+                IntGauge::with_opts(named("leader", "1 where this operator leads, 0 where it stands by."))?,
+            )?,
+            lease_transitions: add(
+                &registry,
+                IntGauge::with_opts(named("lease_transitions", "How often the Lease has changed hands."))?,
+            )?,
             nodes: add(&registry, IntGaugeVec::new(named("nodes", "Nodes by how they stand."), &["state"])?)?,
             rules: add(
                 &registry,
@@ -147,6 +194,16 @@ impl Metrics {
         self.watch_errors.with_label_values(&[kind.as_str()]).inc();
     }
 
+    /// Counts a round of the election that came to nothing.
+    pub(crate) fn lease_failed(&self, trouble: Trouble) {
+        self.lease_errors.with_label_values(&[trouble.as_str()]).inc();
+    }
+
+    /// Counts an Event.
+    pub(crate) fn event(&self, subject: Subject, outcome: Outcome) {
+        self.events.with_label_values(&[subject.as_str(), outcome.as_str()]).inc();
+    }
+
     /// Everything as Prometheus text.
     ///
     /// # Errors
@@ -165,6 +222,14 @@ impl Metrics {
             self.duration(kind);
             for trouble in Trouble::ALL {
                 self.errors.with_label_values(&[kind, trouble.as_str()]);
+            }
+        }
+        for trouble in Trouble::ALL {
+            self.lease_errors.with_label_values(&[trouble.as_str()]);
+        }
+        for subject in Subject::ALL {
+            for outcome in Outcome::ALL {
+                self.events.with_label_values(&[subject.as_str(), outcome.as_str()]);
             }
         }
         for kind in Kind::ALL {
@@ -203,6 +268,9 @@ mod tests {
             r#"vedette_operator_nodes{state="Ready"} 0"#,
             r#"vedette_operator_rules{condition="Accepted"} 0"#,
             "vedette_operator_nodes_deselected_total 0",
+            "vedette_operator_leader 0",
+            r#"vedette_operator_lease_errors_total{reason="Forbidden"} 0"#,
+            r#"vedette_operator_events_total{outcome="LeftOut",reason="JournalChanged"} 0"#,
             r#"vedette_operator_build_info{version="0.1.0"} 1"#,
         ] {
             assert!(text.lines().any(|line| line == series), "{series} in\n{text}");

@@ -49,6 +49,8 @@ pub(crate) struct ObservedConfig {
     pub(crate) applied: bool,
     pub(crate) baseline: bool,
     pub(crate) reports: Vec<Report>,
+    /// The id of the agent's journal.
+    pub(crate) journal: Option<String>,
     pub(crate) ready: Option<Written<Ready>>,
     pub(crate) available: Option<Written<AgentAvailable>>,
     /// When the API server last stored something that the agent wrote.
@@ -62,6 +64,8 @@ pub(crate) struct ObservedConfig {
 pub(crate) struct Report {
     /// The rule's uid.
     pub(crate) rule: String,
+    /// The rule's name, as the agent has it.
+    pub(crate) name: String,
     pub(crate) found: Found,
 }
 
@@ -156,6 +160,7 @@ pub(crate) fn config(mut object: DynamicObject) -> ObservedConfig {
         applied: condition::is_true::<ConfigApplied>(conditions),
         baseline: condition::is_true::<BaselineReady>(conditions),
         reports: reports(&status),
+        journal: status.journal.as_ref().map(|journal| journal.id.clone()),
         ready: written(conditions),
         available: written(conditions),
         heard: agents.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max(),
@@ -197,6 +202,7 @@ fn version(metadata: &ObjectMeta) -> u64 {
 fn reports(status: &NodeConfigStatus) -> Vec<Report> {
     let report = |rule: &vedette_crds::node_config::RuleProgress| Report {
         rule: rule.uid.clone(),
+        name: rule.name.clone(),
         found: Found {
             generation: rule.generation,
             tracked: rule.tracked_items,

@@ -124,6 +124,13 @@ impl Queue {
         self.wait(key, now + delay, failures);
     }
 
+    /// Ends a key's run that came too late, and tries it again by what is known then: soon, and no later each time, or
+    /// somebody who writes often could hold us off for ever.
+    pub(crate) fn overtaken(&mut self, key: Key, now: Moment) {
+        let (failures, _) = self.end(&key);
+        self.wait(key.clone(), now + backoff(&key, 1), failures);
+    }
+
     /// When [`Queue::pop`] will have something new to give.
     pub(crate) fn next_due(&self) -> Option<Moment> {
         let due = self.due.first().map(|(due, _)| *due);
@@ -132,7 +139,6 @@ impl Queue {
     }
 
     /// Whether nothing waits and nothing is worked on.
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -263,6 +269,20 @@ mod tests {
         }
         assert!(waits[0] <= FIRST_RETRY && waits[11] <= LONGEST_RETRY, "{waits:?}");
         assert!(waits[11] >= LONGEST_RETRY / 2, "{waits:?}");
+    }
+
+    #[test]
+    fn what_was_overtaken_is_tried_again_soon_however_often() {
+        let key = config("n1");
+        let mut queue = queue(&[(&key, 0)]);
+        let mut now = at(0);
+        for _ in 0..20 {
+            assert_eq!(queue.pop(now), Some(key.clone()));
+            queue.overtaken(key.clone(), now);
+            let next = queue.next_due().unwrap_or_default();
+            assert!(next > now && next.since(now) <= FIRST_RETRY);
+            now = next;
+        }
     }
 
     #[test]

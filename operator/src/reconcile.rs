@@ -1,12 +1,13 @@
 //! The one task that owns model and queue: takes in events, asks for plans, has them carried out a few at a time and no
-//! faster than the API server is to bear, and takes in what came of them. All decisions are the model's.
+//! faster than the API server is to bear, and takes in what came of them. All decisions are the model's. While another
+//! operator leads, it takes in events and does nothing else.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use vedette_service::report;
 
 use crate::apply::{Applied, Applier, ApplyError, Trouble};
@@ -16,9 +17,11 @@ use crate::fleet::node::NodeState;
 use crate::fleet::plan::Action;
 use crate::fleet::rule::RuleCondition;
 use crate::http::Readiness;
+use crate::leadership::{Leadership, Role};
 use crate::metrics::Metrics;
 use crate::observed::ObservedConfig;
 use crate::queue::{BETWEEN_WRITES, Key, Queue};
+use crate::recorder::Recorder;
 use crate::time::{Clock, Moment, Now};
 
 /// At 50 writes a second an API server that takes 300 ms for each still keeps up.
@@ -29,6 +32,9 @@ const PLANS_AT_ONCE: usize = 64;
 
 /// As many events are taken in before the next plans are asked for.
 const EVENTS_AT_ONCE: usize = 256;
+
+/// A term that has run out may be renewed yet: it is looked for so often.
+const BETWEEN_TERMS: Duration = Duration::from_millis(500);
 
 /// What is being written when the end comes has this long.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -43,7 +49,20 @@ pub(crate) struct Reconciler {
     clock: Clock,
     next_write: Moment,
     writes: JoinSet<Written>,
-    synced: bool,
+    leadership: Leadership,
+    recorder: Recorder,
+    synced: watch::Sender<bool>,
+}
+
+/// What the reconciler works with.
+pub(crate) struct Tools {
+    pub(crate) applier: Applier,
+    pub(crate) leadership: Leadership,
+    pub(crate) recorder: Recorder,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
+    /// Is told when everything has been listed once.
+    pub(crate) synced: watch::Sender<bool>,
 }
 
 struct Written {
@@ -55,7 +74,8 @@ struct Written {
 }
 
 impl Reconciler {
-    pub(crate) fn new(fleet: Fleet, applier: Applier, metrics: Metrics, readiness: Readiness) -> Self {
+    pub(crate) fn new(fleet: Fleet, tools: Tools) -> Self {
+        let Tools { applier, leadership, recorder, metrics, readiness, synced } = tools;
         let clock = Clock::start();
         Self {
             fleet,
@@ -66,7 +86,9 @@ impl Reconciler {
             clock,
             next_write: Moment::default(),
             writes: JoinSet::new(),
-            synced: false,
+            leadership,
+            recorder,
+            synced,
         }
     }
 
@@ -80,6 +102,7 @@ impl Reconciler {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), JoinError> {
         let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
+        let mut role = self.leadership.role();
         loop {
             let more = self.advance();
             self.show();
@@ -87,6 +110,10 @@ impl Reconciler {
             tokio::select! {
                 // Told, or nobody is left to tell.
                 _ = stop.wait_for(|stop| *stop) => break,
+                Ok(()) = role.changed() => {
+                    let next = *role.borrow_and_update();
+                    self.take_role(next);
+                }
                 Some(written) = self.writes.join_next() => self.settle(written?),
                 count = events.recv_many(&mut batch, EVENTS_AT_ONCE) => {
                     if count == 0 {
@@ -110,10 +137,26 @@ impl Reconciler {
         })
     }
 
+    fn take_role(&mut self, role: Role) {
+        let now = self.clock.now();
+        match role {
+            Role::Leader { unled } => self.fleet.lead(now, unled),
+            Role::Standby => {
+                self.fleet.follow(now);
+                self.queue = Queue::default();
+                // What is on its way is cut off: it is another one's to decide now, and the watches say what came of it.
+                self.writes = JoinSet::new();
+            }
+        }
+    }
+
     /// Lets time pass, and starts what there is to do. Says when more can be started without anything happening.
     fn advance(&mut self) -> Option<Moment> {
         let now = self.clock.now();
         self.fleet.tick(now);
+        for notice in self.fleet.take_notices() {
+            self.recorder.tell(notice, now.moment);
+        }
         self.take_dirty();
         let more = self.start_writes(now);
         // A plan may find out something about other objects.
@@ -126,6 +169,10 @@ impl Reconciler {
     }
 
     fn start_writes(&mut self, now: Now) -> Option<Moment> {
+        if !self.may_write() {
+            // A renewal that comes late is no change of role: nobody says that there is something to do again.
+            return (!self.queue.is_empty()).then(|| now.moment + BETWEEN_TERMS);
+        }
         for _ in 0..PLANS_AT_ONCE {
             if self.writes.len() >= WRITES_AT_ONCE {
                 return None;
@@ -184,28 +231,46 @@ impl Reconciler {
                 self.queue.done(key);
             }
             Err(error) => {
-                warn!("cannot {what}: {}", report(&error));
-                self.queue.failed(key, now.moment);
+                match error.trouble() {
+                    // What it was decided on has changed: the watch says how.
+                    Trouble::Conflict => {
+                        debug!("cannot {what}: {}", report(&error));
+                        self.queue.overtaken(key, now.moment);
+                    }
+                    Trouble::NotLeading => {
+                        debug!("cannot {what}: {}", report(&error));
+                        self.queue.failed(key, now.moment);
+                    }
+                    _ => {
+                        warn!("cannot {what}: {}", report(&error));
+                        self.queue.failed(key, now.moment);
+                    }
+                }
             }
         }
     }
 
+    fn may_write(&self) -> bool {
+        self.leadership.left().is_some()
+    }
+
     /// When to look again although nothing happens.
     fn wake(&self, more: Option<Moment>) -> Option<Instant> {
-        let full = self.writes.len() >= WRITES_AT_ONCE;
-        let due = self.queue.next_due().filter(|_| !full).map(|due| due.max(self.next_write));
+        let starts = self.writes.len() < WRITES_AT_ONCE && self.may_write();
+        let due = self.queue.next_due().filter(|_| starts).map(|due| due.max(self.next_write));
         let next = [more, due, self.fleet.next_wake()].into_iter().flatten().min();
         next.map(|moment| self.clock.instant(moment))
     }
 
     fn show(&mut self) {
-        if !self.synced {
+        if !*self.synced.borrow() {
             let missing: Vec<Kind> = self.fleet.unlisted().collect();
-            self.synced = missing.is_empty();
-            if self.synced {
-                info!("rules, nodes, configurations and pods are known: at work");
-            }
+            let synced = missing.is_empty();
             self.readiness.wait_for(missing);
+            if synced {
+                info!("rules, nodes, configurations and pods are known");
+                self.synced.send_replace(true);
+            }
         }
         let metrics = &self.metrics;
         metrics.queue.set(gauge(self.queue.len()));

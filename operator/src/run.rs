@@ -9,9 +9,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt as _};
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use vedette_crds::node_config::ClusterRef;
 use vedette_service::http::{self, ListenError};
@@ -21,8 +21,11 @@ use crate::apply::Applier;
 use crate::event::Kind;
 use crate::fleet::{AGENT_GRACE, Fleet};
 use crate::http::{Readiness, Shown};
+use crate::leadership::Leadership;
+use crate::lease::Campaign;
 use crate::metrics::Metrics;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reconciler, Tools};
+use crate::recorder::Recorder;
 use crate::watch::Watches;
 
 /// The namespace whose uid is the cluster's.
@@ -33,12 +36,15 @@ const EVENTS_WAITING: usize = 1024;
 
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
+/// Events that wait when the end comes have this long.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
 /// How the operator is run.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where /metrics, /healthz and /readyz are.
     pub listen: SocketAddr,
-    /// Where the agents' pods are.
+    /// Where the agents' pods and the operators' Lease are.
     pub namespace: String,
     /// What records call this cluster; may be empty.
     pub cluster_name: String,
@@ -141,8 +147,21 @@ impl Work {
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         };
         let Self { server, namespace, cluster_name, metrics, readiness } = self;
+        let identity = identity();
+        let leadership = Leadership::new();
         let fleet = Fleet::new(ClusterRef { name: cluster_name, uid }, AGENT_GRACE);
-        let reconciler = Reconciler::new(fleet, Applier::new(server.client()), metrics.clone(), readiness);
+        let (recorder, writing) = Recorder::new(server.client(), identity.clone(), metrics.clone());
+        let (synced, known) = watch::channel(false);
+        let campaign = Campaign::new(server.client(), &namespace, identity, leadership.clone(), metrics.clone());
+        let tools = Tools {
+            applier: Applier::new(server.client(), leadership.clone()),
+            leadership,
+            recorder,
+            metrics: metrics.clone(),
+            readiness,
+            synced,
+        };
+        let reconciler = Reconciler::new(fleet, tools);
         let (events, incoming) = mpsc::channel(EVENTS_WAITING);
         let watches = Watches { server, namespace, events, metrics };
         let mut watching = JoinSet::new();
@@ -150,14 +169,43 @@ impl Work {
             watching.spawn(watches.clone().run(kind));
         }
         drop(watches);
+        // The Lease is held until the last write is done, and the recorder writes until the reconciler has dropped it.
+        let (leave, left) = oneshot::channel();
+        let mut standing = JoinSet::new();
+        standing.spawn(campaign.run(known, left));
+        let mut telling = JoinSet::new();
+        telling.spawn(writing);
         tokio::select! {
-            result = reconciler.run(incoming, stopped) => result.map_err(|source| RunError::Panicked { source }),
-            Some(ended) = watching.join_next() => {
-                ended.map_err(|source| RunError::Panicked { source })?;
-                Err(RunError::Ended { task: "watch" })
+            result = reconciler.run(incoming, stopped) => {
+                result.map_err(|source| RunError::Panicked { source })?;
             }
+            Some(ended) = watching.join_next() => return Err(RunError::early("watch", ended)),
+            Some(ended) = standing.join_next() => return Err(RunError::early("lease", ended)),
+            Some(ended) = telling.join_next() => return Err(RunError::early("events", ended)),
+        }
+        if timeout(LAST_EVENTS, telling.join_all()).await.is_err() {
+            warn!("some Events were not raised in time");
+        }
+        // The campaign may have ended, and waits for nothing then.
+        let _ = leave.send(());
+        standing.join_all().await;
+        Ok(())
+    }
+}
+
+impl RunError {
+    fn early(task: &'static str, ended: Result<(), JoinError>) -> Self {
+        match ended {
+            Ok(()) => Self::Ended { task },
+            Err(source) => Self::Panicked { source },
         }
     }
+}
+
+/// The name of this pod, or host, and something that no other process has: who restarts in the same pod is another one.
+fn identity() -> String {
+    let system = rustix::system::uname();
+    format!("{}_{}", system.nodename().to_string_lossy(), uuid::Uuid::new_v4())
 }
 
 /// The uid of the namespace kube-system, however long the API server takes to give it.

@@ -4,6 +4,18 @@
 use vedette_crds::condition::Reason;
 use vedette_crds::condition::node::{AgentAvailable, Ready};
 
+use crate::names::NODE_CONFIG;
+
+/// What to do about a definition that lacks a field of ours.
+pub(crate) fn schema_outdated(kind: &str) -> String {
+    let plural = if kind == NODE_CONFIG { "nodeconfigs" } else { "datacollectionrules" };
+    format!(
+        "the CustomResourceDefinition {plural}.vedette.dev of this cluster is older than this operator ({}): apply the \
+         definitions of this version, kubectl apply --server-side -f crds/generated/",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
 /// A reason that has one sentence.
 pub(crate) trait Explained: Reason {
     /// For a person who wonders; empty where the reason says it all.

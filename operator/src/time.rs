@@ -5,17 +5,30 @@ use std::ops::Add;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-/// Milliseconds since the process started; what lay before is negative.
+/// Milliseconds since a beginning that stays the same in one process: its start, or that of the system for
+/// [`boottime`]. The two are never compared. What lay before is negative.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(i64);
 
 impl Moment {
     /// How long ago `earlier` was; nothing when it is yet to come.
-    #[cfg(test)]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl Moment {
+    /// As a number, for a place that holds nothing else.
+    pub(crate) fn milliseconds(self) -> i64 {
+        self.0
+    }
+
+    /// From [`Moment::milliseconds`].
+    pub(crate) fn of_milliseconds(milliseconds: i64) -> Self {
+        Self(milliseconds)
     }
 }
 
@@ -25,6 +38,13 @@ impl Add<Duration> for Moment {
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
+}
+
+/// The system's clock that nothing sets and that goes on while the machine sleeps: what was promised to others until a
+/// certain time ends then, whether or not this machine was awake.
+pub(crate) fn boottime() -> Moment {
+    let since_boot = clock_gettime(ClockId::Boottime);
+    Moment(since_boot.tv_sec.saturating_mul(1_000).saturating_add(since_boot.tv_nsec / 1_000_000))
 }
 
 /// One reading of both clocks.

@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 /// Stands for a time that cannot be read: that there is one means something, and it is nobody's latest.
 const SOMETIME: &str = "1970-01-01T00:00:00Z";
 
+/// The members that are times.
+const TIMES: [&str; 6] =
+    ["creationTimestamp", "deletionTimestamp", "lastTransitionTime", "time", "lastChangeTime", "lastCompleted"];
+
 /// An object of which a time that cannot be read is not a reason to read none.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
@@ -28,15 +32,23 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Tolerant<K> {
 }
 
 fn make_readable(object: &mut Value) {
-    for list in ["/metadata/managedFields", "/status/conditions"] {
+    for list in [
+        "/metadata/managedFields",
+        "/status/conditions",
+        "/status/rules",
+        "/status/collectors",
+        "/status/recentChanges",
+    ] {
         let parts = object.pointer_mut(list).and_then(Value::as_array_mut);
         parts.into_iter().flatten().for_each(replace_times);
     }
-    object.get_mut("metadata").into_iter().for_each(replace_times);
+    for part in ["metadata", "status"] {
+        object.get_mut(part).into_iter().for_each(replace_times);
+    }
 }
 
 fn replace_times(part: &mut Value) {
-    for member in ["creationTimestamp", "deletionTimestamp", "lastTransitionTime", "time"] {
+    for member in TIMES {
         if let Some(time) = part.get_mut(member)
             && is_unreadable(time)
         {
@@ -100,13 +112,18 @@ mod tests {
         let object = json!({
             "metadata": {"name": "n1", "deletionTimestamp": "34865-01-01T00:00:00Z", "managedFields": [
                 {"manager": "hostile", "time": late}, {"manager": "honest", "time": "2026-11-24T04:00:00Z"}]},
-            "status": {"conditions": [{"type": "Ready", "lastTransitionTime": late}]},
+            "status": {"conditions": [{"type": "Ready", "lastTransitionTime": late}], "lastChangeTime": late,
+                "rules": [{"name": "etc", "lastChangeTime": late}], "recentChanges": [{"sequence": 1, "time": late}],
+                "collectors": [{"name": "Files", "lastCompleted": late}]},
         });
         assert!(serde_json::from_value::<DynamicObject>(object.clone()).is_err(), "no need for this any more");
         let Tolerant(read) = serde_json::from_value::<Tolerant<DynamicObject>>(object).unwrap();
         assert!(read.metadata.deletion_timestamp.is_some(), "it is being deleted");
         let claims = read.metadata.managed_fields.unwrap();
         assert!(claims[0].time < claims[1].time, "it is not the latest");
-        assert_eq!(read.data["status"]["conditions"][0]["lastTransitionTime"], SOMETIME);
+        let status = &read.data["status"];
+        assert_eq!(status["conditions"][0]["lastTransitionTime"], SOMETIME);
+        assert_eq!(status["rules"][0]["lastChangeTime"], SOMETIME);
+        assert!(!status.to_string().contains(late), "{status}");
     }
 }

@@ -22,9 +22,11 @@ fn trouble(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_command_line_that_says_too_little_is_trouble() {
-    let (code, said) = trouble(&["run"]);
+    let (code, said) = trouble(&["run", "--listen"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("--listen"), "{said}");
+    let help = String::from_utf8(operator(&["run", "--help"]).stdout).unwrap();
+    assert!(help.contains("[default: 0.0.0.0:8080]"), "{help}");
 }
 
 #[test]

@@ -268,22 +268,39 @@ impl Cluster {
     /// # Errors
     /// When the build fails, or the operator ends or is not ready in time: then with the end of its log.
     pub async fn start_operator(&self) -> Result<Operator> {
-        let identity = self.operator_identity().await?;
-        let folder = self.control_plane.folder(OPERATOR)?;
+        self.start_replica(OPERATOR).await
+    }
+
+    /// Runs another replica of the operator, in a pod of this name, and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Cluster::start_operator`].
+    pub async fn start_replica(&self, pod: &str) -> Result<Operator> {
+        let mut operator = self.replica(pod).await?;
+        operator.start().await?;
+        operator.ready_within(DAEMON_READY_WITHIN).await?;
+        self.set_pod_ready(pod, true).await?;
+        Ok(operator)
+    }
+
+    /// A replica of the operator in a pod of this name, not started yet.
+    ///
+    /// # Errors
+    /// When the build fails, or the API server refuses the pod or its token.
+    pub async fn replica(&self, pod: &str) -> Result<Operator> {
+        self.ensure_pod(pod, OPERATOR, None).await?;
+        let identity = self.service_account(OPERATOR, Some(pod)).await?;
+        let folder = self.control_plane.folder(pod)?;
         let kubeconfig = folder.join("kubeconfig");
         identity.write_kubeconfig(&kubeconfig)?;
-        let mut daemon = Daemon::new(OPERATOR, &products().await?.operator, &folder.join("log"));
+        let mut daemon = Daemon::new(pod, &products().await?.operator, &folder.join("log"));
         daemon
             .argument("run")
             .option("--listen", "127.0.0.1:0")
             .option("--kubeconfig", &kubeconfig)
             .option("--cluster-name", CLUSTER_NAME)
             .option("--namespace", NAMESPACE);
-        let mut operator = Operator(daemon);
-        operator.start().await?;
-        operator.ready_within(DAEMON_READY_WITHIN).await?;
-        self.set_pod_ready(OPERATOR, true).await?;
-        Ok(operator)
+        Ok(Operator(daemon))
     }
 
     /// Runs a node's agent as the product's binary under its own account on a host root, waits until it is ready, and says

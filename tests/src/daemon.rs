@@ -122,6 +122,22 @@ impl Daemon {
         Ok(())
     }
 
+    /// Stops it (SIGSTOP), as a machine does that is frozen; it knows nothing of it.
+    ///
+    /// # Errors
+    /// When it does not run, or the system cannot signal it.
+    pub fn pause(&mut self) -> Result<()> {
+        self.running_mut()?.process.pause()
+    }
+
+    /// Lets it run on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it does not run, or the system cannot signal it.
+    pub fn resume(&mut self) -> Result<()> {
+        self.running_mut()?.process.resume()
+    }
+
     /// Ends it as a kubelet would (SIGTERM), and returns how it ended.
     ///
     /// # Errors

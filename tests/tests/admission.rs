@@ -1,6 +1,8 @@
 //! Who may write what in a NodeConfig, asked of a real API server under the identities that write in production.
 //! Every test works on a node of its own, so that all can share one cluster.
 #![allow(clippy::unwrap_used)]
+use std::time::Duration;
+
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, Pod, Secret},
     events::v1::Event,
@@ -8,13 +10,14 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
 use vedette_tests::{
     Cluster, SharedCluster,
     cluster::{AGENT, NAMESPACE, OPERATOR, empty_spec, node_config, node_configs_as},
+    eventually, not_yet,
 };
 
 static CLUSTER: SharedCluster = SharedCluster::new();
@@ -210,6 +213,26 @@ fn an_agent_cannot_touch_the_operators_conditions() {
 }
 
 #[test]
+fn an_agent_cannot_take_the_room_for_the_operators_conditions() {
+    CLUSTER.test(async |cluster| {
+        let scene = Scene::new(cluster, "crowded").await;
+        let own = |count: usize| {
+            let conditions: Vec<_> = (0..count).map(|number| condition(&format!("Own{number}"), "True")).collect();
+            json!({ "conditions": conditions })
+        };
+        let sentence =
+            "an agent has at most 12 conditions of its own: the others of the 16 are kept for the operator's";
+        assert_denied(scene.report(own(13)).await, sentence);
+        assert_denied(scene.report(own(16)).await, sentence);
+        scene.report(own(12)).await.unwrap();
+        let judged = json!({ "conditions": [condition("Ready", "True"), condition("AgentAvailable", "True")] });
+        let config = scene.judge(judged).await.unwrap();
+        assert_eq!(condition_types(&config).len(), 14);
+        scene.report(own(12)).await.unwrap();
+    });
+}
+
+#[test]
 fn an_agent_cannot_drop_its_journal() {
     CLUSTER.test(async |cluster| {
         let scene = Scene::new(cluster, "dropped").await;
@@ -323,7 +346,17 @@ fn nobody_else_writes_a_status_whatever_their_rights() {
         Api::all(cluster.client()).create(&PostParams::default(), &binding).await.unwrap();
         let carla = cluster.control_plane().person("carla", None).unwrap().client().await.unwrap();
         for (name, client) in [("carla", carla), ("admin", cluster.client())] {
-            let written = Writer::new(client, OPERATOR).apply_status(&scene.node, json!({ "trackedItems": 3 })).await;
+            let writer = Writer::new(client, OPERATOR);
+            // A binding acts a moment after it is stored.
+            let written = eventually("the right to write", Duration::from_secs(30), async || {
+                match writer.apply_status(&scene.node, json!({ "trackedItems": 3 })).await {
+                    Err(kube::Error::Api(refusal)) if refusal.message.contains("cannot patch") => {
+                        Err(not_yet(&refusal.message))
+                    }
+                    answer => Ok(answer),
+                }
+            });
+            let written = written.await.unwrap();
             let sentence = format!("only the Vedette agent and operator write the status of a NodeConfig, not {name}");
             assert_denied(written, &sentence);
         }
@@ -342,6 +375,37 @@ fn the_operator_makes_changes_and_deletes_configurations() {
         assert_eq!(owned.owner_references()[0].uid, node.uid().unwrap());
         configs.delete(&scene.node, &DeleteParams::default()).await.unwrap();
         assert_eq!(cluster.node_configs().get_opt(&scene.node).await.unwrap(), None);
+    });
+}
+
+/// What an operator that was replaced relies on: its writes name what they were decided on.
+#[test]
+fn a_write_that_was_decided_on_what_has_changed_is_refused() {
+    CLUSTER.test(async |cluster| {
+        let scene = Scene::new(cluster, "fenced").await;
+        let (configs, how) = (&scene.operator.configs, &scene.operator.how);
+        let apply = async |name: &str, version: &str| {
+            let mut object = node_config(name, json!({ "spec": empty_spec("fenced") }));
+            object["metadata"]["resourceVersion"] = json!(version);
+            configs.patch(name, how, &Patch::Apply(object)).await
+        };
+        let conflict = |result: kube::Result<DynamicObject>| match result.unwrap_err() {
+            kube::Error::Api(refusal) => assert_eq!(refusal.code, 409, "{refusal:?}"),
+            other => panic!("{other}"),
+        };
+        // No object has this version: it makes one, and never changes one.
+        let made = apply("fenced-anew", "1").await.unwrap();
+        conflict(apply("fenced-anew", "1").await);
+        conflict(apply(&scene.node, "1").await);
+        let before = scene.report(json!({ "trackedItems": 1 })).await.unwrap().resource_version().unwrap();
+        scene.report(json!({ "trackedItems": 2 })).await.unwrap();
+        conflict(apply(&scene.node, &before).await);
+        let this_one = Preconditions { uid: None, resource_version: Some(before) };
+        let stale = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+        conflict(configs.delete(&scene.node, &stale).await.map(|answer| answer.left().unwrap()));
+        let this_one = Preconditions { uid: made.uid(), resource_version: made.resource_version() };
+        let known = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+        configs.delete("fenced-anew", &known).await.unwrap();
     });
 }
 

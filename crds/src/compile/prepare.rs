@@ -146,6 +146,14 @@ impl PreparedRule {
         self.form.as_ref()
     }
 
+    /// The selector that nodes have to match beside being Linux nodes, if the rule has one that can be read.
+    pub fn selector(&self) -> Option<&NodeSelector> {
+        match &self.selection {
+            Selection::Matching(selector) => Some(selector),
+            Selection::EveryLinuxNode | Selection::Nothing => None,
+        }
+    }
+
     /// Whether a node with these labels is selected. Of an undecodable rule nobody knows: it selects none.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let matches = match &self.selection {

@@ -10,10 +10,15 @@ use vedette_crds::condition::node::{AgentAvailable, Ready};
 use vedette_crds::duration;
 use vedette_crds::node_config::{ClusterRef, NodeConfigSpec, NodeRule, Reporting};
 
+use super::id::Id;
 use super::pace::REFRESH;
+use super::plan::Existing;
 use super::tally::{Share, Standing};
 use super::{Rules, Uid};
+use crate::hold::Held;
+use crate::notice::{Subject, Told, Transition};
 use crate::observed::Written;
+use crate::sentences::Explained;
 use crate::time::Moment;
 
 /// A node: something of it exists.
@@ -28,14 +33,18 @@ pub(crate) struct Node {
     /// The last apply was refused by a definition older than the operator.
     pub(crate) schema_outdated: bool,
     pub(crate) shares: Vec<Share>,
-    /// When time alone will change the judgment.
+    /// Its agent has last reported what cannot be.
+    pub(crate) misreports: bool,
+    /// The conditions, as far as they are told.
+    held: (Held<Ready>, Held<AgentAvailable>),
+    /// When time alone will change the judgment, or what is to be told.
     pub(crate) wake: Option<Moment>,
 }
 
 /// A Node that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Present {
-    pub(crate) uid: Uid,
+    pub(crate) uid: Id,
     labels: Box<[Arc<Label>]>,
 }
 
@@ -52,7 +61,7 @@ pub(crate) struct Pod {
 /// A NodeConfig that exists.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Id,
     pub(crate) version: u64,
     pub(crate) generation: i64,
     pub(crate) deleting: bool,
@@ -66,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) ready: Option<Written<Ready>>,
     pub(crate) available: Option<Written<AgentAvailable>>,
     pub(crate) fingerprint: u64,
+    /// The id of the agent's journal.
+    pub(crate) journal: Option<Id>,
     /// When the agent last wrote, or was last asked something new.
     pub(crate) heard: Moment,
     /// The first generation for the Node of this uid: what was confirmed before is another node's.
@@ -75,7 +86,7 @@ pub(crate) struct Config {
 /// A NodeConfig's spec whose parts are shared with other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
-    pub(crate) node_uid: Uid,
+    pub(crate) node_uid: Id,
     pub(crate) common: Arc<Common>,
     pub(crate) rules: Box<[Arc<NodeRule>]>,
 }
@@ -111,6 +122,8 @@ impl Node {
             available: AgentAvailable::Starting,
             schema_outdated: false,
             shares: Vec::new(),
+            misreports: false,
+            held: <_>::default(),
             wake: None,
         }
     }
@@ -152,17 +165,40 @@ impl Node {
         shares.retain(Share::counts);
         shares.shrink_to_fit();
         for share in &mut shares {
-            let generation = rules.get(&share.rule).map(|rule| rule.prepared.generation());
+            let rule = rules.get(&share.rule);
+            let generation = rule.map(|rule| rule.prepared.generation());
+            // There is nothing for an agent to look at, so nothing that it could lack.
+            let suspended = rule.is_some_and(|rule| rule.prepared.form().is_ok_and(|form| form.suspend));
             let carried = |form: &Arc<NodeRule>| form.uid == *share.rule && Some(form.generation) == generation;
             share.programmed = own && self.forms().iter().any(carried);
             let confirmed = share.found.is_some_and(|found| Some(found.generation) == generation);
             share.standing = match self.available {
+                AgentAvailable::Available if suspended => Standing::Ready,
                 AgentAvailable::Available if confirmed && self.speaks_for_this_node() => Standing::Ready,
                 AgentAvailable::Available => Standing::Degraded,
                 _ => Standing::Unavailable,
             };
         }
         self.shares = shares;
+    }
+
+    /// Looks at the conditions as they were just judged, and says which of them have stood long enough to be told, each
+    /// subject once. [`Node::wake`] is when to look again.
+    pub(crate) fn observe(&mut self, now: Moment) -> Vec<(Subject, String)> {
+        let Some(config) = self.config.as_ref().filter(|config| !config.deleting && self.present.is_some()) else {
+            self.held = <_>::default();
+            return Vec::new();
+        };
+        let written = (config.ready.map(|written| written.reason), config.available.map(|written| written.reason));
+        let (is_ready, is_available) = (self.ready(), self.available);
+        let (ready, available) = &mut self.held;
+        ready.begin(written.0);
+        available.begin(written.1);
+        let mut told: Vec<_> = available.observe(is_available, now).map(tell).into_iter().collect();
+        told.extend(ready.observe(is_ready, now).map(tell));
+        told.dedup_by_key(|(subject, _)| *subject);
+        self.wake = [self.wake, ready.due(), available.due()].into_iter().flatten().min();
+        told
     }
 
     fn judge_agent(&self, now: Moment, grace: Duration) -> (AgentAvailable, Option<Moment>) {
@@ -231,13 +267,17 @@ impl Node {
     }
 }
 
+fn tell<R: Told + Explained>(transition: Transition<R>) -> (Subject, String) {
+    (transition.to.subject(), transition.note(transition.to.sentence()))
+}
+
 impl Present {
-    pub(crate) fn new(uid: Uid, labels: Box<[Arc<Label>]>) -> Self {
+    pub(crate) fn new(uid: Id, labels: Box<[Arc<Label>]>) -> Self {
         Self { uid, labels }
     }
 
     pub(crate) fn facts(&self, name: &str) -> NodeFacts {
-        NodeFacts { name: name.into(), uid: self.uid.as_ref().into(), labels: self.labels() }
+        NodeFacts { name: name.into(), uid: self.uid.to_string(), labels: self.labels() }
     }
 
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
@@ -257,6 +297,11 @@ impl Config {
         Some(shortest.max(REFRESH) * 5 / 2)
     }
 
+    /// It, as it is now.
+    pub(crate) fn existing(&self) -> Existing {
+        Existing { uid: self.uid.to_uid(), version: self.version }
+    }
+
     /// Whether the agent has confirmed that it watches nothing.
     pub(crate) fn is_emptied(&self) -> bool {
         self.spec.as_ref().is_some_and(|spec| spec.rules.is_empty()) && self.confirmed >= self.generation
@@ -266,7 +311,7 @@ impl Config {
 impl Spec {
     /// Whether it says the same as a compiled one.
     pub(crate) fn says(&self, spec: &NodeConfigSpec) -> bool {
-        *self.node_uid == *spec.node_uid
+        self.node_uid == spec.node_uid.as_str().into()
             && self.common.cluster == spec.cluster
             && self.common.reporting == spec.reporting
             && self.rules.iter().map(AsRef::as_ref).eq(&spec.rules)

@@ -11,6 +11,7 @@ use vedette_crds::condition::Condition;
 use vedette_crds::node_config::NodeConfigSpec;
 use vedette_crds::rule::DataCollectionRuleStatus;
 
+use super::examples::Examples;
 use super::node::Node;
 use super::tally::Obstacle;
 use super::{Fleet, Name, Uid};
@@ -19,24 +20,33 @@ use crate::queue::Key;
 use crate::sentences::Explained;
 use crate::time::Now;
 
-/// A write. Where it names a uid, it is meant for that object and no other of the same name.
+/// An object as it was when something was decided about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Existing {
+    pub(crate) uid: Uid,
+    /// Its resource version.
+    pub(crate) version: u64,
+}
+
+/// A write. Where it names a uid, it is meant for that object and no other of the same name; where it names a version
+/// too, for that object as it was.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
     /// Make a NodeConfig so, or make it.
     ApplyConfig {
         name: Name,
         /// Absent: it does not exist yet.
-        uid: Option<Uid>,
+        existing: Option<Existing>,
         /// The uid of the Node that owns it.
         owner: Uid,
         spec: Box<NodeConfigSpec>,
     },
     /// Delete a NodeConfig.
-    DeleteConfig { name: Name, uid: Uid },
+    DeleteConfig { name: Name, existing: Existing },
     /// Write the operator's conditions of a NodeConfig.
     ApplyConditions { name: Name, uid: Uid, conditions: Vec<Condition> },
     /// Write a rule's status.
-    ApplyRuleStatus { name: Name, uid: Uid, status: Box<DataCollectionRuleStatus> },
+    ApplyRuleStatus { name: Name, existing: Existing, status: Box<DataCollectionRuleStatus> },
 }
 
 impl fmt::Display for Action {
@@ -65,6 +75,12 @@ impl Fleet {
         if self.nodes.get(name).is_none_or(|node| node.schema_outdated == outdated) {
             return;
         }
+        if !outdated {
+            // The definition is newer now: the others need not wait until their turn comes.
+            let others: Vec<_> = self.nodes.iter().filter(|(_, node)| node.schema_outdated).collect();
+            let others: Vec<_> = others.into_iter().map(|(name, _)| name.clone()).collect();
+            others.iter().filter(|other| *other != name).for_each(|other| self.mark_config(other, now, true));
+        }
         self.amend(name, now, |node| {
             node.schema_outdated = outdated;
             for share in &mut node.shares {
@@ -76,11 +92,22 @@ impl Fleet {
         });
     }
 
+    /// What was refused is wanted no more, or is another operator's to try.
+    pub(super) fn forget_refusal(&mut self, name: &Name, now: Now) {
+        if self.nodes.get(name).is_some_and(|node| node.schema_outdated) {
+            self.amend(name, now, |node| {
+                node.schema_outdated = false;
+                let refused = node.shares.iter_mut().filter(|share| share.obstacle == Some(Obstacle::SchemaOutdated));
+                refused.for_each(|share| share.obstacle = None);
+            });
+        }
+    }
+
     fn plan_config(&mut self, name: &Name, now: Now) -> Option<Action> {
         let node = self.nodes.get(name)?;
         let Some(present) = &node.present else {
             let config = node.config.as_ref().filter(|config| !config.deleting)?;
-            return Some(Action::DeleteConfig { name: name.clone(), uid: config.uid.as_ref().into() });
+            return Some(Action::DeleteConfig { name: name.clone(), existing: config.existing() });
         };
         if node.config.as_ref().is_some_and(|config| config.deleting) {
             return None;
@@ -92,7 +119,7 @@ impl Fleet {
             );
             return None;
         }
-        let owner = present.uid.clone();
+        let owner = present.uid.to_uid();
         let Compiled { spec, verdicts } = self.compile(name, node)?;
         let crowded: Vec<_> = verdicts
             .into_iter()
@@ -102,16 +129,19 @@ impl Fleet {
         self.note_crowded(name, &crowded, now);
         let node = self.nodes.get(name)?;
         let Some(config) = &node.config else {
-            let action = Action::ApplyConfig { name: name.clone(), uid: None, owner, spec: Box::new(spec) };
+            let action = Action::ApplyConfig { name: name.clone(), existing: None, owner, spec: Box::new(spec) };
             return (!self.watches_nothing(&action)).then_some(action);
         };
-        let uid: Uid = config.uid.as_ref().into();
+        let existing = config.existing();
         if spec.rules.is_empty() && config.is_emptied() {
-            return Some(Action::DeleteConfig { name: name.clone(), uid });
+            return Some(Action::DeleteConfig { name: name.clone(), existing });
         }
         let stands = config.owned && config.spec.as_ref().is_some_and(|held| held.says(&spec));
         let spec = Box::new(spec);
-        (!stands).then(|| Action::ApplyConfig { name: name.clone(), uid: Some(uid), owner, spec })
+        if stands {
+            self.forget_refusal(name, now);
+        }
+        (!stands).then(|| Action::ApplyConfig { name: name.clone(), existing: Some(existing), owner, spec })
     }
 
     /// Whether a spec that this version cannot read may hold the only form of a rule that it cannot use.
@@ -161,7 +191,7 @@ impl Fleet {
         let available = condition(node.available, config.available, None, now);
         Some(Action::ApplyConditions {
             name: name.clone(),
-            uid: config.uid.as_ref().into(),
+            uid: config.uid.to_uid(),
             conditions: vec![ready, available],
         })
     }
@@ -169,10 +199,12 @@ impl Fleet {
     fn plan_rule_status(&mut self, uid: &Uid, now: Now) -> Option<Action> {
         let nothing = super::Tally::default();
         let tally = self.tallies.get(uid).unwrap_or(&nothing);
+        let examples = Examples::of(uid, tally, &self.nodes);
         let rule = self.rules.get_mut(uid)?;
-        let status = Box::new(rule.next_status(tally, now.wall)?);
+        let status = Box::new(rule.next_status(tally, &examples, now.wall)?);
         rule.written = Some(now.moment);
-        Some(Action::ApplyRuleStatus { name: rule.name.clone(), uid: uid.clone(), status })
+        let existing = Existing { uid: uid.clone(), version: rule.version };
+        Some(Action::ApplyRuleStatus { name: rule.name.clone(), existing, status })
     }
 }
 

@@ -2,13 +2,19 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use vedette_crds::compile::{PreparedRule, Unusable};
+use vedette_crds::compile::{MAX_SPEC_BYTES, PreparedRule, Unusable};
 use vedette_crds::condition::rule::{Accepted, AllNodesCovered, Programmed, Ready};
 use vedette_crds::condition::{self, Condition, Reason, Status};
+use vedette_crds::node_config::MAX_RULES;
 use vedette_crds::rule::DataCollectionRuleStatus;
 
 use super::Name;
+use super::examples::Examples;
 use super::tally::Tally;
+use crate::hold::Held;
+use crate::names::NODE_CONFIG;
+use crate::notice::{Subject, Told};
+use crate::sentences::schema_outdated;
 use crate::time::Moment;
 
 /// A rule that exists.
@@ -21,6 +27,17 @@ pub(crate) struct Rule {
     pub(crate) version: u64,
     /// When its status was last written.
     pub(crate) written: Option<Moment>,
+    /// The conditions, as far as they are told.
+    pub(crate) held: HeldConditions,
+}
+
+/// What stood of a rule's conditions.
+#[derive(Debug, Default)]
+pub(crate) struct HeldConditions {
+    accepted: Held<Accepted>,
+    programmed: Held<Programmed>,
+    ready: Held<Ready>,
+    covered: Held<AllNodesCovered>,
 }
 
 /// A condition of a rule.
@@ -57,25 +74,71 @@ impl Rule {
         self.status.conditions.iter().any(holds)
     }
 
+    /// Takes in its status for the first time: what stands there is not told.
+    pub(crate) fn begin(&mut self) {
+        let (conditions, held) = (&self.status.conditions, &mut self.held);
+        held.accepted.begin(condition::reason(conditions));
+        held.programmed.begin(condition::reason(conditions));
+        held.ready.begin(condition::reason(conditions));
+        held.covered.begin(condition::reason(conditions));
+    }
+
+    /// Looks at the conditions as they were last seen, and says which of them have stood long enough to be told, each
+    /// subject once.
+    pub(crate) fn observe(&mut self, now: Moment) -> Vec<(Subject, String)> {
+        let (conditions, held) = (&self.status.conditions, &mut self.held);
+        let all = [
+            told(&mut held.accepted, conditions, now),
+            told(&mut held.programmed, conditions, now),
+            told(&mut held.ready, conditions, now),
+            told(&mut held.covered, conditions, now),
+        ];
+        let mut different: Vec<(Subject, String)> = Vec::new();
+        for (subject, note) in all.into_iter().flatten() {
+            if different.iter().all(|(told, _)| *told != subject) {
+                different.push((subject, note));
+            }
+        }
+        different
+    }
+
+    /// When [`Rule::observe`] will have something to tell if nothing changes.
+    pub(crate) fn told_next(&self) -> Option<Moment> {
+        let held = &self.held;
+        let due = [held.accepted.due(), held.programmed.due(), held.ready.due(), held.covered.due()];
+        due.into_iter().flatten().min()
+    }
+
     /// The status that it should have, and `None` when it has it.
-    pub(crate) fn next_status(&self, tally: &Tally, now: Timestamp) -> Option<DataCollectionRuleStatus> {
+    pub(crate) fn next_status(
+        &self,
+        tally: &Tally,
+        examples: &Examples,
+        now: Timestamp,
+    ) -> Option<DataCollectionRuleStatus> {
         let ours = |condition: &&Condition| RuleCondition::ALL.iter().any(|own| own.as_str() == condition.type_);
         let conditions: Vec<_> = self.status.conditions.iter().filter(ours).cloned().collect();
         let before = DataCollectionRuleStatus { conditions, ..self.status.clone() };
-        let next = self.status(tally, before.conditions.clone(), now);
+        let next = self.status(tally, examples, before.conditions.clone(), now);
         (next != before).then_some(next)
     }
 
-    fn status(&self, tally: &Tally, mut conditions: Vec<Condition>, now: Timestamp) -> DataCollectionRuleStatus {
+    fn status(
+        &self,
+        tally: &Tally,
+        examples: &Examples,
+        mut conditions: Vec<Condition>,
+        now: Timestamp,
+    ) -> DataCollectionRuleStatus {
         let generation = self.prepared.generation();
         let mut set = Setter { conditions: &mut conditions, generation, now };
         let (reason, message) = self.accepted();
         set.to(reason, &message);
-        let (reason, message) = self.programmed(tally);
+        let (reason, message) = self.programmed(tally, examples);
         set.to(reason, &message);
-        let (reason, message) = self.ready(tally);
+        let (reason, message) = self.ready(tally, examples);
         set.to(reason, &message);
-        let (reason, message) = covered(tally);
+        let (reason, message) = self.covered(tally, examples);
         set.to(reason, &message);
         DataCollectionRuleStatus {
             observed_generation: Some(generation),
@@ -98,22 +161,22 @@ impl Rule {
         }
     }
 
-    fn programmed(&self, tally: &Tally) -> (Programmed, String) {
+    fn programmed(&self, tally: &Tally, examples: &Examples) -> (Programmed, String) {
         let nodes = &tally.nodes;
         let (selected, programmed) = (nodes.selected, nodes.programmed);
         match self.prepared.form() {
-            _ if selected == 0 => (Programmed::NoNodes, NO_NODES.into()),
+            _ if selected == 0 => (Programmed::NoNodes, self.no_nodes()),
             Ok(form) if programmed == selected => {
                 (if form.suspend { Programmed::Suspended } else { Programmed::Programmed }, String::new())
             }
-            Ok(_) if tally.schema_outdated > 0 => (
-                Programmed::SchemaOutdated,
-                "the API server's definition of NodeConfig is older than this operator: apply the definitions that \
-                 came with it"
-                    .into(),
-            ),
+            Ok(_) if tally.schema_outdated > 0 => (Programmed::SchemaOutdated, schema_outdated(NODE_CONFIG)),
             Ok(_) if tally.no_room > 0 => {
-                let message = format!("older rules fill the NodeConfigs of {}", count(tally.no_room));
+                let message = format!(
+                    "older rules fill the NodeConfigs of {}: a node takes {MAX_RULES} rules and {} KiB; merge rules, or \
+                     let their nodeSelectors select fewer nodes",
+                    examples.no_room,
+                    MAX_SPEC_BYTES / 1024
+                );
                 (Programmed::NodeConfigTooLarge, message)
             }
             Ok(_) => {
@@ -127,34 +190,52 @@ impl Rule {
         }
     }
 
-    fn ready(&self, tally: &Tally) -> (Ready, String) {
+    fn ready(&self, tally: &Tally, examples: &Examples) -> (Ready, String) {
         let nodes = &tally.nodes;
         match self.prepared.form() {
             Ok(form) if form.suspend => (Ready::Suspended, String::new()),
-            _ if nodes.selected == 0 => (Ready::NoNodes, NO_NODES.into()),
+            _ if nodes.selected == 0 => (Ready::NoNodes, self.no_nodes()),
             _ if nodes.degraded > 0 => {
-                let message =
-                    format!("{} with an available agent not watching by this generation", count(nodes.degraded));
+                let message = format!(
+                    "{} with an available agent not watching by this generation yet: {}",
+                    count(nodes.degraded),
+                    examples.degraded
+                );
                 (Ready::NodesNotReady, message)
             }
             _ if nodes.ready == 0 => (Ready::NoAgents, "no selected node has an available agent".into()),
             _ => (Ready::Ready, String::new()),
         }
     }
-}
 
-const NO_NODES: &str = "no node is selected";
-
-fn covered(tally: &Tally) -> (AllNodesCovered, String) {
-    let nodes = &tally.nodes;
-    match nodes.unavailable {
-        _ if nodes.selected == 0 => (AllNodesCovered::NoNodes, NO_NODES.into()),
-        0 => (AllNodesCovered::Covered, String::new()),
-        missing => {
-            let message = format!("{missing} of {} without an available agent", count(nodes.selected));
-            (AllNodesCovered::NodesUnavailable, message)
+    fn covered(&self, tally: &Tally, examples: &Examples) -> (AllNodesCovered, String) {
+        let nodes = &tally.nodes;
+        match nodes.unavailable {
+            _ if nodes.selected == 0 => (AllNodesCovered::NoNodes, self.no_nodes()),
+            0 => (AllNodesCovered::Covered, String::new()),
+            missing => {
+                let (selected, which) = (count(nodes.selected), &examples.unavailable);
+                (
+                    AllNodesCovered::NodesUnavailable,
+                    format!("{missing} of {selected} without an available agent: {which}"),
+                )
+            }
         }
     }
+
+    fn no_nodes(&self) -> String {
+        match self.prepared.selector() {
+            _ if !self.is_readable() => "no node carries a form of this rule".into(),
+            None => "the cluster has no Linux node".into(),
+            Some(selector) => format!("no Linux node matches the nodeSelector: {selector}"),
+        }
+    }
+}
+
+fn told<R: Told>(held: &mut Held<R>, conditions: &[Condition], now: Moment) -> Option<(Subject, String)> {
+    let message = &condition::find::<R>(conditions)?.message;
+    let transition = held.observe(condition::reason(conditions)?, now)?;
+    Some((transition.to.subject(), transition.note(message)))
 }
 
 fn count(nodes: u32) -> String {

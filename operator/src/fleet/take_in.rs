@@ -7,10 +7,12 @@ use std::collections::HashSet;
 use vedette_crds::compile::{NodeFacts, prepare_object};
 use vedette_crds::node_config::NodeConfigSpec;
 
+use super::id::Id;
 use super::node::{Common, Config, Node, Pod, Present, Spec};
 use super::rule::Rule;
 use super::{Fleet, Name, Uid};
 use crate::event::{Change, Event, Kind};
+use crate::notice::{About, Notice, Subject};
 use crate::observed::{ObservedConfig, ObservedPod, ObservedRule};
 use crate::time::{Moment, Now};
 
@@ -78,21 +80,30 @@ impl Fleet {
                 held.version = observed.version;
                 held.status = observed.status;
                 self.mark_rule(&uid, now, false);
+                self.observe_rule(&uid, now);
                 return;
             }
         }
         let prepared = prepare_object(metadata, &observed.data);
-        let written = self.rules.get(&uid).and_then(|rule| rule.written);
-        let rule = Rule { name: name.clone(), prepared, status: observed.status, version: observed.version, written };
+        let before = self.rules.remove(&uid);
+        let first = before.is_none();
+        let (written, held) = before.map(|rule| (rule.written, rule.held)).unwrap_or_default();
+        let (status, version) = (observed.status, observed.version);
+        let mut rule = Rule { name: name.clone(), prepared, status, version, written, held };
+        if first {
+            rule.begin();
+        }
         self.rule_uids.insert(name, uid.clone());
         self.rules.insert(uid.clone(), rule);
         self.mark_rule(&uid, now, true);
+        self.observe_rule(&uid, now);
         self.reselect_rule(&uid, now);
     }
 
     fn rule_deleted(&mut self, uid: &str, now: Now) {
         let Some((uid, rule)) = self.rules.remove_entry(uid) else { return };
         self.rule_uids.remove(&rule.name);
+        self.schedule_rules();
         self.reselect_rule(&uid, now);
     }
 
@@ -119,7 +130,7 @@ impl Fleet {
             self.labels.intern(label)
         });
         let labels = labels.collect();
-        let present = Present::new(self.texts.intern(facts.uid.as_str()), labels);
+        let present = Present::new(facts.uid.as_str().into(), labels);
         let held = self.nodes.get(&name);
         let before = held.and_then(|node| node.present.as_ref());
         if before == Some(&present) {
@@ -140,9 +151,21 @@ impl Fleet {
             })
             .collect();
         let left = |(uid, selected): &&(Uid, bool)| !selected && held.is_some_and(|node| node.is_selected_by(uid));
-        let deselected = selections.iter().filter(left).count();
+        let left: Vec<_> = selections.iter().filter(left).map(|(uid, _)| uid.clone()).collect();
         if same_node {
-            self.deselected = self.deselected.saturating_add(u64::try_from(deselected).unwrap_or(u64::MAX));
+            self.deselected = self.deselected.saturating_add(u64::try_from(left.len()).unwrap_or(u64::MAX));
+            for uid in left {
+                let note = format!(
+                    "node {name} is selected no more: its own labels have changed. What it reported for this rule ends \
+                     here; if nobody meant that, ask who changed them"
+                );
+                let Some(rule) = self.rules.get(&uid) else { continue };
+                let (rule, node) = (rule.name.clone(), Some(name.clone()));
+                self.tell(
+                    Notice { subject: Subject::NodeDeselected, about: About::Rule, name: rule, uid, node, note },
+                    now,
+                );
+            }
         }
         self.amend(&name, now, |node| {
             node.present = Some(present);
@@ -156,7 +179,7 @@ impl Fleet {
     fn node_deleted(&mut self, name: &str, uid: Option<&str>, now: Now) {
         let name = self.texts.intern(name);
         let present = self.nodes.get(&name).and_then(|node| node.present.as_ref());
-        if present.is_none_or(|present| uid.is_some_and(|uid| *present.uid != *uid)) {
+        if present.is_none_or(|present| uid.is_some_and(|uid| present.uid != uid.into())) {
             return;
         }
         self.amend(&name, now, |node| {
@@ -174,16 +197,20 @@ impl Fleet {
         }
         let moved = held.is_none_or(|held| (held.generation, held.owned) != (observed.generation, owned(&observed)));
         let held = held.map(|held| Held {
-            same: *held.uid == *observed.uid,
+            journal: held.journal.clone(),
+            same: held.uid == observed.uid.as_str().into(),
             generation: held.generation,
             fingerprint: held.fingerprint,
             heard: held.heard,
             fresh_from: held.fresh_from,
             node_uid: held.spec.as_ref().map(|spec| spec.node_uid.clone()),
         });
-        let reports: Vec<_> =
-            observed.reports.iter().map(|report| (self.texts.intern(report.rule.as_str()), report.found)).collect();
+        let (reports, misreports) = self.believe(&name, &observed, now);
         let first = self.nodes.get(&name).is_none_or(|node| node.config.is_none());
+        let before = held.as_ref().filter(|held| held.same).and_then(|held| held.journal.clone());
+        let after = observed.journal.as_deref().map(Id::from);
+        let journals = before.zip(after).filter(|(before, after)| before != after);
+        let uid: Uid = observed.uid.as_str().into();
         let config = self.config(observed, held, now);
         let asks_for_work = moved || config.is_emptied();
         let unreadable: Vec<_> =
@@ -193,6 +220,7 @@ impl Fleet {
                 node.available = written.reason;
             }
             node.config = Some(config);
+            node.misreports = misreports;
             node.shares.iter_mut().for_each(|share| share.found = None);
             for (rule, found) in reports {
                 node.share(&rule).found = Some(found);
@@ -205,6 +233,19 @@ impl Fleet {
         if asks_for_work {
             self.mark_config(&name, now, false);
         }
+        if let Some((before, after)) = journals {
+            let note = format!(
+                "the journal of node {name} was {} and is {}: its history was lost or reset. Records of the former one \
+                 that were not exported are gone",
+                before.readable(),
+                after.readable()
+            );
+            let node = Some(name.clone());
+            self.tell(
+                Notice { subject: Subject::JournalChanged, about: About::NodeConfig, name, uid, node, note },
+                now,
+            );
+        }
     }
 
     fn config(&mut self, observed: ObservedConfig, held: Option<Held>, now: Now) -> Config {
@@ -212,6 +253,7 @@ impl Fleet {
         let spec = observed.spec.map(|spec| self.spec(spec));
         let held = held.filter(|held| held.same);
         let node_uid = spec.as_ref().map(|spec| spec.node_uid.clone());
+        let journal = held.as_ref().and_then(|held| held.journal.clone());
         let fresh_from = match &held {
             Some(held) if held.node_uid == node_uid => held.fresh_from,
             Some(_) => observed.generation,
@@ -225,7 +267,7 @@ impl Fleet {
             None => observed.heard.max(observed.created).map_or(now.moment, |wall| now.moment_of(wall)),
         };
         Config {
-            uid: observed.uid.into(),
+            uid: observed.uid.as_str().into(),
             version: observed.version,
             generation: observed.generation,
             deleting: observed.deleting,
@@ -237,6 +279,8 @@ impl Fleet {
             ready: observed.ready,
             available: observed.available,
             fingerprint: observed.fingerprint,
+            // A status without one does not make the next one the first.
+            journal: observed.journal.as_deref().map(Id::from).or(journal),
             heard,
             fresh_from,
         }
@@ -245,7 +289,7 @@ impl Fleet {
     fn spec(&mut self, spec: NodeConfigSpec) -> Spec {
         let NodeConfigSpec { cluster, node_uid, reporting, rules } = spec;
         Spec {
-            node_uid: self.texts.intern(node_uid),
+            node_uid: node_uid.as_str().into(),
             common: self.commons.intern(Common { cluster, reporting }),
             rules: rules.into_iter().map(|rule| self.forms.intern(rule)).collect(),
         }
@@ -254,7 +298,7 @@ impl Fleet {
     fn config_deleted(&mut self, name: &str, uid: Option<&str>, now: Now) {
         let name = self.texts.intern(name);
         let config = self.nodes.get(&name).and_then(|node| node.config.as_ref());
-        if config.is_none_or(|config| uid.is_some_and(|uid| *config.uid != *uid)) {
+        if config.is_none_or(|config| uid.is_some_and(|uid| config.uid != uid.into())) {
             return;
         }
         let unreadable: HashSet<_> =
@@ -307,11 +351,12 @@ impl Fleet {
 /// What is remembered of a NodeConfig when it is seen again.
 struct Held {
     same: bool,
+    journal: Option<Id>,
     generation: i64,
     fingerprint: u64,
     heard: Moment,
     fresh_from: i64,
-    node_uid: Option<Uid>,
+    node_uid: Option<Id>,
 }
 
 /// Whether the Node that the spec names owns the NodeConfig.

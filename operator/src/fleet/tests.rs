@@ -2,7 +2,10 @@
 
 mod agents;
 mod configs;
+mod events;
 mod heap;
+mod hostile;
+mod leaders;
 mod scale;
 mod statuses;
 mod world;

@@ -3,8 +3,13 @@
 //! so that most share one cluster and one operator.
 #![allow(clippy::unwrap_used)]
 
+mod definitions;
+mod events;
+mod hostile;
+mod leaders;
 mod limits;
 mod nodes;
+mod partial;
 mod restarts;
 mod rules;
 mod scene;

@@ -1,40 +1,16 @@
 //! An operator that comes, goes and comes back; and an API server that does.
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, PostParams},
 };
 use vedette_tests::{
-    Cluster, Operator,
+    Cluster,
     cluster::{NAMESPACE, OPERATOR},
     eventually, not_yet,
 };
 
-use crate::scene::{SOON, Scene, carried, watch};
-
-/// What was written, by resource version: of rules and of NodeConfigs.
-async fn versions(scene: &Scene<'_>) -> BTreeMap<String, Option<String>> {
-    let configs = scene.configs.list(&ListParams::default()).await.unwrap();
-    let rules = scene.rules.list(&ListParams::default()).await.unwrap();
-    let configs =
-        configs.into_iter().map(|object| (format!("NodeConfig {}", object.name_any()), object.resource_version()));
-    let rules = rules.into_iter().map(|object| (format!("rule {}", object.name_any()), object.resource_version()));
-    configs.chain(rules).collect()
-}
-
-/// Waits until an operator has looked at so many objects and has nothing left to look at.
-async fn has_looked_at(operator: &Operator, objects: f64) {
-    eventually("it has looked at everything", SOON, async || {
-        let metrics = operator.metrics().await?;
-        let looked = metrics.sum("vedette_operator_reconciles_total", &[]);
-        let left = metrics.sum("vedette_operator_queue_length", &[]);
-        if looked >= objects && left == 0.0 { Ok(()) } else { Err(not_yet(format!("{looked} looked at, {left} left"))) }
-    })
-    .await
-    .unwrap();
-}
+use crate::scene::{SOON, Scene, carried, has_looked_at, versions, watch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_comes_back_keeps_everything_and_writes_nothing_needlessly() {

@@ -144,6 +144,53 @@ impl<'c> Scene<'c> {
     }
 }
 
+/// What was written, by resource version: of rules and of NodeConfigs.
+pub(crate) async fn versions(scene: &Scene<'_>) -> BTreeMap<String, Option<String>> {
+    let configs = scene.configs.list(&ListParams::default()).await.unwrap();
+    let rules = scene.rules.list(&ListParams::default()).await.unwrap();
+    let configs =
+        configs.into_iter().map(|object| (format!("NodeConfig {}", object.name_any()), object.resource_version()));
+    let rules = rules.into_iter().map(|object| (format!("rule {}", object.name_any()), object.resource_version()));
+    configs.chain(rules).collect()
+}
+
+/// Waits until an operator has looked at so many objects and has nothing left to look at.
+pub(crate) async fn has_looked_at(operator: &Operator, objects: f64) {
+    eventually("it has looked at everything", SOON, async || {
+        let metrics = operator.metrics().await?;
+        let looked = metrics.sum("vedette_operator_reconciles_total", &[]);
+        let left = metrics.sum("vedette_operator_queue_length", &[]);
+        if looked >= objects && left == 0.0 { Ok(()) } else { Err(not_yet(format!("{looked} looked at, {left} left"))) }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until an operator leads.
+pub(crate) async fn leads(operator: &Operator) {
+    eventually("it leads", SOON, async || {
+        let leader = operator.metrics().await?.get("vedette_operator_leader", &[]);
+        if leader == Some(1.0) { Ok(()) } else { Err(not_yet(format!("{leader:?}"))) }
+    })
+    .await
+    .unwrap();
+}
+
+/// How many writes an operator has tried.
+pub(crate) async fn writes(operator: &Operator) -> f64 {
+    operator.metrics().await.unwrap().sum("vedette_operator_reconcile_duration_seconds_count", &[])
+}
+
+/// Waits until an operator has logged all of this, and returns its log.
+pub(crate) async fn has_said(operator: &Operator, all: &[&str]) -> String {
+    eventually(&format!("it says {all:?}"), SOON, async || {
+        let log = operator.log()?;
+        if all.iter().all(|part| log.contains(part)) { Ok(log) } else { Err(not_yet(log)) }
+    })
+    .await
+    .unwrap()
+}
+
 fn seen(status: &DataCollectionRuleStatus) -> NotYet {
     not_yet(serde_json::to_string(status).unwrap())
 }

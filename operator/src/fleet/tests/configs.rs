@@ -284,6 +284,8 @@ fn when_older_rules_fill_a_configuration_the_youngest_has_no_room_and_says_so() 
     world.pass(20);
     assert_eq!(world.carried("n1").len(), 32);
     assert_eq!(world.says::<Programmed>("r32"), "False NodeConfigTooLarge");
+    let message = world.message::<Programmed>("r32");
+    assert!(message.contains("NodeConfigs of n1:") && message.contains("32 rules and 64 KiB"), "{message}");
     assert_eq!(world.says::<Programmed>("r31"), "True Programmed");
     world.delete_rule("r00");
     world.pass(20);
@@ -298,6 +300,8 @@ fn a_definition_older_than_the_operator_is_named_and_asked_less_and_less_often()
     world.rule("etc", etc(None));
     world.pass(3600);
     assert_eq!(world.says::<Programmed>("etc"), "False SchemaOutdated");
+    let message = world.message::<Programmed>("etc");
+    assert!(message.contains("nodeconfigs.vedette.dev") && message.contains("kubectl apply"), "{message}");
     let applies = world.written().iter().filter(|write| *write == "n1: 1 rules").count();
     assert!((10..=35).contains(&applies), "{applies} in an hour");
     world.definition_is_older = false;

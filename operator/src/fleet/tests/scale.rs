@@ -41,7 +41,7 @@ fn a_node_with_three_rules_takes_less_than_a_kilobyte() {
     }
     world.pass(0);
     names.iter().for_each(|name| world.confirm(name, 5, 1));
-    world.pass(20);
+    world.pass(90);
     assert_eq!(world.status("etc").nodes.unwrap().ready, u32::try_from(NODES).unwrap());
     let fleet = world.fleet;
     let with_fleet = held();

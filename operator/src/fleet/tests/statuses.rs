@@ -100,6 +100,40 @@ fn a_suspended_rule_is_programmed_and_not_ready() {
 }
 
 #[test]
+fn nodes_of_a_suspended_rule_lack_nothing_while_their_agents_are_there() {
+    let mut world = World::new();
+    world.node("n1", &[]);
+    world.node_alone("n2", &[]);
+    let mut spec = etc(None);
+    spec["suspend"] = json!(true);
+    world.rule("etc", spec);
+    world.pass(90);
+    let expected = NodeCounts { selected: 2, programmed: 2, ready: 1, degraded: 0, unavailable: 1 };
+    assert_eq!(world.status("etc").nodes.unwrap(), expected);
+    world.rule("etc", etc(None));
+    world.pass(20);
+    assert_eq!(world.status("etc").nodes.unwrap(), NodeCounts { ready: 0, degraded: 1, ..expected });
+}
+
+#[test]
+fn messages_name_the_nodes_to_look_at_and_the_selector_that_finds_none() {
+    let mut world = World::new();
+    for number in 1..=5 {
+        world.node(&format!("slow{number}"), &[("role", "web")]);
+    }
+    world.node_alone("bare", &[("role", "web")]);
+    world.rule("etc", etc(Some(("role", "web"))));
+    world.pass(20);
+    let degraded =
+        "5 nodes with an available agent not watching by this generation yet: slow1, slow2, slow3 and 2 others";
+    assert_eq!(world.message::<Ready>("etc"), degraded);
+    assert_eq!(world.message::<AllNodesCovered>("etc"), "1 of 6 nodes without an available agent: bare");
+    world.rule("etc", etc(Some(("role", "none"))));
+    world.pass(20);
+    assert_eq!(world.message::<Programmed>("etc"), "no Linux node matches the nodeSelector: role=none");
+}
+
+#[test]
 fn numbers_are_the_sums_over_the_configurations_that_exist() {
     let mut world = World::new();
     for node in ["n1", "n2", "n3"] {

@@ -15,10 +15,14 @@ use vedette_crds::rule::DataCollectionRuleStatus;
 use crate::event::{Change, Event, Kind};
 use crate::fleet::plan::Action;
 use crate::fleet::{AGENT_GRACE, Fleet};
+use crate::notice::Notice;
 use crate::observed::{Found, ObservedConfig, ObservedPod, ObservedRule, Report, Written};
 use crate::queue::{Key, Queue};
 use crate::sentences::Explained;
 use crate::time::{Moment, Now};
+use rival::Rival;
+
+mod rival;
 
 pub(super) struct World {
     pub(super) fleet: Fleet,
@@ -33,6 +37,13 @@ pub(super) struct World {
     pub(super) definition_is_older: bool,
     /// Every write since this was last emptied, in order.
     pub(super) writes: Vec<Action>,
+    /// How many writes were refused because what they were decided on had changed.
+    pub(super) conflicts: usize,
+    /// What was told since this was last emptied.
+    pub(super) notices: Vec<Notice>,
+    rival: Option<Rival>,
+    /// The first operator while the rival works, and what it will be told.
+    first: Option<(Fleet, Vec<Event>)>,
 }
 
 fn epoch() -> Timestamp {
@@ -60,7 +71,18 @@ impl World {
             pods: BTreeMap::new(),
             definition_is_older: false,
             writes: Vec::new(),
+            conflicts: 0,
+            notices: Vec::new(),
+            rival: None,
+            first: None,
         }
+    }
+
+    /// Ends the operator; another one stands by, and has listed everything.
+    pub(super) fn restart_standby(&mut self) {
+        self.restart();
+        self.fleet = follower();
+        Kind::ALL.into_iter().for_each(|kind| self.list(kind));
     }
 
     /// Ends the operator; another one has not listed anything yet.
@@ -88,6 +110,12 @@ impl World {
 
     pub(super) fn tell(&mut self, event: Event) {
         let now = self.now();
+        if let Some(rival) = &mut self.rival {
+            rival.inbox.push(event.clone());
+        }
+        if let Some((_, told)) = &mut self.first {
+            told.push(event.clone());
+        }
         self.fleet.apply(event, now);
     }
 
@@ -111,12 +139,26 @@ impl World {
     }
 
     fn work(&mut self) {
+        self.work_alone();
+        if self.rival.is_some() {
+            self.rival_reads();
+            self.rival_works();
+        }
+    }
+
+    fn work_alone(&mut self) {
         loop {
             let now = self.now();
             self.fleet.tick(now);
+            self.notices.extend(self.fleet.take_notices());
             self.fleet.take_dirty().into_iter().for_each(|dirty| self.queue.push(dirty));
             let Some(key) = self.queue.pop(now.moment) else { return };
             if let Some(action) = self.fleet.plan(&key, now) {
+                if self.refuses(&action) {
+                    self.conflicts += 1;
+                    self.queue.overtaken(key, now.moment);
+                    continue;
+                }
                 self.writes.push(action.clone());
                 if let Key::Config(name) = &key {
                     self.fleet.schema_outdated(name, self.definition_is_older, now);
@@ -131,16 +173,31 @@ impl World {
         }
     }
 
+    /// Whether an API server refuses a write because it was decided on something that has changed.
+    fn refuses(&self, action: &Action) -> bool {
+        let (name, existing) = match action {
+            Action::ApplyConfig { name, existing, .. } => (name, existing.as_ref()),
+            Action::DeleteConfig { name, existing } => (name, Some(existing)),
+            Action::ApplyConditions { .. } => return false,
+            Action::ApplyRuleStatus { name, existing, .. } => {
+                return self.rules.get(name.as_ref()).is_none_or(|rule| rule.version != existing.version);
+            }
+        };
+        let stored = self.configs.get(name.as_ref()).map(|stored| (stored.uid.as_str(), stored.version));
+        stored != existing.map(|existing| (&*existing.uid, existing.version))
+    }
+
     /// What an API server makes of a write.
     fn store(&mut self, action: Action) {
         self.version += 1;
         match action {
-            Action::ApplyConfig { name, uid, owner, spec } => {
+            Action::ApplyConfig { name, existing, owner, spec } => {
                 let name = name.as_ref().to_owned();
                 let (version, now) = (self.version, self.now().wall);
+                assert_eq!(existing.is_some(), self.configs.contains_key(&name), "refused before");
                 let stored = self.configs.entry(name.clone()).or_insert_with(|| {
-                    assert_eq!(uid, None, "an apply that names a uid makes nothing");
-                    let uid = format!("{name}-config-{version}");
+                    // As an API server makes them.
+                    let uid = format!("{version:08x}-8d0e-4b1f-9a57-0c2f5d1b7e11");
                     ObservedConfig { name, uid, created: Some(now), ..ObservedConfig::default() }
                 });
                 stored.version = version;
@@ -152,9 +209,8 @@ impl World {
                 let stored = stored.clone();
                 self.tell(config_event(stored));
             }
-            Action::DeleteConfig { name, uid } => {
+            Action::DeleteConfig { name, .. } => {
                 let gone = self.configs.remove(name.as_ref()).unwrap();
-                assert_eq!(gone.uid, *uid);
                 self.tell(Event::Config(Change::Deleted(Box::new(gone))));
             }
             Action::ApplyConditions { name, conditions, .. } => {
@@ -244,9 +300,11 @@ impl World {
             config.applied = true;
             config.baseline = true;
             config.fingerprint += 1;
+            config.journal.get_or_insert_with(|| "6f1c0a52-8d0e-4b1f-9a57-0c2f5d1b7e11".into());
             let changes = Changes { modified, ..Changes::default() };
             let report = |rule: &NodeRule| Report {
                 rule: rule.uid.clone(),
+                name: rule.name.clone(),
                 found: Found { generation: rule.generation, tracked, changes, last_change },
             };
             config.reports = config.spec.iter().flat_map(|spec| &spec.rules).map(report).collect();
@@ -290,6 +348,12 @@ impl World {
         &condition::find::<R>(&self.status(rule).conditions).unwrap().message
     }
 
+    /// What was told since this was last asked, in short.
+    pub(super) fn told(&mut self) -> Vec<String> {
+        let short = |notice: Notice| format!("{}: {}", notice.name, notice.subject.as_str());
+        self.notices.drain(..).map(short).collect()
+    }
+
     /// The writes since this was last asked, in short.
     pub(super) fn written(&mut self) -> Vec<String> {
         let short = |action: Action| match action {
@@ -303,6 +367,13 @@ impl World {
 }
 
 fn fleet() -> Fleet {
+    let mut fleet = follower();
+    fleet.lead(Now { moment: Moment::default(), wall: epoch() }, Duration::ZERO);
+    fleet
+}
+
+/// An operator that another one leads.
+fn follower() -> Fleet {
     Fleet::new(ClusterRef { name: "test".into(), uid: "cluster".into() }, AGENT_GRACE)
 }
 
