@@ -74,7 +74,7 @@ pub struct Run {
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// How to reach the API server; without it, the pod's own service account
+    /// How to reach the API server; without it, as a pod of the cluster or as kubectl would
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Where records and notices go, beside the status: stdout, a file, or none
