@@ -285,9 +285,10 @@ impl Fleet {
             self.mark(Key::Conditions(name.clone()), now.moment + SETTLE, false);
         }
         changed.iter().for_each(|uid| self.mark_rule(uid, now, false));
-        for (uid, (subject, note)) in told_of.into_iter().cycle().zip(told) {
-            let node = Some(name.clone());
-            self.tell(Notice { subject, about: About::NodeConfig, name: name.clone(), uid, node, note }, now);
+        let Some(uid) = told_of else { return };
+        for (subject, note) in told {
+            let (about, node) = (About::NodeConfig, Some(name.clone()));
+            self.tell(Notice { subject, about, name: name.clone(), uid: uid.clone(), node, note }, now);
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Node {
     /// The last apply was refused by a definition older than the operator.
     pub(crate) schema_outdated: bool,
     pub(crate) shares: Vec<Share>,
-    /// Its agent has last reported what cannot be.
+    /// Its agent has reported what cannot be; it is said once.
     pub(crate) misreports: bool,
     /// The conditions, as far as they are told.
     held: (Held<Ready>, Held<AgentAvailable>),

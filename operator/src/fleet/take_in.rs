@@ -220,7 +220,7 @@ impl Fleet {
                 node.available = written.reason;
             }
             node.config = Some(config);
-            node.misreports = misreports;
+            node.misreports |= misreports;
             node.shares.iter_mut().for_each(|share| share.found = None);
             for (rule, found) in reports {
                 node.share(&rule).found = Some(found);

@@ -1,4 +1,6 @@
 //! Two operators: one leads by the Lease, the other stands by.
+use std::time::Instant;
+
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{
@@ -53,11 +55,13 @@ async fn a_standby_writes_nothing_takes_over_from_a_killed_leader_and_at_once_fr
     assert_eq!(writes(&second).await, 0.0);
     assert_eq!(second.get("/readyz").await.unwrap().status, 200, "a standby is ready");
 
+    let killed = Instant::now();
     first.kill().unwrap();
     scene.apply_rule("led", watch("led", &["/bin"])).await;
     let second_edit = |config: &NodeConfig| generation_of("led", config) == Some(2);
     scene.configs_where("the edit, by the other one", &nodes, SOON, second_edit).await;
     leads(&second).await;
+    eprintln!("took over {:?} after the leader was killed", killed.elapsed());
     let (second_holder, transitions) = holder(&cluster).await;
     assert!(second_holder.is_some() && second_holder != first_holder);
     assert_eq!(transitions, Some(1));
@@ -67,8 +71,10 @@ async fn a_standby_writes_nothing_takes_over_from_a_killed_leader_and_at_once_fr
     // Its third edit may be on its way when it is told to end: what it has begun it finishes.
     scene.apply_rule("led", watch("led", &["/sbin"])).await;
     assert_eq!(second.terminate().await.unwrap().code(), Some(0));
+    let ended = Instant::now();
     assert!(second.log().unwrap().contains("handed the Lease back"), "{}", second.log().unwrap());
     leads(&first).await;
+    eprintln!("took over {:?} after the leader had ended", ended.elapsed());
     let (third_holder, transitions) = holder(&cluster).await;
     assert!(third_holder != first_holder && third_holder != second_holder, "one that restarts is another one");
     assert_eq!(transitions, Some(2));
@@ -184,4 +190,31 @@ async fn of_three_that_start_at_once_one_leads_and_every_configuration_is_writte
     let after = scene.existing(&nodes).await.unwrap();
     assert!(after.values().all(|config| config.metadata.generation == Some(1)));
     assert_eq!(after.len(), configs.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_cannot_be_read_is_named_and_not_shown() {
+    let cluster = Cluster::start().await.unwrap();
+    let operator = cluster.start_operator().await.unwrap();
+    leads(&operator).await;
+    // The API server stores a time that this version's calendar does not reach.
+    let change = |time: &str| {
+        Patch::Merge(json!({
+            "metadata": { "annotations": { "private": "what somebody wrote" } }, "spec": { "renewTime": time }
+        }))
+    };
+    let break_it = change("9999-12-31T23:59:59.000000Z");
+    // The leader renews it in between, which makes it readable again, until it reads it so.
+    eventually("it cannot be read", SOON, async || {
+        leases(&cluster).patch(OPERATOR, &PatchParams::default(), &break_it).await.ok();
+        let log = operator.log()?;
+        if log.contains("cannot get the Lease vedette-operator") { Ok(()) } else { Err(not_yet(log)) }
+    })
+    .await
+    .unwrap();
+    let log = has_said(&operator, &["leading no more"]).await;
+    assert!(!log.contains("what somebody wrote"), "{log}");
+    let mend_it = change("2026-11-24T04:00:00.000000Z");
+    leases(&cluster).patch(OPERATOR, &PatchParams::default(), &mend_it).await.unwrap();
+    leads(&operator).await;
 }
