@@ -81,8 +81,12 @@ fn rule(document: Value) -> Result<DataCollectionRule, Refusal> {
         return Err(refusal("", format!("write a mapping that begins with apiVersion: {API_VERSION}")));
     };
     for (member, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
-        if members.remove(member).as_ref().and_then(Value::as_str) != Some(expected) {
-            return Err(refusal(member, format!("write {member}: {expected}")));
+        match members.remove(member) {
+            Some(Value::String(written)) if written == expected => {}
+            Some(Value::String(written)) => {
+                return Err(refusal(member, format!("write {expected}, not {written:?}")));
+            }
+            _ => return Err(refusal(member, format!("write {expected}"))),
         }
     }
     let metadata = metadata(members.remove("metadata").unwrap_or_default())?;
