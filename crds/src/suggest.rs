@@ -23,7 +23,8 @@ mod tests {
     #[test]
     fn case_separators_and_a_typing_mistake_are_seen_through_and_other_words_are_not() {
         let hashes = ["Md5", "Sha256", "Sha512", "Blake3"];
-        for (written, meant) in [("sha256", "Sha256"), ("SHA-512", "Sha512"), ("Sha265", "Sha256"), ("blake", "Blake3")] {
+        for (written, meant) in [("sha256", "Sha256"), ("SHA-512", "Sha512"), ("Sha265", "Sha256"), ("blake", "Blake3")]
+        {
             assert_eq!(nearest(written, hashes), Some(meant), "{written}");
         }
         assert_eq!(nearest("crc", hashes), None);
