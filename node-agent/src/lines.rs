@@ -177,7 +177,7 @@ pub(crate) async fn run(
             Err(trouble) => {
                 if said.is_none_or(|said| said.elapsed() >= SAY) {
                     let trouble = crate::sentence(&trouble);
-                    tracing::error!(sink = sink.as_str(), "{trouble}; they are kept, and written once that works");
+                    tracing::error!(sink = sink.as_str(), "{trouble}; records are kept, and written once that works");
                     said = Some(Instant::now());
                 }
                 metrics.sink_failed(sink, SinkFault::Write);

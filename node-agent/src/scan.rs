@@ -1,7 +1,7 @@
 //! `vedette-agent scan`: one compare, records on standard output, and the answer as the exit code.
 
 use crate::cli::Scan;
-use crate::lines::{Output, deliver};
+use crate::lines::{Delivered, Output, deliver};
 use crate::narrate::{self, mebibytes};
 use crate::{Trouble, rules, say, sentence};
 use std::io::IsTerminal;
@@ -36,15 +36,16 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let are_rules_known = engine.standing().baseline_ready;
     let outcome = compare(&mut engine, is_first);
     // What was committed before a failure, now or at an earlier run, is still said.
-    let delivered = deliver(engine.journal(), Sink::Stdout, engine.standing().sequence, &mut Output::stdout());
+    let delivered = deliver_all(&mut engine, &outcome);
     let summary = match (outcome, &delivered) {
         (Ok(Outcome::Complete(summary)), _) => summary,
         (Ok(Outcome::Interrupted), _) => return Err(Trouble::new("the compare was interrupted")),
-        (Err(error), Ok(_)) => return Err(failed(options, error)),
-        (Err(error), Err(undelivered)) => {
+        (Err(error), Err(undelivered)) if !is_full(&error) => {
             say(&format!("vedette-agent: {}", sentence(undelivered)));
             return Err(failed(options, error));
         }
+        // For want of room both fail, and one sentence is enough.
+        (Err(error), _) => return Err(failed(options, error)),
     };
     let standing = engine.standing();
     if is_first {
@@ -95,17 +96,27 @@ fn compare(engine: &mut Engine, is_first: bool) -> Result<Outcome, EngineError> 
     })
 }
 
-fn failed(options: &Scan, error: EngineError) -> Trouble {
-    match &error {
-        EngineError::Store(store) if store.is_full() => {
-            let state = options.places.state_dir.display();
-            let message = format!(
-                "no room is left for the state in {state}: make room, what was not committed is found by the next scan"
-            );
-            Trouble::because(message, error)
-        }
-        _ => Trouble::because("the compare did not come to its end", error),
+fn deliver_all(engine: &mut Engine, outcome: &Result<Outcome, EngineError>) -> Result<Delivered, Trouble> {
+    // After a fault the database refuses all work until it is opened anew.
+    if let Err(EngineError::Store(_)) = outcome {
+        engine.recover().map_err(|error| Trouble::because("cannot read the journal", error))?;
     }
+    deliver(engine.journal(), Sink::Stdout, engine.standing().sequence, &mut Output::stdout())
+}
+
+fn failed(options: &Scan, error: EngineError) -> Trouble {
+    if !is_full(&error) {
+        return Trouble::because("the compare did not come to its end", error);
+    }
+    let state = options.places.state_dir.display();
+    let message = format!(
+        "no room is left for the state in {state}: make room, what was not committed is found by the next scan"
+    );
+    Trouble::because(message, error)
+}
+
+fn is_full(error: &EngineError) -> bool {
+    matches!(error, EngineError::Store(store) if store.is_full())
 }
 
 fn baseline(summary: &Summary, tracked: u64) -> String {

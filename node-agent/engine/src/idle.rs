@@ -17,7 +17,8 @@ pub struct IdleEntry {
     pub entry: String,
     /// The path as the rule has it.
     pub path: String,
-    interval: Duration,
+    /// The interval at which it is compared.
+    pub interval: Duration,
 }
 
 impl fmt::Display for IdleEntry {

@@ -91,7 +91,8 @@ impl Store {
     /// Makes the database under another name first: killed half-way it would be a file that no one can open.
     fn make(&self) -> Result<(), StoreError> {
         let path = self.directory.join(UNFINISHED);
-        let io = |error: std::io::Error| StoreError::Open { path: path.clone(), source: error.into() };
+        // Under the name that it will have: the other one is nobody's.
+        let io = |error: std::io::Error| StoreError::Open { path: self.file(), source: error.into() };
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
             _ => {}
@@ -99,7 +100,7 @@ impl Store {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
         drop(file);
         let database = Builder::new().set_cache_size(CACHE).create(&path);
-        let database = database.map_err(|error| StoreError::Open { path: path.clone(), source: error.into() })?;
+        let database = database.map_err(|error| StoreError::Open { path: self.file(), source: error.into() })?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         let writer = self.write()?;
         writer.set_meta(FORMAT_KEY, &[FORMAT])?;
