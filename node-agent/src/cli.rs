@@ -26,8 +26,8 @@ const STANDALONE: &str = "Examples:
 Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
 
 const SCAN: &str = "Examples:
-  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette       the first run makes the baseline
-  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq  what changed since the last run
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette        # the first run makes the baseline
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq   # what changed since the last run
 
 Exit: 0 no change, 1 changes, 2 trouble, 3 no change found, but some items are unknown (standard error names them).
 Records that could not be written come with the next run.";
@@ -190,6 +190,39 @@ impl std::str::FromStr for Records {
                 Err(format!("write {} in lower case, or ./{text} for a file of this name", text.to_ascii_lowercase()))
             }
             path => Ok(Self::File(path.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_help_ends_with_examples_that_the_parser_takes() {
+        for subcommand in Arguments::command().get_subcommands_mut() {
+            let help = subcommand.render_help().to_string().replace("\\\n", " ");
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  vedette-agent ")).collect();
+            assert!(examples.len() >= 2, "{help}");
+            for example in examples {
+                let words = example.split(['#', '|']).next().unwrap().split_whitespace();
+                let parsed = Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
+                let name = format!("{:?}", parsed.command).to_lowercase();
+                assert!(name.starts_with(subcommand.get_name()), "{example} stands under {}", subcommand.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn where_records_go_is_a_word_or_a_path() {
+        assert_eq!("stdout".parse(), Ok(Records::Stdout));
+        assert_eq!("none".parse(), Ok(Records::None));
+        assert_eq!("./-".parse(), Ok(Records::File("./-".into())));
+        for refused in ["", "-", "STDOUT", "None"] {
+            refused.parse::<Records>().unwrap_err();
         }
     }
 }
