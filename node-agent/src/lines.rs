@@ -54,7 +54,16 @@ impl Output {
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
         let mut is_torn = false;
-        if file.seek(SeekFrom::End(0)).map_err(failed)? > 0 {
+        if file.metadata().map_err(failed)?.is_file() && file.seek(SeekFrom::End(0)).map_err(failed)? > 0 {
+            let mut first = [0];
+            file.rewind().and_then(|()| file.read_exact(&mut first)).map_err(failed)?;
+            // Records begin so, or with the end of a half line; behind a mistyped path lies what must not be harmed.
+            if !b"{\n".contains(&first[0]) {
+                let path = path.display();
+                let message =
+                    format!("the records file {path} holds something else than records: give another, which is made");
+                return Err(Trouble::new(message));
+            }
             let mut last = [0];
             file.seek(SeekFrom::End(-1)).map_err(failed)?;
             file.read_exact(&mut last).map_err(failed)?;

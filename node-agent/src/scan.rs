@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
+use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::Detection;
 use vedette_engine::engine::{Outcome, PlanChange, Summary};
 use vedette_engine::journal::Sink;
@@ -30,6 +31,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
     let identity =
         Identity { node: rules::node_name(options.node.as_ref(), &options.places.host_root), ..Identity::default() };
+    let asleep = asleep(&rules);
     let mut engine = options.places.open(Detection::Scan)?;
     let is_first = !engine.standing().baseline_made;
     engine.configure(rules, identity, 1);
@@ -49,11 +51,12 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     };
     let standing = engine.standing();
     if is_first {
-        say(&baseline(&summary, standing.totals.tracked));
+        say(&baseline(&summary, standing.totals.tracked, asleep.len()));
     } else if let Some(change) = &summary.plan_change {
         say_change(change, are_rules_known);
     }
     if !are_rules_known {
+        asleep.iter().for_each(|sentence| say(sentence));
         narrate::idle(&standing.idle).iter().for_each(|sentence| say(sentence));
     }
     for unknown in standing.unknowns.named() {
@@ -119,7 +122,22 @@ fn is_full(error: &EngineError) -> bool {
     matches!(error, EngineError::Store(store) if store.is_full())
 }
 
-fn baseline(summary: &Summary, tracked: u64) -> String {
+/// A sentence for each rule that collects nothing because it says so.
+fn asleep(rules: &[NodeRule]) -> Vec<String> {
+    let sentence = |rule: &NodeRule| match rule {
+        NodeRule { name, suspend: true, .. } => Some(format!("rule {name} is suspended: nothing of it is compared")),
+        NodeRule { name, files, .. } if files.iter().all(|files| files.paths.is_empty()) => {
+            Some(format!("rule {name} has no entry that is enabled: nothing of it is compared"))
+        }
+        _ => None,
+    };
+    rules.iter().filter_map(sentence).collect()
+}
+
+fn baseline(summary: &Summary, tracked: u64, asleep: usize) -> String {
+    if tracked == 0 && asleep > 0 {
+        return "baseline made, but nothing is there to watch".into();
+    }
     if tracked == 0 {
         return "baseline made, but nothing is there to watch: no path of the rules is on this host".into();
     }

@@ -81,6 +81,15 @@ rows! {
             said
         };
 
+    a_suspended_rule: "0", "rule <rule> is suspended: nothing of it is compared" => async |scene: &Scene| {
+        let said = scene.scan_rule(&RULE.replace("spec: {", "spec: {suspend: true, ")).await;
+        assert!(!said.err.contains("no path of the rules"), "{said:?}");
+        said
+    };
+
+    a_rule_without_an_enabled_entry: "0", "rule <rule> has no entry that is enabled: nothing of it is compared" =>
+        async |scene: &Scene| scene.scan_rule(&RULE.replace("/etc}", "/etc, enabled: false}")).await;
+
     rules_for_another_host: "0", "baseline made, but nothing is there to watch: no path of the rules is on this host" =>
         async |scene: &Scene| scene.scan_rule(&RULE.replace("/etc}", "/nothing}")).await;
 

@@ -68,6 +68,20 @@ rows! {
             ended(scene.agent("standalone", &[("--records", &scene.text("host"))])).await
         };
 
+    a_records_file_that_is_something_else: "2",
+        "the records file <file> holds something else than records: give another, which is made" => async |scene: &Scene| {
+            let before = fs::read(scene.path("rule.yaml")).unwrap();
+            let said = ended(scene.agent("standalone", &[("--records", &scene.text("rule.yaml"))])).await;
+            assert_eq!(fs::read(scene.path("rule.yaml")).unwrap(), before, "it is not touched");
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let state = fs::read(scene.path("state/vedette.redb")).unwrap();
+            let own = ended(scene.agent("standalone", &[("--records", &scene.text("state/vedette.redb"))])).await;
+            assert!(own.exit == "2" && own.err.contains("something else than records"), "{own:?}");
+            assert_eq!(fs::read(scene.path("state/vedette.redb")).unwrap().len(), state.len());
+            assert_eq!(scene.scan(&[]).await.exit, "0", "the state is whole");
+            said
+        };
+
     a_full_disk_under_the_records: "goes on",
         "cannot write records to <file>: No space left on device (os error 28); records are kept, and written once that works <...>" =>
         async |scene: &Scene| {

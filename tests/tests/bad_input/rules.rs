@@ -40,6 +40,16 @@ rows! {
         "the rule file <file>: the text is no YAML: <what> at line <number>, column <number>" =>
         async |scene: &Scene| scene.scan_rule(&RULE.replace("/etc}", "[")).await;
 
+    a_rule_file_that_grows_without_bounds: "2",
+        "the rule file <file>: the text is no YAML: it is too large, too deeply nested, or repeats too much by aliases <where>" =>
+        async |scene: &Scene| {
+            let level = |name: char, of: char| format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(","));
+            let levels: String = ('b'..='h').zip('a'..='g').map(|(name, of)| level(name, of)).collect();
+            let bomb = scene.scan_rule(&format!("a: &a [x]\n{levels}")).await;
+            assert!(bomb.exit == "2" && bomb.err.contains("it is too large"), "{bomb:?}");
+            scene.scan_rule(&format!("a: {}1{}", "{a: ".repeat(5000), "}".repeat(5000))).await
+        };
+
     a_rule_file_of_mere_words: "2",
         "the rule file <file>: document <number>: write a mapping that begins with apiVersion: vedette.dev/v1alpha1" =>
         async |scene: &Scene| scene.scan_rule("watch everything please\n").await;
