@@ -6,6 +6,7 @@
 mod page;
 mod cluster;
 mod command_line;
+mod conditions;
 mod goes_on;
 mod history;
 mod host;
