@@ -10,12 +10,11 @@
 //!
 //! | room | what it holds |
 //! |---|---|
-//! | [`cli`] | flags and subcommands |
+//! | [`cli`], `standard_output` | flags and subcommands; whether there is an output to write to |
 //! | [`scan`], [`standalone`], [`run`] | the subcommands |
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
 //! | `observe`, `narrate` | what the engine says, for tasks that wait for it, and for people |
 //! | `lines`, `status` | sinks: each delivers the journal from its own cursor |
-//! | `standard_output` | whether there is one |
 //! | `metrics`, `http` | what is scraped |
 
 pub mod cli;

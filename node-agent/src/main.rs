@@ -11,11 +11,7 @@ const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let wanted = std::env::var("VEDETTE_LOG").ok().filter(|wanted| !wanted.is_empty());
-    let (filter, refused) = match wanted.map(EnvFilter::try_new).transpose() {
-        Ok(filter) => (filter.unwrap_or_else(|| EnvFilter::new(DEFAULT_LOG)), None),
-        Err(refused) => (EnvFilter::new(DEFAULT_LOG), Some(refused)),
-    };
+    let filter = EnvFilter::try_from_env("VEDETTE_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -23,8 +19,5 @@ fn main() -> ExitCode {
         // Of a log that cannot be written it would speak on standard error, and panic there.
         .log_internal_errors(false)
         .init();
-    if let Some(refused) = refused {
-        tracing::warn!("VEDETTE_LOG cannot be used, logging info: {refused}");
-    }
     vedette_node_agent::main(arguments)
 }

@@ -3,8 +3,9 @@
 use crate::cli::{Records, Standalone};
 use crate::lines::{self, Output};
 use crate::metrics::Metrics;
+use crate::narrate;
 use crate::observe::{Watch, observe};
-use crate::{Trouble, http, narrate, rules};
+use crate::{Trouble, http, rules};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
 
 /// An entry that selected nothing at its last compare.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdleEntry {
     /// The rule's name.
     pub rule: String,

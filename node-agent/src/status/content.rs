@@ -3,6 +3,7 @@
 use super::Recent;
 use super::recent::to_seconds;
 use crate::config::NodePlan;
+use crate::narrate;
 use crate::observe::{FaultKind, View};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -12,13 +13,10 @@ use vedette_crds::condition::node::{
 use vedette_crds::condition::{Condition, set};
 use vedette_crds::node_config::{AgentInfo, Changes, CollectorProgress, JournalHead, NodeConfigStatus, RuleProgress};
 use vedette_crds::record::ChangeType;
-use vedette_engine::IdleEntry;
 use vedette_engine::engine::Standing;
 
 /// Unknown items that a message names.
 const NAMED: usize = 3;
-/// Bytes of the message that counts entries which select nothing, and names those that it has room for.
-const MAX_IDLE: usize = 256;
 
 /// What a status is made from.
 pub(crate) struct Basis<'a> {
@@ -116,25 +114,6 @@ fn storage(view: &View) -> (StorageHealthy, String) {
     (reason, fault.message.clone())
 }
 
-/// Entries that select nothing: no fault, but often a typing mistake.
-fn idle(entries: &[IdleEntry]) -> String {
-    let mut message = match entries.len() {
-        0 => return String::new(),
-        1 => "1 entry selects nothing on this node".to_owned(),
-        many => format!("{many} entries select nothing on this node"),
-    };
-    let mut separator = ": ";
-    for IdleEntry { rule, entry, path, .. } in entries {
-        let next = format!("{separator}{rule}/{entry} ({path})");
-        if message.len() + next.len() > MAX_IDLE {
-            break;
-        }
-        message.push_str(&next);
-        separator = ", ";
-    }
-    message
-}
-
 fn complete(view: &View, standing: &Standing) -> (Complete, String) {
     if let Some(fault) = &view.fault
         && matches!(fault.kind, FaultKind::HostRoot | FaultKind::HostRootChanged | FaultKind::Mounts)
@@ -143,36 +122,9 @@ fn complete(view: &View, standing: &Standing) -> (Complete, String) {
     }
     let unknown = standing.unknowns.items();
     if unknown == 0 {
-        return (Complete::Complete, idle(&standing.idle));
+        return (Complete::Complete, narrate::idle_on_node(&standing.idle));
     }
     let named = standing.unknowns.named().iter().take(NAMED);
     let named: Vec<String> = named.map(|unknown| format!("{}: {}", unknown.path, unknown.reason)).collect();
     (Complete::ItemsUnknown, format!("{unknown} items, among them {}", named.join("; ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn entries(count: usize, path: &str) -> Vec<IdleEntry> {
-        let entry = |at| IdleEntry {
-            rule: "web".into(),
-            entry: format!("e{at}"),
-            path: path.into(),
-            interval: Duration::from_secs(900),
-        };
-        (0..count).map(entry).collect()
-    }
-
-    #[test]
-    fn entries_that_select_nothing_are_counted_and_named_as_far_as_there_is_room() {
-        assert_eq!(idle(&[]), "");
-        assert_eq!(idle(&entries(1, "/etc/ngnix")), "1 entry selects nothing on this node: web/e0 (/etc/ngnix)");
-        let two = "2 entries select nothing on this node: web/e0 (/a), web/e1 (/a)";
-        assert_eq!(idle(&entries(2, "/a")), two);
-        let many = idle(&entries(8192, "/etc/ngnix"));
-        assert!(many.starts_with("8192 entries select nothing on this node: web/e0") && many.len() <= 256, "{many}");
-        assert_eq!(idle(&entries(1, &"/é".repeat(500))), "1 entry selects nothing on this node");
-    }
 }

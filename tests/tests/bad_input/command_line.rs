@@ -61,12 +61,6 @@ rows! {
     records_to_a_word_in_capitals: "2",
         "error: invalid value <value> for <flag>: write <word> in lower case, or <file> for a file of this name" =>
         async |scene: &Scene| ended(scene.agent("standalone", &[("--records", "STDOUT")])).await;
-
-    a_log_filter_that_is_none: "0", "VEDETTE_LOG cannot be used, logging info: <reason>" => async |scene: &Scene| {
-        let mut scan = scene.agent("scan", &[]);
-        scan.env("VEDETTE_LOG", "vedette=loud");
-        ended(scan).await
-    };
 }
 
 #[tokio::test]
