@@ -78,11 +78,13 @@ fn is_log(line: &str) -> bool {
 
 /// A line without who says it, and when.
 pub(crate) fn without_prefix(line: &str) -> &str {
-    if is_log(line) {
+    let said = if is_log(line) {
         let level = ["ERROR ", "WARN ", "INFO "].into_iter().find_map(|level| line.split_once(level));
-        return level.and_then(|(_, rest)| rest.split_once(": ")).map_or(line, |(_, said)| said);
-    }
-    line.strip_prefix("vedette-agent: ").or_else(|| line.strip_prefix("vedette-operator: ")).unwrap_or(line)
+        level.and_then(|(_, rest)| rest.split_once(": ")).map_or(line, |(_, said)| said)
+    } else {
+        line.strip_prefix("vedette-agent: ").or_else(|| line.strip_prefix("vedette-operator: ")).unwrap_or(line)
+    };
+    said.strip_prefix("cannot start: ").unwrap_or(said)
 }
 
 #[test]
