@@ -7,6 +7,11 @@ pub(crate) fn is_dns_label(text: &str) -> bool {
         && has_alphanumeric_ends(text)
 }
 
+/// Whether a node, or any object that is named like one, may have this name: a DNS subdomain.
+pub fn is_node_name(text: &str) -> bool {
+    is_dns_subdomain(text)
+}
+
 /// A DNS subdomain, as object names are: DNS labels of any length joined by dots, 253 characters in all.
 pub(crate) fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= 253

@@ -1,10 +1,11 @@
 //! Reads rules from files: YAML text in, rules out, as strict as `kubectl apply` and with its verdicts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
-use serde_saphyr::UserMessageFormatter;
+use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 use thiserror::Error;
 
 use crate::names;
@@ -20,7 +21,7 @@ const KIND: &str = "DataCollectionRule";
 #[non_exhaustive]
 pub enum ParseError {
     /// The text is no YAML; the line is named.
-    #[error("the text is no YAML: {}", error.render_with_formatter(&UserMessageFormatter))]
+    #[error("the text is no YAML: {}", error.render_with_formatter(&Words))]
     Yaml {
         /// What the parser says.
         error: serde_saphyr::Error,
@@ -28,6 +29,20 @@ pub enum ParseError {
     /// Some documents are no good rules.
     #[error("{}", join(.0))]
     Refused(Vec<RefusedDocument>),
+}
+
+/// The parser's words, but where it shows its own insides.
+struct Words;
+
+impl MessageFormatter for Words {
+    fn format_message<'a>(&self, error: &'a serde_saphyr::Error) -> Cow<'a, str> {
+        match error {
+            serde_saphyr::Error::Budget { .. } => {
+                "it is too large, too deeply nested, or repeats too much by aliases".into()
+            }
+            other => UserMessageFormatter.format_message(other),
+        }
+    }
 }
 
 /// A document that is no good rule.
@@ -81,8 +96,12 @@ fn rule(document: Value) -> Result<DataCollectionRule, Refusal> {
         return Err(refusal("", format!("write a mapping that begins with apiVersion: {API_VERSION}")));
     };
     for (member, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
-        if members.remove(member).as_ref().and_then(Value::as_str) != Some(expected) {
-            return Err(refusal(member, format!("write {member}: {expected}")));
+        match members.remove(member) {
+            Some(Value::String(written)) if written == expected => {}
+            Some(Value::String(written)) => {
+                return Err(refusal(member, format!("write {expected}, not {written:?}")));
+            }
+            _ => return Err(refusal(member, format!("write {expected}"))),
         }
     }
     let metadata = metadata(members.remove("metadata").unwrap_or_default())?;
@@ -96,6 +115,9 @@ fn rule(document: Value) -> Result<DataCollectionRule, Refusal> {
 
 fn metadata(metadata: Value) -> Result<ObjectMeta, Refusal> {
     let metadata = if metadata.is_null() { Value::Object(Map::new()) } else { metadata };
+    if let Some(Value::Number(_) | Value::Bool(_)) = metadata.get("name") {
+        return Err(refusal("metadata.name", "write a text here: put it in quotes".into()));
+    }
     let mut unknown = Vec::new();
     let read = serde_ignored::deserialize(metadata, |path| {
         unknown.push(Problem {
@@ -174,6 +196,10 @@ mod tests {
         assert!(said.starts_with("the text is no YAML: ") && said.contains("line"), "{said}");
         let said = parse_rules(&document("a", "/a, path: /b")).unwrap_err().to_string();
         assert!(said.contains("duplicate mapping key `path`") && !said.contains("Options"), "{said}");
+        let deep = parse_rules(&document("a", &("{a: ".repeat(100) + "1" + &"}".repeat(100)))).unwrap_err().to_string();
+        assert!(deep.starts_with("the text is no YAML: it is too large, too deeply nested"), "{deep}");
+        let number = parse_rules(&document("123", "/a")).unwrap_err().to_string();
+        assert_eq!(number, "document 1: metadata.name: write a text here: put it in quotes");
         assert_eq!(
             parse_rules("just words").unwrap_err().to_string(),
             "document 1: write a mapping that begins with apiVersion: vedette.dev/v1alpha1"

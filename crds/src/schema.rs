@@ -11,6 +11,7 @@ use serde_json::{Number, Value};
 
 use crate::refusal::Problem;
 use crate::sentences::Sentence;
+use crate::suggest::nearest;
 
 /// The members that the schema does not know.
 pub(crate) fn unknown_members(schema: &Value, value: &Value) -> Vec<Problem> {
@@ -19,7 +20,11 @@ pub(crate) fn unknown_members(schema: &Value, value: &Value) -> Vec<Problem> {
         let (Some(known), Some(members)) = (schema["properties"].as_object(), value.as_object()) else { return };
         for name in members.keys().filter(|name| !known.contains_key(*name)) {
             let known: Vec<_> = known.keys().map(String::as_str).collect();
-            problems.push(place.member(name).problem(format!("no such field: known here are {}", known.join(", "))));
+            let sentence = match nearest(name, known.iter().copied()) {
+                Some(meant) => format!("no such field: did you mean {meant}? Known here are {}", known.join(", ")),
+                None => format!("no such field: known here are {}", known.join(", ")),
+            };
+            problems.push(place.member(name).problem(sentence));
         }
     });
     problems
@@ -155,7 +160,12 @@ fn shape_problems(schema: &Value, value: &Value, place: &Place, problems: &mut V
         && !allowed.contains(value)
     {
         let allowed: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
-        problems.push(place.problem(format!("write one of {}, not {value}", allowed.join(", "))));
+        let meant = value.as_str().and_then(|written| nearest(written, allowed.iter().copied()));
+        let sentence = match meant {
+            Some(meant) => format!("did you mean {meant}? Write one of {}, not {value}", allowed.join(", ")),
+            None => format!("write one of {}, not {value}", allowed.join(", ")),
+        };
+        problems.push(place.problem(sentence));
     }
     if let Some(size) = Size::of(value)
         && let Some(most) = schema[size.most].as_u64().filter(|most| size.count > *most)

@@ -9,12 +9,38 @@ use vedette_crds::record::Detection;
 use vedette_engine::clock::SystemClock;
 use vedette_engine::{Engine, Settings};
 
+const LOG: &str = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug.";
+
+const RUN: &str = "Examples:
+  vedette-agent run --node worker-3 --state-dir /var/lib/vedette --host-root /host
+  vedette-agent run --node worker-3 --state-dir /tmp/state --kubeconfig ~/.kube/config --records none
+
+While the API server or the NodeConfig is not there, it goes on by the plan that it has, and waits.
+Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
+
+const STANDALONE: &str = "Examples:
+  vedette-agent standalone --rule web.yaml --state-dir /var/lib/vedette
+  vedette-agent standalone --rule web.yaml --rule ssh.yaml --state-dir /var/lib/vedette \\
+    --records /var/log/vedette.jsonl --listen 127.0.0.1:8080
+
+Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
+
+const SCAN: &str = "Examples:
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette        # the first run makes the baseline
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq   # what changed since the last run
+
+Exit: 0 no change, 1 changes, 2 trouble, 3 no change found, but some items are unknown (standard error names them).
+Records that could not be written come with the next run.";
+
 /// Says when a file on this node changes: what it was, and what it is.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "vedette-agent",
     version,
-    after_help = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug."
+    after_help = "Example:
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette
+
+VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug."
 )]
 pub struct Arguments {
     /// What to do.
@@ -26,11 +52,26 @@ pub struct Arguments {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Watch this node as its NodeConfig says, and report into the cluster
+    #[command(after_help = format!("{RUN}\n\n{LOG}"))]
     Run(Run),
     /// Watch this host by rule files, without a cluster: records on standard output
+    #[command(after_help = format!("{STANDALONE}\n\n{LOG}"))]
     Standalone(Standalone),
-    /// Compare once: records on standard output; exit 0: no change, 1: changes, 2: trouble, 3: no change found, but some items are unknown
+    /// Compare once: records on standard output, the answer as the exit code
+    #[command(after_help = SCAN)]
     Scan(Scan),
+}
+
+impl Command {
+    /// Whether records go to standard output.
+    pub(crate) fn writes_to_standard_output(&self) -> bool {
+        match self {
+            Self::Run(Run { records, .. }) | Self::Standalone(Standalone { records, .. }) => {
+                *records == Records::Stdout
+            }
+            Self::Scan(_) => true,
+        }
+    }
 }
 
 /// Where state and host are.
@@ -53,7 +94,7 @@ impl Places {
             threads: walkers(),
             first_detection,
         };
-        Engine::open(settings, Arc::new(SystemClock)).map_err(|error| Trouble::because("cannot start", error))
+        Engine::open(settings, Arc::new(SystemClock)).map_err(Trouble::of)
     }
 }
 
@@ -66,7 +107,7 @@ fn walkers() -> usize {
 #[derive(Clone, Debug, Args)]
 pub struct Run {
     /// The node's name
-    #[arg(long, env = "NODE_NAME")]
+    #[arg(long, env = "NODE_NAME", value_parser = node_name)]
     pub node: String,
     /// State and host.
     #[command(flatten)]
@@ -92,7 +133,7 @@ pub struct Standalone {
     #[command(flatten)]
     pub places: Places,
     /// The name that records give this host; without it, the host's own
-    #[arg(long)]
+    #[arg(long, value_parser = node_name)]
     pub node: Option<String>,
     /// Where /metrics, /healthz and /readyz are served; without it, nowhere
     #[arg(long, value_name = "IP:PORT", value_parser = listen)]
@@ -112,8 +153,13 @@ pub struct Scan {
     #[command(flatten)]
     pub places: Places,
     /// The name that records give this host; without it, the host's own
-    #[arg(long)]
+    #[arg(long, value_parser = node_name)]
     pub node: Option<String>,
+}
+
+fn node_name(text: &str) -> Result<String, &'static str> {
+    let refused = "write a name as Kubernetes gives nodes: at most 253 lower-case letters, digits, '-' and '.', each part between dots beginning and ending with a letter or digit, for example worker-3";
+    vedette_crds::names::is_node_name(text).then(|| text.to_owned()).ok_or(refused)
 }
 
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
@@ -132,13 +178,51 @@ pub enum Records {
 }
 
 impl std::str::FromStr for Records {
-    type Err = std::convert::Infallible;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "stdout" => Self::Stdout,
-            "none" => Self::None,
-            path => Self::File(path.into()),
-        })
+        match text {
+            "stdout" => Ok(Self::Stdout),
+            "none" => Ok(Self::None),
+            "" => Err("write stdout, none, or the path of a file".into()),
+            "-" => Err("write stdout for standard output, or ./- for a file of this name".into()),
+            _ if text.eq_ignore_ascii_case("stdout") || text.eq_ignore_ascii_case("none") => {
+                Err(format!("write {} in lower case, or ./{text} for a file of this name", text.to_ascii_lowercase()))
+            }
+            path => Ok(Self::File(path.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_help_ends_with_examples_that_the_parser_takes() {
+        for subcommand in Arguments::command().get_subcommands_mut() {
+            let help = subcommand.render_help().to_string().replace("\\\n", " ");
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  vedette-agent ")).collect();
+            assert!(examples.len() >= 2, "{help}");
+            for example in examples {
+                let words = example.split(['#', '|']).next().unwrap().split_whitespace();
+                let parsed = Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
+                let name = format!("{:?}", parsed.command).to_lowercase();
+                assert!(name.starts_with(subcommand.get_name()), "{example} stands under {}", subcommand.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn where_records_go_is_a_word_or_a_path() {
+        assert_eq!("stdout".parse(), Ok(Records::Stdout));
+        assert_eq!("none".parse(), Ok(Records::None));
+        assert_eq!("./-".parse(), Ok(Records::File("./-".into())));
+        for refused in ["", "-", "STDOUT", "None"] {
+            refused.parse::<Records>().unwrap_err();
+        }
     }
 }

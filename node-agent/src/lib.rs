@@ -10,10 +10,10 @@
 //!
 //! | room | what it holds |
 //! |---|---|
-//! | [`cli`] | flags and subcommands |
+//! | [`cli`], `standard_output` | flags and subcommands; whether there is an output to write to |
 //! | [`scan`], [`standalone`], [`run`] | the subcommands |
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
-//! | `observe` | what the engine says, for tasks that wait for it |
+//! | `observe`, `narrate` | what the engine says, for tasks that wait for it, and for people |
 //! | `lines`, `status` | sinks: each delivers the journal from its own cursor |
 //! | `metrics`, `http` | what is scraped; `vedette-service` serves it |
 
@@ -22,11 +22,13 @@ mod config;
 mod http;
 mod lines;
 mod metrics;
+mod narrate;
 mod observe;
 mod rules;
 pub mod run;
 pub mod scan;
 pub mod standalone;
+mod standard_output;
 mod status;
 
 use std::io::Write;
@@ -45,6 +47,12 @@ impl Trouble {
     /// Trouble that has no cause of its own.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
+    }
+
+    /// An error that says all there is to say.
+    pub fn of(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let error = error.into();
+        Self { message: error.to_string(), source: Some(error) }
     }
 
     /// Trouble with its cause.
@@ -68,6 +76,10 @@ fn say(text: &str) {
 
 /// Runs the subcommand that the command line names, and says what went wrong on standard error.
 pub fn main(arguments: cli::Arguments) -> ExitCode {
+    if arguments.command.writes_to_standard_output() && standard_output::was_closed() {
+        say("vedette-agent: standard output is closed, and records would be lost: open it, for example with > FILE");
+        return ExitCode::from(TROUBLE);
+    }
     let result = match arguments.command {
         cli::Command::Run(options) => run::run(options),
         cli::Command::Standalone(options) => standalone::standalone(options),

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vedette_crds::record::CHANGE_SCHEMA;
 use vedette_engine::journal::{Journal, Line, Sink};
 
@@ -19,6 +19,8 @@ use vedette_engine::journal::{Journal, Line, Sink};
 const PIECE: usize = 1 << 20;
 /// After a failed write the next try is made this much later.
 const RETRY: Duration = Duration::from_secs(5);
+/// While they go on failing, the log says so as often as this.
+const SAY: Duration = Duration::from_secs(60);
 
 /// Where lines go, and whether the last of them is only half there.
 pub(crate) struct Output {
@@ -52,7 +54,16 @@ impl Output {
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
         let mut is_torn = false;
-        if file.seek(SeekFrom::End(0)).map_err(failed)? > 0 {
+        if file.metadata().map_err(failed)?.is_file() && file.seek(SeekFrom::End(0)).map_err(failed)? > 0 {
+            let mut first = [0];
+            file.rewind().and_then(|()| file.read_exact(&mut first)).map_err(failed)?;
+            // Records begin so, or with the end of a half line; behind a mistyped path lies what must not be harmed.
+            if !b"{\n".contains(&first[0]) {
+                let path = path.display();
+                let message =
+                    format!("the records file {path} holds something else than records: give another, which is made");
+                return Err(Trouble::new(message));
+            }
             let mut last = [0];
             file.seek(SeekFrom::End(-1)).map_err(failed)?;
             file.read_exact(&mut last).map_err(failed)?;
@@ -153,6 +164,7 @@ pub(crate) async fn run(
     metrics: Arc<Metrics>,
 ) -> Result<(), Trouble> {
     let mut output = Some(output);
+    let mut said: Option<Instant> = None;
     loop {
         let head = watch.borrow_and_update().standing.sequence;
         let (journal, mut writing) = (journal.clone(), output.take().unwrap_or_else(Output::stdout));
@@ -166,10 +178,17 @@ pub(crate) async fn run(
         let failed = match result {
             Ok(delivered) => {
                 metrics.delivered(sink, delivered.sequence);
+                if said.take().is_some() {
+                    tracing::info!(sink = sink.as_str(), "records are written again, none is lost");
+                }
                 false
             }
             Err(trouble) => {
-                tracing::error!(sink = sink.as_str(), "{}", crate::sentence(&trouble));
+                if said.is_none_or(|said| said.elapsed() >= SAY) {
+                    let trouble = crate::sentence(&trouble);
+                    tracing::error!(sink = sink.as_str(), "{trouble}; records are kept, and written once that works");
+                    said = Some(Instant::now());
+                }
                 metrics.sink_failed(sink, SinkFault::Write);
                 true
             }

@@ -4,6 +4,7 @@ use crate::cli::{Records, Standalone};
 use crate::http::Shown;
 use crate::lines::{self, Output};
 use crate::metrics::Metrics;
+use crate::narrate;
 use crate::observe::{Watch, observe};
 use crate::{Trouble, rules};
 use std::net::SocketAddr;
@@ -114,12 +115,14 @@ pub(crate) async fn finish(
             None => std::future::pending().await,
         }
     };
+    let log = narrate::log(driver.progress(), watch.clone());
     let engine_ended = async { while watch.changed().await.is_ok() {} };
     let trouble = tokio::select! {
         () = signals.received() => None,
         Some(task) = tasks.join_next() => Some(ended(task)),
         task = writing => return Err(ended(task)),
         () = engine_ended => Some(Trouble::new("the engine's thread ended by itself")),
+        never = log => match never {},
     };
     let engine = tokio::task::spawn_blocking(move || driver.shutdown()).await;
     let engine = engine.map_err(|error| Trouble::because("the engine failed", error))?;

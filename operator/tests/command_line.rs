@@ -52,3 +52,30 @@ fn an_address_that_is_taken_is_named() {
     assert_eq!(code, Some(2));
     assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
 }
+
+#[test]
+fn a_flag_that_it_does_not_know_is_trouble_and_a_near_one_is_named() {
+    let (code, said) = trouble(&["run", "--listn", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("unexpected argument '--listn' found") && said.contains("'--listen'"), "{said}");
+}
+
+#[test]
+fn an_address_that_is_none_is_trouble_and_one_is_shown() {
+    for address in ["", "8080", "localhost:8080", "127.0.0.1", "127.0.0.1:99999"] {
+        let (code, said) = trouble(&["run", &format!("--listen={address}")]);
+        assert_eq!(code, Some(2), "{address}");
+        let shown = said.contains("for example 127.0.0.1:8080") || said.contains("a value is required");
+        assert!(shown, "{said}");
+    }
+}
+
+#[test]
+fn no_part_of_a_kubeconfig_is_shown() {
+    let file = std::env::temp_dir().join(format!("vedette-kubeconfig-{}", std::process::id()));
+    std::fs::write(&file, "apiVersion: v1\nusers: [{name: a, user: {token: s3cr3t\n").unwrap();
+    let (code, said) = trouble(&["run", "--listen", "127.0.0.1:0", "--kubeconfig", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(code, Some(2));
+    assert!(said.contains("cannot use the kubeconfig") && !said.contains("s3cr3t"), "{said}");
+}

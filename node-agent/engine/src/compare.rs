@@ -6,9 +6,10 @@
 use crate::adopt::{Barred, Resolution, adopt, resolve};
 use crate::clock::Time;
 use crate::commit::{Committer, Report};
-use crate::engine::{Engine, EngineError, Outcome, Standing, Summary};
+use crate::engine::{Engine, EngineError, Outcome, PlanChange, Standing, Summary};
 use crate::frontier::Frontier;
 use crate::host::{FileId, HostRoot};
+use crate::idle::idle;
 use crate::look::{Looker, Stop};
 use crate::meta::Meta;
 use crate::mounts::Mounts;
@@ -16,16 +17,21 @@ use crate::page::PlanId;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan, PlanSource};
 use crate::plans;
+use crate::progress::SoFar;
 use crate::render::Owners;
 use crate::store::StoreError;
 use crate::unknown::{Aspect, Unknown};
 use crate::volumes::identity;
 use crate::walk::{Before, Walk, Walked, walk};
+use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use vedette_crds::record::{Detection, NoticeKind};
+
+const NOT_MOUNTED: &str =
+    "the file system that its items lie on is not mounted there: mount it, or exclude this path in the rules";
 
 /// Reports that may wait for the committer: a few directories for each walker.
 const REPORTS: usize = 64;
@@ -49,41 +55,49 @@ impl Engine {
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Outcome, EngineError> {
         let (began, started) = (self.clock.now(), self.clock.since_boot());
+        self.open_host_root()?;
         let mounts = Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?;
         self.check_host_root(&mounts)?;
         self.volumes.begin_compare();
         let (plan, barred) = self.adopt_plan(&mounts)?;
         let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
         let before = (self.meta.sequence, self.meta.pending.as_ref().map_or(0, |pending| pending.added));
-        let walked = self.walk(&mounts, &plan, &due, stop, committed)?;
+        self.progress.begin();
+        let walked = self.walk(&mounts, &plan, &due, stop, committed);
+        let SoFar { items, hashed, .. } = self.progress.end();
+        let walked = walked?;
         let Some(mut walked) = walked else { return Ok(Outcome::Interrupted) };
         self.not_entered(&mounts, &plan, barred, &mut walked)?;
         let records = self.meta.sequence - before.0;
         let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
+        let plan_change = (self.meta.complete != Some(plan.id)).then(|| {
+            let pending = self.meta.pending.clone().unwrap_or_default();
+            PlanChange { added: pending.added, forgotten: pending.forgotten }
+        });
+        let idle_before = if plan_change.is_none() { Arc::clone(&self.idle) } else { Arc::default() };
+        self.idle = idle(&plan, &due, &walked.met, &idle_before);
         let all_seen = !walked.unknown.misses_items;
         self.unknowns.update(&due, walked.unknown);
         self.complete(&plan, &due, all_seen.then_some(began))?;
         self.detection = Detection::Scan;
         committed(&self.standing());
         let duration = self.clock.since_boot().saturating_sub(started);
-        Ok(Outcome::Complete(Summary {
-            began,
-            duration,
-            items: walked.items,
-            hashed: walked.hashed,
-            records,
-            baselined,
-        }))
+        Ok(Outcome::Complete(Summary { began, duration, items, hashed, records, baselined, plan_change }))
+    }
+
+    /// Opened anew: the old descriptor would go on showing what was mounted before.
+    fn open_host_root(&mut self) -> Result<(), EngineError> {
+        self.host = HostRoot::open(&self.settings.host_root).map_err(|errno| self.no_host_root(errno))?;
+        Ok(())
+    }
+
+    fn no_host_root(&self, errno: Errno) -> EngineError {
+        EngineError::HostRoot { path: self.settings.host_root.clone(), source: errno.into() }
     }
 
     fn check_host_root(&mut self, mounts: &Mounts) -> Result<(), EngineError> {
-        let failed = |errno: rustix::io::Errno| EngineError::HostRoot {
-            path: self.settings.host_root.clone(),
-            source: errno.into(),
-        };
-        // Opened anew: the old descriptor would go on showing what was mounted before.
-        self.host = HostRoot::open(&self.settings.host_root).map_err(failed)?;
-        let stat = self.host.stat().map_err(failed)?;
+        self.open_host_root()?;
+        let stat = self.host.stat().map_err(|errno| self.no_host_root(errno))?;
         let found =
             mounts.get(stat.stx_mnt_id).map(|mount| String::from_utf8_lossy(&identity(mount, &stat)).into_owned());
         // Mounted between the two reads, or from outside of this process's root.
@@ -155,6 +169,7 @@ impl Engine {
     ) -> Result<Option<Walked>, StoreError> {
         let clock = Arc::clone(&self.clock);
         let store = Arc::clone(&self.store);
+        let progress = Arc::clone(&self.progress);
         let owners = Owners::read(&self.host);
         let mut meta = self.meta.clone();
         let before = match meta.complete {
@@ -178,6 +193,7 @@ impl Engine {
             clock: &*clock,
             stop,
             own,
+            progress: &progress,
             frontier: Frontier::new(plan),
         };
         let mut committer = Committer {
@@ -190,7 +206,7 @@ impl Engine {
             identity: &self.identity,
             owners: &owners,
             clock: &*clock,
-            looker: Looker::new(&*clock, stop, own),
+            looker: Looker::new(&*clock, stop, own, &progress),
             detection: self.detection,
         };
         let this = &*self;
@@ -213,15 +229,13 @@ impl Engine {
             for walker in walkers {
                 match walker.join() {
                     Ok(Ok(walked)) => {
-                        all.items += walked.items;
-                        all.hashed += walked.hashed;
                         all.unknown.extend(walked.unknown);
+                        all.met.extend(&walked.met);
                     }
                     Ok(Err(error)) => result = result.and(Err(error)),
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }
-            all.hashed += committer.looker.hashed;
             result.map(|()| all)
         });
         self.meta = meta;
@@ -239,6 +253,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let Some(interval) = plan.intervals().first().copied() else { return Ok(()) };
         for Barred { path, file_system } in barred {
+            walked.met.mark(plan.alive(&plan.context(&path, &[])));
             // Several entries may have one root, and what is known there was named with its items.
             if walked.unknown.has(&path) {
                 continue;
@@ -253,7 +268,8 @@ impl Engine {
             }
             let items = self.store.read()?.items_below(volume, &HostPath::root())?;
             if items > 0 {
-                let reason = "the file system that its items lie on is not mounted there".to_owned();
+                walked.met.mark(plan.alive(&plan.context(&point, &[])));
+                let reason = NOT_MOUNTED.to_owned();
                 walked.unknown.add(Unknown { path: point, aspect: Aspect::Volume, reason, interval, items });
             }
         }

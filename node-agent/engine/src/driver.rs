@@ -6,6 +6,7 @@
 use crate::commit::Identity;
 use crate::engine::{Engine, EngineError, Outcome, Standing, Summary};
 use crate::plan::Due;
+use crate::progress::Progress;
 use crate::store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ enum Command {
 /// The running engine.
 pub struct Driver {
     handle: Handle,
+    progress: Arc<Progress>,
     thread: JoinHandle<Engine>,
 }
 
@@ -89,6 +91,7 @@ impl Driver {
     ) -> std::io::Result<Self> {
         let (commands, received) = channel();
         let stop = Arc::new(AtomicBool::new(false));
+        let progress = engine.progress();
         let driving = Driving {
             engine,
             clock,
@@ -99,12 +102,17 @@ impl Driver {
             is_announced: false,
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || driving.run())?;
-        Ok(Self { handle: Handle { commands, stop }, thread })
+        Ok(Self { handle: Handle { commands, stop }, progress, thread })
     }
 
     /// What tells the engine its configurations.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// How far the compare under way is.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Ends the compare under way and gives the engine back.

@@ -5,11 +5,13 @@
 use crate::clock::{Clock, Time};
 use crate::commit::Identity;
 use crate::host::HostRoot;
+use crate::idle::IdleEntry;
 use crate::journal::Journal;
 use crate::meta::{Meta, Totals};
 use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
+use crate::progress::Progress;
 use crate::records::notice;
 use crate::store::{Store, StoreError};
 use crate::unknown::Unknowns;
@@ -40,7 +42,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The host root cannot be opened.
-    #[error("cannot open the host root {}: --host-root is where the host's / is mounted", path.display())]
+    #[error("cannot open --host-root {}, which is where the host's / is mounted", path.display())]
     HostRoot {
         /// The host root.
         path: PathBuf,
@@ -48,7 +50,7 @@ pub enum EngineError {
         source: std::io::Error,
     },
     /// Another directory stands where the host root was: nothing of it can be compared with the state.
-    #[error("the host root {} is not the one that the state in {} is of: all of it is unknown. Mount the host's / there again, or give the new host a --state-dir of its own", path.display(), state.display())]
+    #[error("the host root {} is not the one that the state in {} is of: all of it is unknown. Mount the host's / there again, or give the new host another --state-dir", path.display(), state.display())]
     HostRootChanged {
         /// The host root.
         path: PathBuf,
@@ -56,7 +58,7 @@ pub enum EngineError {
         state: PathBuf,
     },
     /// The mount table cannot be read.
-    #[error("cannot read the mount table")]
+    #[error("cannot read the mount table /proc/self/mountinfo")]
     Mounts(#[source] std::io::Error),
     /// The state cannot be used.
     #[error(transparent)]
@@ -87,6 +89,17 @@ pub struct Summary {
     pub records: u64,
     /// Items that came into the baseline.
     pub baselined: u64,
+    /// What the plan changed, when it was the first complete compare under it.
+    pub plan_change: Option<PlanChange>,
+}
+
+/// What came under watch and what left it with a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanChange {
+    /// Items that were baselined.
+    pub added: u64,
+    /// Items that are selected no more.
+    pub forgotten: u64,
 }
 
 /// What the state holds, after the last commit.
@@ -108,6 +121,8 @@ pub struct Standing {
     pub baseline_made: bool,
     /// What could not be seen.
     pub unknowns: Unknowns,
+    /// Entries that select nothing.
+    pub idle: Arc<[IdleEntry]>,
 }
 
 /// Looks, compares and commits when it is told to.
@@ -129,6 +144,8 @@ pub struct Engine {
     pub(crate) planned: Option<Vec<NodeRule>>,
     pub(crate) detection: Detection,
     pub(crate) unknowns: Unknowns,
+    pub(crate) idle: Arc<[IdleEntry]>,
+    pub(crate) progress: Arc<Progress>,
 }
 
 impl Engine {
@@ -167,6 +184,8 @@ impl Engine {
             planned: None,
             detection,
             unknowns: Unknowns::default(),
+            idle: Arc::default(),
+            progress: Arc::default(),
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -176,6 +195,11 @@ impl Engine {
     /// The journal.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// How far the compare under way is, for whoever wants to know while it runs.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// What the state holds.
@@ -193,6 +217,7 @@ impl Engine {
             baseline_ready: meta.plan.is_some() && meta.plan == meta.complete && self.plan_is_of_rules(),
             baseline_made: meta.baseline_made,
             unknowns: self.unknowns.clone(),
+            idle: Arc::clone(&self.idle),
         }
     }
 

@@ -1,8 +1,35 @@
 //! Why the state cannot be used: errors that name the operation and the object, and say what to do.
 
+use crate::holder::Holder;
 use crate::store::FORMAT;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+
+/// What the database said.
+#[derive(Debug)]
+pub struct Cause(Box<redb::Error>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            // Without the words that the database puts before what the system said.
+            redb::Error::Io(error) => error.fmt(f),
+            redb::Error::PreviousIo => {
+                f.write_str("an earlier read or write failed, and it could not be opened anew yet")
+            }
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Cause {}
+
+impl<E: Into<redb::Error>> From<E> for Cause {
+    fn from(error: E) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -15,11 +42,19 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is something else in its place.
+    #[error("the state directory {} is no directory: give --state-dir a directory, which is made if it is not there", path.display())]
+    NoDirectory {
+        /// What was given as the state directory.
+        path: PathBuf,
+    },
     /// Another process has it.
-    #[error("the state directory {} is in use by another vedette-agent: stop that one, or give this one a --state-dir of its own", path.display())]
+    #[error("the state directory {} is in use by {}: stop that one, or give this one another --state-dir", path.display(), whom(.holder.as_ref()))]
     InUse {
         /// The state directory.
         path: PathBuf,
+        /// Who uses it, where that can be told.
+        holder: Option<Holder>,
     },
     /// The database file cannot be opened.
     #[error("cannot open the state in {}", path.display())]
@@ -27,18 +62,18 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
         /// What the database said.
-        source: Box<redb::Error>,
+        source: Cause,
     },
     /// The database file is not what was written.
-    #[error("the state in {} is damaged: keep the file for examination, and give a --state-dir of its own, which makes a new baseline", path.display())]
+    #[error("the state in {} is damaged: keep the file for examination, and start over with another --state-dir, which makes a new baseline", path.display())]
     Corrupt {
         /// The database file.
         path: PathBuf,
         /// What the database said.
-        source: Box<redb::Error>,
+        source: Cause,
     },
     /// It was written by another version.
-    #[error("the state in {} has format {found}, this version reads format {FORMAT}: run the version that wrote it, or give this one a --state-dir of its own", path.display())]
+    #[error("the state in {} is of {} version of vedette-agent (format {found}, this one reads {FORMAT}): run that version, or start over with another --state-dir, which makes a new baseline", path.display(), age(*found))]
     Format {
         /// The database file.
         path: PathBuf,
@@ -47,7 +82,7 @@ pub enum StoreError {
     },
     /// A value is not what was written.
     #[error(
-        "the state is damaged: {what}. Keep it for examination, and give a --state-dir of its own, which makes a new baseline"
+        "the state is damaged: {what}. Keep it for examination, and start over with another --state-dir, which makes a new baseline"
     )]
     Damaged {
         /// Which value, and what is wrong with it.
@@ -59,15 +94,23 @@ pub enum StoreError {
         /// `read`, `write` or `commit`.
         operation: &'static str,
         /// What the database said.
-        source: Box<redb::Error>,
+        source: Cause,
     },
+}
+
+fn whom(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another vedette-agent".to_owned(), Holder::to_string)
+}
+
+fn age(format: u8) -> &'static str {
+    if format > FORMAT { "a newer" } else { "an older" }
 }
 
 impl StoreError {
     /// Why a database file could not be opened.
     pub(crate) fn opening(path: PathBuf, error: redb::Error) -> Self {
-        let source = Box::new(error);
-        match &*source {
+        let source = Cause::from(error);
+        match &*source.0 {
             redb::Error::Corrupted(_) => Self::Corrupt { path, source },
             redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Self::Corrupt { path, source },
             _ => Self::Open { path, source },
@@ -76,13 +119,14 @@ impl StoreError {
 
     /// Whether it is for want of room on the disk.
     pub fn is_full(&self) -> bool {
-        let Self::Io { source, .. } = self else { return false };
-        matches!(&**source, redb::Error::Io(error) if error.kind() == ErrorKind::StorageFull)
+        let (Self::Io { source, .. } | Self::Open { source, .. }) = self else { return false };
+        let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+        matches!(&*source.0, redb::Error::Io(error) if full.contains(&error.kind()))
     }
 
     /// The database could not be opened again after a fault.
     pub(crate) fn closed() -> Self {
-        Self::Io { operation: "use", source: Box::new(redb::Error::PreviousIo) }
+        Self::Io { operation: "use", source: redb::Error::PreviousIo.into() }
     }
 
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
@@ -97,6 +141,6 @@ pub(crate) trait During<T> {
 
 impl<T, E: Into<redb::Error>> During<T> for Result<T, E> {
     fn during(self, operation: &'static str) -> Result<T, StoreError> {
-        self.map_err(|error| StoreError::Io { operation, source: Box::new(error.into()) })
+        self.map_err(|error| StoreError::Io { operation, source: error.into().into() })
     }
 }

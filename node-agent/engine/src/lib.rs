@@ -21,7 +21,9 @@
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
-//! | `store`, `fault`, `page`, `meta`, `volumes` | the database; its faults; its pages; its description; file systems by lasting identity |
+//! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
+//! | `fault`, `holder` | why the state cannot be used; who else uses it |
+//! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`] | lines and cursors for sinks |
 
 mod adopt;
@@ -34,7 +36,9 @@ pub mod driver;
 pub mod engine;
 mod fault;
 mod frontier;
+mod holder;
 mod host;
+mod idle;
 mod item;
 pub mod journal;
 mod look;
@@ -44,6 +48,7 @@ mod page;
 mod path;
 mod plan;
 mod plans;
+mod progress;
 mod records;
 mod render;
 mod select;
@@ -55,8 +60,11 @@ mod xattrs;
 
 pub use commit::Identity;
 pub use engine::{Engine, EngineError, Settings};
-pub use fault::StoreError;
+pub use fault::{Cause, StoreError};
+pub use holder::Holder;
+pub use idle::IdleEntry;
 pub use meta::{RuleTotals, Totals};
 pub use path::HostPath;
 pub use plan::Due;
+pub use progress::{Progress, SoFar};
 pub use unknown::{Aspect, Unknown, Unknowns};

@@ -7,6 +7,7 @@ use crate::clock::{Clock, Time};
 use crate::digest::{Hasher, kinds};
 use crate::host::{Directory, FileId, is_gone, stat_open};
 use crate::item::{Digests, FLAGS, ItemState};
+use crate::progress::Progress;
 use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, StatxFlags};
@@ -66,15 +67,14 @@ impl Stop<'_> {
     }
 }
 
-/// Looks at items; holds the page-aligned buffer that content is read into, and counts what was read.
+/// Looks at items; holds the page-aligned buffer that content is read into.
 pub(crate) struct Looker<'a> {
     clock: &'a dyn Clock,
     stop: Stop<'a>,
     own: Option<FileId>,
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
-    /// Bytes of content that were hashed.
-    pub(crate) hashed: u64,
+    progress: &'a Progress,
 }
 
 enum Content {
@@ -86,9 +86,9 @@ enum Content {
 }
 
 impl<'a> Looker<'a> {
-    pub(crate) fn new(clock: &'a dyn Clock, stop: Stop<'a>, own: Option<FileId>) -> Self {
+    pub(crate) fn new(clock: &'a dyn Clock, stop: Stop<'a>, own: Option<FileId>, progress: &'a Progress) -> Self {
         let buffer = vec![0; BUFFER + PAGE];
-        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), hashed: 0 }
+        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress }
     }
 
     /// Looks at `name` in `directory`; the empty name is the directory itself.
@@ -200,7 +200,7 @@ impl<'a> Looker<'a> {
                 Ok(0) => break,
                 Ok(count) => {
                     hasher.update(&buffer[..count]);
-                    self.hashed += count as u64;
+                    self.progress.hashed(count as u64);
                     left -= count as u64;
                 }
                 Err(Errno::INTR) => {}

@@ -214,10 +214,14 @@ impl Plan {
         Step { hits: step.hits.iter().copied().filter(sees).collect(), context }
     }
 
+    /// The entries that may select in a directory or below it.
+    pub(crate) fn alive<'p>(&'p self, directory: &'p Context) -> impl Iterator<Item = u16> + 'p {
+        directory.live.iter().map(|live| self.selectors[usize::from(live.selector)].entry)
+    }
+
     /// The shortest interval of the running entries that are alive in a directory.
     pub(crate) fn interval_below(&self, directory: &Context) -> Option<Duration> {
-        let entries = directory.live.iter().map(|live| self.selectors[usize::from(live.selector)].entry);
-        let running = entries.filter(|entry| !self.is_suspended(*entry));
+        let running = self.alive(directory).filter(|entry| !self.is_suspended(*entry));
         running.map(|entry| self.entries[usize::from(entry)].interval).min()
     }
 

@@ -4,6 +4,7 @@
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
 pub(crate) use crate::fault::{During, StoreError};
+use crate::holder;
 use crate::page::{Page, PageError, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
 use redb::{
@@ -46,7 +47,10 @@ impl Store {
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         // Its owner's alone: digests of secrets are in it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|source| StoreError::Create { path: directory.to_owned(), source })?;
+        made.map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => StoreError::NoDirectory { path: directory.to_owned() },
+            _ => StoreError::Create { path: directory.to_owned(), source },
+        })?;
         let store = Self { directory: directory.to_owned(), database: RwLock::new(None) };
         if !store.file().exists() {
             store.make()?;
@@ -77,7 +81,9 @@ impl Store {
         // Without the check a file that was damaged from outside makes the database panic.
         let opened = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).open(path);
         opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: self.directory.clone() },
+            DatabaseError::DatabaseAlreadyOpen => {
+                StoreError::InUse { path: self.directory.clone(), holder: holder::of(path) }
+            }
             error => StoreError::opening(path.to_owned(), error.into()),
         })
     }
@@ -85,7 +91,8 @@ impl Store {
     /// Makes the database under another name first: killed half-way it would be a file that no one can open.
     fn make(&self) -> Result<(), StoreError> {
         let path = self.directory.join(UNFINISHED);
-        let io = |error: std::io::Error| StoreError::Open { path: path.clone(), source: Box::new(error.into()) };
+        // Under the name that it will have: the other one is nobody's.
+        let io = |error: std::io::Error| StoreError::Open { path: self.file(), source: error.into() };
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
             _ => {}
@@ -93,8 +100,7 @@ impl Store {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
         drop(file);
         let database = Builder::new().set_cache_size(CACHE).create(&path);
-        let database =
-            database.map_err(|error| StoreError::Open { path: path.clone(), source: Box::new(error.into()) })?;
+        let database = database.map_err(|error| StoreError::Open { path: self.file(), source: error.into() })?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         let writer = self.write()?;
         writer.set_meta(FORMAT_KEY, &[FORMAT])?;

@@ -7,12 +7,14 @@ use crate::clock::Clock;
 use crate::commit::{Finding, Report, What};
 use crate::frontier::{Frontier, Waiting};
 use crate::host::{Directory, Entry, EntryKind, FileId, HostRoot, MAX_PATH, is_gone};
+use crate::idle::Met;
 use crate::item::ItemState;
 use crate::look::{Look, Looker, Stop};
 use crate::mounts::{Mount, MountId, Mounts};
 use crate::page::{NEVER, Named, Page, Volume};
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, Plan, phase_in};
+use crate::progress::Progress;
 use crate::select::{Context, Names};
 use crate::store::{Store, StoreError};
 use crate::unknown::{Aspect, Found, Unknown};
@@ -41,6 +43,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) stop: Stop<'a>,
     pub(crate) own: Option<FileId>,
+    pub(crate) progress: &'a Progress,
     pub(crate) frontier: Frontier,
 }
 
@@ -57,9 +60,8 @@ pub(crate) enum Before {
 /// What one walker did.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
-    pub(crate) items: u64,
-    pub(crate) hashed: u64,
     pub(crate) unknown: Found,
+    pub(crate) met: Met,
 }
 
 /// One thread's part in a walk.
@@ -113,7 +115,7 @@ impl Listed {
 
 /// Walks until nothing waits any more, or it is told to stop.
 pub(crate) fn walk(walk: &Walk<'_>, reports: &SyncSender<Report>) -> Result<Walked, StoreError> {
-    let looker = Looker::new(walk.clock, walk.stop, walk.own);
+    let looker = Looker::new(walk.clock, walk.stop, walk.own, walk.progress);
     let mut walker = Walker { walk, looker, walked: Walked::default(), asks: BTreeMap::new() };
     let mut result = Ok(());
     while let Some(directory) = walk.frontier.next() {
@@ -126,7 +128,6 @@ pub(crate) fn walk(walk: &Walk<'_>, reports: &SyncSender<Report>) -> Result<Walk
         }
         walk.frontier.done(found);
     }
-    walker.walked.hashed = walker.looker.hashed;
     result.map(|()| walker.walked)
 }
 
@@ -263,6 +264,7 @@ impl Walker<'_, '_> {
                 Err(errno) if is_gone(errno) => EntryKind::Other,
                 Err(errno) => {
                     visit.directories.insert(name.to_vec());
+                    self.walked.met.mark(plan.alive(&step.context));
                     let path = visit.path.join(name);
                     if let Some(interval) = plan.interval_below(&step.context) {
                         let below = self.walk.store.read()?.items_below(visit.volume, &path)?;
@@ -280,6 +282,7 @@ impl Walker<'_, '_> {
             if plan.names(&step.context, due) != Names::None {
                 let path = visit.path.join(name);
                 if path.as_bytes().len() > MAX_PATH || step.context.depth() > MAX_DEPTH {
+                    self.walked.met.mark(plan.alive(&step.context));
                     let reason = format!("it lies over {MAX_DEPTH} levels deep, or its path is over {MAX_PATH} bytes");
                     if let Some(interval) = plan.interval_below(&step.context) {
                         self.unknown(path, Aspect::Listing, reason, interval, 1);
@@ -312,6 +315,7 @@ impl Walker<'_, '_> {
         };
         let items = (below + u64::from(stored.is_some())).max(u64::from(mount.is_hidden));
         if items > 0 {
+            self.walked.met.mark(plan.alive(context));
             let Some(interval) = plan.interval_below(context) else { return Ok(()) };
             let reason = if mount.is_hidden {
                 format!("the host has a mount of type {} there that is not seen here", mount.file_system)
@@ -327,16 +331,18 @@ impl Walker<'_, '_> {
         let Some((selecting, ask)) = self.ask(selecting, visit.is_new_ground) else { return };
         let want = ask.want(phase_in(visit.phase, name));
         match self.looker.look(&visit.open, name, stored, want) {
-            Look::Same => self.walked.items += 1,
+            Look::Same => self.saw(&selecting),
             Look::Gone if stored.is_some() => {
                 visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Missing });
             }
-            Look::Gone | Look::Interrupted | Look::Own => {}
+            Look::Gone | Look::Interrupted => {}
+            Look::Own => self.walked.met.mark(selecting.iter().copied()),
             Look::Unknown(errno) => {
+                self.walked.met.mark(selecting.iter().copied());
                 self.unknown(visit.path.join(name), Aspect::Metadata, errno.to_string(), ask.interval, 1);
             }
             Look::Seen(state) => {
-                self.walked.items += 1;
+                self.saw(&selecting);
                 if state.attributes.is_none() {
                     let reason = "its attributes cannot be read".to_owned();
                     self.unknown(visit.path.join(name), Aspect::Attributes, reason, ask.interval, 1);
@@ -349,6 +355,12 @@ impl Walker<'_, '_> {
                 }
             }
         }
+    }
+
+    /// An item that these entries select is there.
+    fn saw(&mut self, selecting: &[u16]) {
+        self.walk.progress.looked_at_one();
+        self.walked.met.mark(selecting.iter().copied());
     }
 
     /// An item of the state that the whole listing does not have.
@@ -387,6 +399,7 @@ impl Walker<'_, '_> {
         reports: &SyncSender<Report>,
     ) -> Result<Vec<Waiting>, StoreError> {
         let Walk { store, host, mounts, volumes, plan, .. } = self.walk;
+        self.walked.met.mark(plan.alive(context));
         let Some(interval) = plan.interval_below(context) else { return Ok(Vec::new()) };
         // At a mount point the volume that is not seen is another one than the parent's.
         let own = mounts.id_at(&path).or(mount);

@@ -180,6 +180,33 @@ fn a_mount_is_removed_from_watch_with_its_entry_even_while_it_is_not_there() {
 }
 
 #[test]
+fn a_mount_that_will_not_come_back_is_accepted_by_excluding_it_once() {
+    with_own_mounts("a_mount_that_will_not_come_back_is_accepted_by_excluding_it_once", || {
+        let all = json!([{"name": "all", "path": "/srv"}]);
+        let mut host = Host::new(all.clone());
+        host.mkdir("/srv/data");
+        host.compare();
+        mount(&host, "tmpfs", "/srv/data");
+        host.chmod("/srv/data", 0o755);
+        host.write("/srv/data/deep/a", "1");
+        host.compare();
+        unmount(&host, "/srv/data");
+        assert!(host.compare().changes().is_empty());
+        assert!(host.standing().unknowns.items() > 0);
+
+        host.set_entries(json!([{"name": "all", "path": "/srv", "exclude": ["/srv/data"]}]));
+        assert!(host.compare().changes().is_empty());
+        assert_eq!(host.standing().unknowns.items(), 0);
+
+        host.set_entries(all);
+        assert!(host.compare().changes().is_empty());
+        assert_eq!(host.standing().unknowns.items(), 0);
+        host.write("/srv/data/new", "1");
+        assert_eq!(host.compare().told(), ["Added /srv/data/new"], "what lies under the mount point is watched again");
+    });
+}
+
+#[test]
 fn an_entry_whose_root_lies_on_a_file_system_that_is_not_entered_is_unknown() {
     with_own_mounts("an_entry_whose_root_lies_on_a_file_system_that_is_not_entered_is_unknown", || {
         let mut host = Host::new(json!([{"name": "p", "path": "/p/sys/kernel"}, {"name": "a", "path": "/a"}]));

@@ -3,6 +3,7 @@
 use super::recent::to_seconds;
 use super::{Recent, room};
 use crate::config::NodePlan;
+use crate::narrate;
 use crate::observe::{FaultKind, View};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -157,7 +158,7 @@ fn complete(view: &View, standing: &Standing) -> (Complete, String) {
     }
     let unknown = standing.unknowns.items();
     if unknown == 0 {
-        return (Complete::Complete, String::new());
+        return (Complete::Complete, narrate::idle_on_node(&standing.idle));
     }
     let named = standing.unknowns.named().iter().take(NAMED);
     let named: Vec<String> = named.map(|unknown| format!("{}: {}", unknown.path, unknown.reason)).collect();
@@ -182,6 +183,7 @@ mod tests {
             baseline_ready: true,
             baseline_made: true,
             unknowns: Unknowns::default(),
+            idle: [].into(),
         };
         View { standing, last: None, fault: None }
     }

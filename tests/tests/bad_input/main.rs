@@ -1,0 +1,29 @@
+//! Bad input, and the page on it: each row of docs/troubleshooting.md is a test that runs the real binary, and what the binary
+//! says is what the page says.
+#![allow(clippy::unwrap_used)]
+
+#[macro_use]
+mod page;
+mod cluster;
+mod command_line;
+mod conditions;
+mod goes_on;
+mod history;
+mod host;
+mod outputs;
+mod rules;
+mod scene;
+mod state;
+
+use page::documented;
+
+#[test]
+fn the_page_has_every_sentence_and_no_other() {
+    assert_eq!(documented("Command line"), command_line::ROWS);
+    assert_eq!(documented("Rules"), rules::ROWS);
+    assert_eq!(documented("State directory"), state::ROWS);
+    assert_eq!(documented("Host root"), host::ROWS);
+    assert_eq!(documented("Records"), outputs::ROWS);
+    assert_eq!(documented("It works, and says"), goes_on::ROWS);
+    assert_eq!(documented("Cluster"), [cluster::ROWS, &[cluster::FORBIDDEN]].concat());
+}

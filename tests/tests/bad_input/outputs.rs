@@ -1,0 +1,151 @@
+//! Outputs that fail: what could not be written comes later.
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
+
+use crate::scene::{Said, Scene, Service, SmallDisk, ended};
+
+/// More than a pipe holds.
+const MANY: usize = 400;
+
+rows! {
+    a_closed_standard_output: "2",
+        "standard output is closed, and records would be lost: open it, for example with > FILE" =>
+        async |scene: &Scene| {
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            change(scene, 3);
+            let said = redirected(scene, "scan", ">&-").await;
+            for service in ["standalone", "run"] {
+                let records = [("--records", "stdout"), ("--listen", "127.0.0.1:0")];
+                let mut closed = scene.agent(service, &records);
+                assert_eq!(shell(&mut closed, ">&-").await.exit, "2", "{service}");
+            }
+            // Somebody who wants none of them says so.
+            let silent = redirected(scene, "scan", "<&- >/dev/null").await;
+            assert_eq!(silent.exit, "1", "{silent:?}");
+            said
+        };
+
+    a_full_standard_output: "2",
+        "cannot write records to standard output: No space left on device (os error 28)" => async |scene: &Scene| {
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let changes = change(scene, 3);
+            let said = redirected(scene, "scan", ">/dev/full").await;
+            let next = scene.scan(&[]).await;
+            assert_eq!((next.exit.as_str(), next.changes()), ("1", changes), "they come next time, each once");
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            said
+        };
+
+    a_standard_output_for_reading_only: "2",
+        "cannot write records to standard output: Bad file descriptor (os error 9)" =>
+        async |scene: &Scene| {
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let changes = change(scene, 3);
+            let said = redirected(scene, "scan", "1</dev/null").await;
+            assert_eq!(scene.scan(&[]).await.changes(), changes);
+            said
+        };
+
+    a_reader_that_goes_away: "2",
+        "cannot write records to standard output: Broken pipe (os error 32)" => async |scene: &Scene| {
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let changes = change(scene, MANY);
+            let script = "set -o pipefail; { \"$@\"; echo $? >&3; } | head -1 | tail -0";
+            let codes = scene.path("code");
+            let scan = scene.agent("scan", &[]);
+            let mut bash = crate::scene::command("bash".as_ref(), &["-c", &format!("exec 3>{}; {script}", codes.display()), "bash"]);
+            bash.arg(scan.as_std().get_program()).args(scan.as_std().get_args());
+            let err = ended(bash).await.err;
+            let exit = fs::read_to_string(codes).unwrap().trim().to_owned();
+            let next = scene.scan(&[]).await;
+            assert_eq!((next.exit.as_str(), next.changes()), ("1", changes), "all that was not read comes next time");
+            Said { exit, out: String::new(), err }
+        };
+
+    a_records_file_that_cannot_be_opened: "2",
+        "cannot open the records file <file>: <reason>" => async |scene: &Scene| {
+            let no_folder = ended(scene.agent("standalone", &[("--records", &scene.text("no/records"))])).await;
+            assert!(no_folder.err.contains("No such file or directory"), "{no_folder:?}");
+            ended(scene.agent("standalone", &[("--records", &scene.text("host"))])).await
+        };
+
+    a_records_file_that_is_something_else: "2",
+        "the records file <file> holds something else than records: give another, which is made" => async |scene: &Scene| {
+            let before = fs::read(scene.path("rule.yaml")).unwrap();
+            let said = ended(scene.agent("standalone", &[("--records", &scene.text("rule.yaml"))])).await;
+            assert_eq!(fs::read(scene.path("rule.yaml")).unwrap(), before, "it is not touched");
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let state = fs::read(scene.path("state/vedette.redb")).unwrap();
+            let own = ended(scene.agent("standalone", &[("--records", &scene.text("state/vedette.redb"))])).await;
+            assert!(own.exit == "2" && own.err.contains("something else than records"), "{own:?}");
+            assert_eq!(fs::read(scene.path("state/vedette.redb")).unwrap().len(), state.len());
+            assert_eq!(scene.scan(&[]).await.exit, "0", "the state is whole");
+            said
+        };
+
+    a_full_disk_under_the_records: "goes on",
+        "cannot write records to <file>: No space left on device (os error 28); records are kept, and written once that works <...>" =>
+        async |scene: &Scene| {
+            let disk = SmallDisk::mounted(scene, "records", "size=64k").await;
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let records = scene.text("records/records.jsonl");
+            // New to this journal, the file begins at its end: from here on it gets all of it.
+            let mut service = Service::start(scene, disk.inside(&scene.agent("standalone", &[("--records", &records)])));
+            service.says(|line| line.contains("compared")).await;
+            disk.fill();
+            let changes = change(scene, MANY);
+            let err = service.says(|line| line.contains("records are kept")).await;
+            disk.make_room();
+            disk.shell(&format!("mount -o remount,size=16m {}", scene.text("records"))).await;
+            service.says(|line| line.contains("records are written again, none is lost")).await;
+            service.end().await;
+            let out = fs::read_to_string(disk.path("records.jsonl")).unwrap();
+            let said = Said { exit: "goes on".into(), out, err };
+            assert_eq!(said.changes(), changes, "all, and each once");
+            said
+        };
+}
+
+#[tokio::test]
+async fn a_records_file_that_may_not_be_written_is_named() {
+    let scene = Scene::new().await;
+    fs::create_dir(scene.path("closed")).unwrap();
+    fs::set_permissions(scene.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(scene.path("open")).unwrap();
+    fs::set_permissions(scene.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let records = scene.text("closed/records");
+    let options = [("--state-dir", &*scene.text("open/state")), ("--records", &*records)];
+    let said = ended(scene.agent_as_nobody("standalone", &options).await).await;
+    assert_eq!(said.exit, "2");
+    assert!(said.err.contains(&format!("cannot open the records file {records}: Permission denied")), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_closed_standard_output_loses_nothing_for_the_next_scan() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.scan(&[]).await.exit, "0");
+    let changes = change(&scene, 3);
+    assert_eq!(redirected(&scene, "scan", ">&-").await.exit, "2");
+    let next = scene.scan(&[]).await;
+    assert_eq!((next.exit.as_str(), next.changes()), ("1", changes));
+}
+
+/// New files on the host, and the changes that they are.
+fn change(scene: &Scene, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| {
+            scene.write(&format!("host/etc/new{number:04}"), "new");
+            format!("Added /etc/new{number:04}")
+        })
+        .collect()
+}
+
+async fn redirected(scene: &Scene, subcommand: &str, redirection: &str) -> Said {
+    shell(&mut scene.agent(subcommand, &[]), redirection).await
+}
+
+async fn shell(command: &mut tokio::process::Command, redirection: &str) -> Said {
+    let command = command.as_std();
+    let mut sh = crate::scene::command("sh".as_ref(), &["-c", &format!("exec \"$@\" {redirection}"), "sh"]);
+    sh.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    ended(sh).await
+}
