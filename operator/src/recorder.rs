@@ -41,8 +41,11 @@ const ATTEMPTS: u32 = 3;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 const LONGEST_REQUEST: Duration = Duration::from_secs(5);
 
-/// The longest note that an API server takes, in characters.
+/// The longest note that an API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
+
+/// The longest name of an instance that it takes, in bytes.
+const LONGEST_INSTANCE: usize = 128;
 
 /// An Event's name is its object's, cut so that the time behind it still fits.
 const LONGEST_NAME: usize = 253 - 24;
@@ -154,10 +157,10 @@ fn event(notice: &Notice, identity: &str, now: Timestamp, number: u64) -> Event 
         uid: Some(uid.as_ref().into()),
         ..ObjectReference::default()
     };
-    let cut: String = name.chars().take(LONGEST_NAME).collect();
+    let object = cut(name, LONGEST_NAME).trim_end_matches(['.', '-']);
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}{:02x}", cut.trim_end_matches(['.', '-']), now.as_microsecond(), number % 256)),
+            name: Some(format!("{object}.{:x}{:02x}", now.as_microsecond(), number % 256)),
             namespace: Some(NAMESPACE.into()),
             ..ObjectMeta::default()
         },
@@ -165,12 +168,18 @@ fn event(notice: &Notice, identity: &str, now: Timestamp, number: u64) -> Event 
         type_: Some(subject.weight().as_str().into()),
         reason: Some(subject.as_str().into()),
         action: Some(Subject::action(*subject).into()),
-        note: Some(note.chars().take(LONGEST_NOTE).collect()),
+        note: Some(cut(note, LONGEST_NOTE).into()),
         regarding: Some(regarding),
         reporting_controller: Some(OPERATOR.into()),
-        reporting_instance: Some(identity.chars().take(128).collect()),
+        reporting_instance: Some(cut(identity, LONGEST_INSTANCE).into()),
         ..Event::default()
     }
+}
+
+/// As much of a text as has room, in whole characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]
@@ -185,7 +194,7 @@ mod tests {
 
     fn notice(subject: Subject, name: &str) -> Notice {
         let (about, node) = (About::NodeConfig, Some(name.into()));
-        Notice { subject, about, name: name.into(), uid: "uid".into(), node, note: "é".repeat(2_000) }
+        Notice { subject, about, name: name.into(), uid: "uid".into(), node, note: format!("x{}", "é".repeat(2_000)) }
     }
 
     fn recorder() -> (Recorder, mpsc::Receiver<Notice>, Metrics) {
@@ -244,7 +253,8 @@ mod tests {
         let event = event(&notice(Subject::JournalChanged, &long), "one", now, 999);
         let name = event.metadata.name.unwrap();
         assert!(name.len() <= 253 && !name.contains(".-."), "{name}");
-        assert_eq!(event.note.unwrap().chars().count(), LONGEST_NOTE);
+        let note = event.note.unwrap();
+        assert!(note.len() <= LONGEST_NOTE && note.len() > LONGEST_NOTE - 2 && note.ends_with('é'), "{note}");
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("JournalChanged")));
         let regarding = event.regarding.unwrap();
         assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("NodeConfig"), Some(long.as_str())));

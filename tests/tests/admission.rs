@@ -430,13 +430,20 @@ fn the_operator_reads_what_it_works_with_and_says_what_it_found() {
         assert_eq!(rules.list(&all).await.unwrap().items.len(), 1);
         let status = applied(json!({ "status": { "trackedItems": 3 } }));
         rules.patch_status("said", &PatchParams::apply(OPERATOR).force(), &status).await.unwrap();
-        let event: Event = serde_json::from_value(json!({
-            "metadata": { "name": "said" }, "eventTime": "2026-11-24T04:00:00.000000Z", "type": "Warning", "reason": "Test",
+        // As large as the operator makes one: the API server counts bytes.
+        let named = format!("{}.{}", "a".repeat(229), "0".repeat(16));
+        let note = |bytes: usize| "é".repeat(bytes / 2);
+        let mut event: Event = serde_json::from_value(json!({
+            "metadata": { "name": named }, "note": note(1024), "eventTime": "2026-11-24T04:00:00.000000Z", "type": "Warning", "reason": "Test",
             "action": "Test", "reportingController": OPERATOR, "reportingInstance": "test",
             "regarding": { "apiVersion": rule.api_version, "kind": rule.kind, "name": "said" },
         }))
         .unwrap();
-        Api::namespaced(operator, "default").create(&PostParams::default(), &event).await.unwrap();
+        let events = Api::namespaced(operator, "default");
+        events.create(&PostParams::default(), &event).await.unwrap();
+        event.note = Some(note(1026));
+        let refused = events.create(&PostParams::default(), &event).await.unwrap_err().to_string();
+        assert!(refused.contains("1024"), "{refused}");
     });
 }
 
