@@ -108,6 +108,8 @@ impl StatusSink {
             journal: Retry::new(LONGEST_JOURNAL_PAUSE),
             journal_again: None,
         };
+        let head = watch.borrow().standing.sequence;
+        self.show_cursor(&mut written, head).await?;
         loop {
             let view = watch.borrow_and_update().clone();
             let to = target.borrow_and_update().clone();
@@ -127,6 +129,15 @@ impl StatusSink {
                 () = waiting => {}
             }
         }
+    }
+
+    /// Shows what an earlier process has delivered, and that nothing has failed yet.
+    async fn show_cursor(&self, written: &mut Written, head: u64) -> Result<(), Trouble> {
+        let journal = self.journal.clone();
+        let cursor = off_thread(move || journal.cursor(Sink::Status, head)).await?;
+        self.metrics.delivered(Sink::Status, *cursor.as_ref().unwrap_or(&0));
+        self.judge_journal(written, cursor.map(drop));
+        Ok(())
     }
 
     /// Writes if it is time to, and says when it will be; `None`: not before something changes.

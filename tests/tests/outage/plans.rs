@@ -35,6 +35,12 @@ async fn an_agent_that_starts_without_an_api_server_goes_on_by_its_plan_and_take
     let ready = fresh.agent.get("/readyz").await.unwrap();
     assert_eq!((ready.status, ready.body.as_str()), (503, "no plan yet, and no answer from the API server\n"));
 
+    let metrics = fresh.agent.metrics().await.unwrap();
+    for reason in ["Forbidden", "SchemaOutdated", "Unavailable"] {
+        let labels = [("sink", "Status"), ("reason", reason)];
+        assert_eq!(metrics.get("vedette_agent_sink_errors_total", &labels), Some(0.0), "{metrics}");
+    }
+
     scene.cluster.start_apiserver().await.unwrap();
     scene.agree(&watched).await;
     scene.status(&fresh, "has its baseline", |status| holds(status, "BaselineReady")).await;
