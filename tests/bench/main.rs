@@ -23,7 +23,7 @@ use vedette_tests::{Error, Result};
 
 use measured::{Measured, doing};
 
-const USAGE: &str = "cargo bench-peers [--path /usr] [--pairs 5] [--hashes md5,sha256,md5+sha256]";
+const USAGE: &str = "cargo bench-peers [--path /usr] [--pairs 5] [--hashes md5,sha256,md5+sha256] [--agent FILE]";
 
 /// What both compute of every file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +71,18 @@ struct Arguments {
     path: PathBuf,
     pairs: usize,
     hashes: Vec<Hashes>,
+    /// Measured instead of a release build of this tree.
+    agent: Option<PathBuf>,
 }
 
 impl Arguments {
     fn parse(arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut parsed =
-            Self { path: "/usr".into(), pairs: 5, hashes: vec![Hashes::Md5, Hashes::Sha256, Hashes::Both] };
+        let mut parsed = Self {
+            path: "/usr".into(),
+            pairs: 5,
+            hashes: vec![Hashes::Md5, Hashes::Sha256, Hashes::Both],
+            agent: None,
+        };
         let mut arguments = arguments;
         while let Some(flag) = arguments.next() {
             let value = arguments.next()?;
@@ -84,6 +90,7 @@ impl Arguments {
                 "--path" => parsed.path = Some(PathBuf::from(value)).filter(|path| path.is_absolute())?,
                 "--pairs" => parsed.pairs = value.parse().ok().filter(|pairs| *pairs > 0)?,
                 "--hashes" => parsed.hashes = value.split(',').map(Hashes::parse).collect::<Option<_>>()?,
+                "--agent" => parsed.agent = Some(value.into()),
                 _ => return None,
             }
         }
@@ -113,7 +120,10 @@ fn compare(arguments: &Arguments) -> Result<()> {
             return Err(Error::Prerequisite(sentence.into()));
         }
     }
-    let agent = vedette::build()?;
+    let agent = match &arguments.agent {
+        Some(agent) => agent.clone(),
+        None => vedette::build()?,
+    };
     table::machine(&arguments.path, &agent)?;
     for hashes in &arguments.hashes {
         let mut pairs = Vec::new();

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use vedette_tests::products::cargo;
 use vedette_tests::{Error, Result};
 
 use crate::aide::Digests;
@@ -15,10 +16,9 @@ use crate::{Hashes, Runs};
 
 /// Builds the agent in the release profile; cargo shows its progress.
 pub(crate) fn build() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.args(["build", "--release", "--locked", "--package", "vedette-node-agent", "--message-format", "json"]);
-    let built = cargo.current_dir(root).stderr(std::process::Stdio::inherit()).output();
+    let built = cargo.stderr(Stdio::inherit()).output();
     let built = built.map_err(doing("run cargo build"))?;
     if !built.status.success() {
         return Err(Error::Unexpected(format!("cargo build --release ended with {}", built.status)));
@@ -54,14 +54,14 @@ fn rule(folder: &Path, tree: &Path, hashes: Hashes) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn scan(agent: &Path, folder: &Path, rule: &Path, state: &Path, code: i32) -> Result<(Measured, std::process::Output)> {
+fn scan(agent: &Path, folder: &Path, rule: &Path, state: &Path, code: i32) -> Result<(Measured, Output)> {
     let [rule_flag, state_flag] = ["--rule", "--state-dir"].map(OsStr::new);
     let arguments = [OsStr::new("scan"), rule_flag, rule.as_os_str(), state_flag, state.as_os_str()];
     measure(folder, agent, &arguments, &[code])
 }
 
 /// From `baseline made: 153005 items, …`.
-fn entries(said: &std::process::Output) -> Result<u64> {
+fn entries(said: &Output) -> Result<u64> {
     let text = String::from_utf8_lossy(&said.stderr);
     let number = text.split("baseline made: ").nth(1).and_then(|rest| rest.split(' ').next());
     let number = number.and_then(|number| number.parse().ok());
