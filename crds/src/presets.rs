@@ -10,9 +10,10 @@ pub struct Preset {
 }
 
 /// All rules that are shipped.
-pub fn presets() -> [Preset; 2] {
+pub fn presets() -> [Preset; 3] {
     [
         Preset { name: "linux-baseline", yaml: include_str!("../presets/linux-baseline.yaml") },
+        Preset { name: "kubernetes-node", yaml: include_str!("../presets/kubernetes-node.yaml") },
         Preset { name: "etc", yaml: include_str!("../presets/etc.yaml") },
     ]
 }
@@ -58,7 +59,33 @@ mod tests {
         }
     }
 
-    /// An object is to stay under 10 kB; status, metadata and managed fields were seen to take 5.3 kB of it.
+    #[test]
+    fn the_node_preset_names_every_check_of_the_benchmark_on_files() {
+        let yaml = presets().into_iter().find(|preset| preset.name == "kubernetes-node").unwrap().yaml;
+        // "CIS 1.1.1 to 1.1.8, 4.1.7 and 4.1.8: …" in comments.
+        let mut named = std::collections::BTreeSet::new();
+        for comment in yaml.lines().filter_map(|line| line.trim().strip_prefix('#')) {
+            let words: Vec<&str> = comment.split([' ', ',', ':', ')', '(']).filter(|word| !word.is_empty()).collect();
+            let number = |word: &str| {
+                let (section, check) = word.trim_end_matches('.').rsplit_once('.')?;
+                Some((section.to_owned(), check.parse::<u32>().ok()?))
+            };
+            for (at, word) in words.iter().enumerate() {
+                let Some((section, first)) = number(word) else { continue };
+                let last = match (words.get(at + 1), words.get(at + 2).and_then(|word| number(word))) {
+                    (Some(&"to"), Some((_, last))) => last,
+                    _ => first,
+                };
+                named.extend((first..=last).map(|check| (section.clone(), check)));
+            }
+        }
+        let all =
+            (1..=21).map(|check| ("1.1".to_owned(), check)).chain((1..=10).map(|check| ("4.1".to_owned(), check)));
+        let missing: Vec<_> = all.filter(|check| !named.contains(check)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// An object is to stay under 10 kB; status, metadata and managed fields were seen to take 5.45 kB of it.
     #[test]
     fn the_presets_together_leave_a_node_config_its_room() {
         let cluster = ClusterRef { name: "production-europe-west".into(), uid: UID.into() };

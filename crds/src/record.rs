@@ -1,11 +1,13 @@
 //! Records and notices: the one JSON object a line that is the same in the journal, on standard output and everywhere else.
 //!
 //! It reads nothing and writes nothing: it holds the shapes (DESIGN 4), their rendering, and the chain that makes a copy
-//! checkable against the head that was anchored. The journal stores the rendered bytes, so rendering happens once.
+//! checkable against the head that was anchored. The journal stores the rendered bytes, so rendering happens once. Its
+//! comments on members are the descriptions in the JSON Schemas that [`schema`] makes of the types.
 
 mod bytes;
 mod chain;
 mod item;
+pub mod schema;
 
 pub use bytes::{ByteText, escape_controls};
 pub use chain::{Chain, ChainError, ChainedLine, render, unchain};
@@ -13,15 +15,17 @@ pub use item::{ContentState, Flag, Item, ItemType, MountInfo, Xattr};
 
 use crate::rule::Severity;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The `schema` member of a change record.
 pub const CHANGE_SCHEMA: &str = "vedette.dev/change/v1";
+const BASE64: &str = "^[A-Za-z0-9+/]*={0,2}$";
 /// The `schema` member of a notice.
 pub const NOTICE_SCHEMA: &str = "vedette.dev/notice/v1";
 
 /// What of a node changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Category {
     /// A file, directory, link or other object of a file system.
     File,
@@ -32,7 +36,7 @@ pub enum Category {
 }
 
 /// How an item changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ChangeType {
     /// It was not there under the plan that last looked for it.
     Added,
@@ -57,7 +61,7 @@ impl ChangeType {
 }
 
 /// What made the difference visible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Detection {
     /// A kernel event.
     Realtime,
@@ -88,7 +92,7 @@ impl Detection {
 }
 
 /// A value that differs between `before` and `after` of a Modified record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Field {
     /// The access list, or a directory's default access list.
     Acl,
@@ -153,7 +157,12 @@ impl Field {
 }
 
 /// An instant in UTC with nanoseconds, always written with nine digits: `2026-11-24T04:00:00.100000000Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[schemars(
+    with = "String",
+    inline,
+    extend("format" = "date-time", "pattern" = r"^(\d{4}|-\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
+)]
 pub struct Nanos(pub Timestamp);
 
 impl std::fmt::Display for Nanos {
@@ -175,35 +184,39 @@ impl<'de> Deserialize<'de> for Nanos {
 }
 
 /// Where a line comes from: the same members in records and notices. Standalone, `cluster` and `node_uid` are absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
-    /// The operator's `--cluster-name`.
+    /// The cluster's name: the operator's --cluster-name. Absent where there is no cluster, or it has no name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The node's name.
+    /// The node's name; without a cluster, --node or the host's own name.
     pub node: String,
-    /// The uid of the Node object.
+    /// The uid of the Node object. Absent where there is no cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_uid: Option<String>,
-    /// The journal's id; with `sequence` the identity of a line.
+    /// The journal's id, 32 lower-case hex digits, made with the state directory. With sequence it identifies a line,
+    /// everywhere and for good.
+    #[schemars(extend("pattern" = "^[0-9a-f]{32}$"))]
     pub journal: String,
-    /// Counts from 1 without gaps within a journal.
+    /// Counts lines, records and notices together: from 1, without gaps within a journal.
+    #[schemars(range(min = 1))]
     pub sequence: u64,
 }
 
 /// One item that differs, found by one compare. Members stand in the order they are written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// [`CHANGE_SCHEMA`].
+    /// What this line is, and in which version.
     pub schema: String,
     /// Where it comes from.
     #[serde(flatten)]
     pub origin: Origin,
-    /// When it was detected.
+    /// When the change was detected, not when it was made: RFC 3339, UTC, nanoseconds.
     pub time: Nanos,
-    /// The beginning of the latest look that found it as `before` (for Added: that found the name absent).
+    /// The beginning of the latest look that found the item as before, or found no such name for Added: the change was
+    /// made between since and time. RFC 3339, UTC, nanoseconds. Absent where no such look is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Nanos>,
     /// What kind of item it is.
@@ -212,60 +225,62 @@ pub struct Change {
     pub change_type: ChangeType,
     /// What made the change visible.
     pub detection: Detection,
-    /// The host's own path.
+    /// The item's path on the host, of category File. Control characters are escaped; what is not UTF-8 became U+FFFD.
     pub path: ByteText,
-    /// The exact bytes, base64, where `path` is not UTF-8.
+    /// The exact bytes of path, base64. Absent where path is exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("contentEncoding" = "base64", "pattern" = BASE64))]
     pub path_bytes: Option<String>,
-    /// On Modified, what differs; sorted.
+    /// The values that differ between before and after and that a reporting entry compares, sorted. On Modified only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<Field>,
-    /// What it was; absent on Added.
+    /// What the item was when it was last looked at. Absent on Added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Item>,
-    /// What it is; absent on Removed.
+    /// What the item is. Absent on Removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Item>,
-    /// The entries that report it, `rule/entry`, sorted.
+    /// The entries of rules that report the change, each rule/entry, sorted.
+    #[schemars(length(min = 1), inner(regex(pattern = "^[^/]+/[^/]+$")))]
     pub rules: Vec<String>,
-    /// The highest severity of those entries.
+    /// The highest severity of these entries.
     pub severity: Severity,
-    /// All tags of those entries' rules, sorted.
+    /// The tags of these entries' rules, sorted. Absent where they have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
 
 /// Something that readers of the records must know of the journal itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// [`NOTICE_SCHEMA`].
+    /// What this line is, and in which version.
     pub schema: String,
     /// Where it comes from.
     #[serde(flatten)]
     pub origin: Origin,
-    /// When it happened.
+    /// When it happened: RFC 3339, UTC, nanoseconds.
     pub time: Nanos,
     /// What happened.
     #[serde(flatten)]
     pub kind: NoticeKind,
 }
 
-/// What a notice says, by its `kind` member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a notice says, by its kind. More kinds may come within this version.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all_fields = "camelCase")]
 pub enum NoticeKind {
     /// The agent began to watch.
     Started {
-        /// When it was last known to run; absent on a new journal.
+        /// When it was last known to run: RFC 3339, UTC, nanoseconds. Absent on a new journal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stopped_since: Option<Nanos>,
-        /// The kernel's boot id.
+        /// The kernel's boot id, a UUID: another one means that the machine was booted anew.
         boot_id: String,
-        /// The host's own machine id; absent where the host has none.
+        /// The host's own /etc/machine-id. Absent where it has none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         machine_id: Option<String>,
-        /// The kernel's release.
+        /// The release of the running kernel, as uname -r gives it.
         kernel: String,
         /// The agent's version.
         agent_version: String,
@@ -274,12 +289,12 @@ pub enum NoticeKind {
     ConfigurationApplied {
         /// The names of the rules in force.
         rules: Vec<String>,
-        /// Items that came under watch and were baselined.
+        /// How many items came under watch and were baselined, without a record of each.
         items_added: u64,
-        /// Items that left watch.
+        /// How many items left watch, without a record of each.
         items_forgotten: u64,
     },
-    /// The first baseline of this journal is complete.
+    /// The first baseline of this journal is complete: from here on, what is new is Added.
     BaselineMade {
         /// How many items are tracked.
         items: u64,

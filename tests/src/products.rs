@@ -39,28 +39,33 @@ pub async fn products() -> Result<&'static Products> {
 fn build() -> Result<Products> {
     let executable = env::current_exe().doing(|| "find the running executable".into())?;
     let place = Place::of(&executable)?;
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
         .args(["build", "--workspace", "--bins", "--target-dir"])
         .arg(&place.target)
         .args(["--profile", &place.profile])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .stdin(Stdio::null())
         .stdout(Stdio::null());
     if let Some(triple) = &place.triple {
         cargo.args(["--target", triple]);
-    }
-    // What cargo says about this package is not true of what it builds now, and some build scripts run again when it changes.
-    for (name, _) in env::vars_os() {
-        if name.to_str().is_some_and(speaks_of_the_running_package) {
-            cargo.env_remove(name);
-        }
     }
     let status = cargo.status().doing(|| "run cargo build".into())?;
     if !status.success() {
         return Err(Error::Unexpected(format!("cargo build --workspace --bins ended with {status}")));
     }
     Ok(Products { operator: place.folder.join("vedette-operator"), agent: place.folder.join("vedette-agent") })
+}
+
+/// cargo, in the workspace, as it would run from a shell.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).stdin(Stdio::null());
+    // What cargo says about this package is not true of what it builds now, and some build scripts run again when it changes.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(speaks_of_the_running_package) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 fn speaks_of_the_running_package(name: &str) -> bool {

@@ -4,6 +4,8 @@
 
 #[path = "end_to_end/scene.rs"]
 mod scene;
+#[path = "end_to_end/schemas.rs"]
+mod schemas;
 
 use std::{fs::File, time::SystemTime};
 

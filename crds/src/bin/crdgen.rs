@@ -1,13 +1,21 @@
-//! Writes the custom resource definitions to `crds/generated`.
+//! Writes the custom resource definitions to `crds/generated` and the JSON Schemas of lines to `crds/schemas`.
+//!
+//! Two folders, because `kubectl apply -f crds/generated/` takes every JSON file that it finds for an object.
 
 use std::path::Path;
 use std::{error, fs};
 
 fn main() -> Result<(), Box<dyn error::Error>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("generated");
-    fs::create_dir_all(&directory)?;
+    let crds = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let write = |folder: &str, name: &str, content: &str| {
+        let folder = crds.join(folder);
+        fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), content))
+    };
     for file in vedette_crds::definition::files()? {
-        fs::write(directory.join(file.name), file.yaml)?;
+        write("generated", file.name, &file.yaml)?;
+    }
+    for file in vedette_crds::record::schema::files() {
+        write("schemas", file.name, &file.json)?;
     }
     Ok(())
 }

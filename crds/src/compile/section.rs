@@ -1,4 +1,4 @@
-//! One rule's section for a node: reads the rule as its author wrote it, produces its compact form.
+//! One rule's section for a node: reads the rule as its author wrote it, produces its compact form: every node carries it.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -6,24 +6,26 @@ use sha2::{Digest, Sha256};
 use crate::duration::{CompareInterval, RehashInterval};
 use crate::node_config::{FileSettings, NodeFiles, NodePath};
 use crate::rule::{Files, PathEntry};
-use crate::settings::{CompareSet, Named};
+use crate::settings::{CompareSet, DEFAULT_MAX_CONTENT_SIZE, HashSet, Links, Mounts, Named, Severity};
 
 /// The section of a rule that [`validate`](crate::validate::validate) has accepted. Settings that most entries
-/// share stand once, in the defaults; an entry carries what differs. How deep an entry goes and what it leaves out
-/// is its own.
+/// share stand once, in the defaults, and nowhere when they are what a rule gets that does not say: these belong to the
+/// API's version, so that every agent takes the same. An entry carries what differs. How deep an entry goes and what
+/// it leaves out is its own.
 pub(super) fn files(files: &Files) -> NodeFiles {
     let mut paths: Vec<_> = files.paths.iter().filter(|entry| entry.enabled).map(path).collect();
     let paths_now = &mut paths;
+    let unsaid = unsaid();
     let defaults = FileSettings {
-        recurse: share(paths_now, |settings| &mut settings.recurse),
+        recurse: share(paths_now, |settings| &mut settings.recurse, unsaid.recurse),
         max_depth: None,
         exclude: None,
-        links: share(paths_now, |settings| &mut settings.links),
-        mounts: share(paths_now, |settings| &mut settings.mounts),
-        compare: share(paths_now, |settings| &mut settings.compare),
-        hashes: share(paths_now, |settings| &mut settings.hashes),
-        max_content_size: share(paths_now, |settings| &mut settings.max_content_size),
-        severity: share(paths_now, |settings| &mut settings.severity),
+        links: share(paths_now, |settings| &mut settings.links, unsaid.links),
+        mounts: share(paths_now, |settings| &mut settings.mounts, unsaid.mounts),
+        compare: share(paths_now, |settings| &mut settings.compare, unsaid.compare),
+        hashes: share(paths_now, |settings| &mut settings.hashes, unsaid.hashes),
+        max_content_size: share(paths_now, |settings| &mut settings.max_content_size, unsaid.max_content_size),
+        severity: share(paths_now, |settings| &mut settings.severity, unsaid.severity),
     };
     NodeFiles {
         interval: canonical(&files.interval, CompareInterval::parse),
@@ -56,8 +58,28 @@ fn path(entry: &PathEntry) -> NodePath {
     }
 }
 
-/// Takes a setting's commonest value, the first of them when several are, out of the entries that have it.
-fn share<T: PartialEq + Clone>(paths: &mut [NodePath], setting: fn(&mut FileSettings) -> &mut Option<T>) -> Option<T> {
+/// The settings of an entry that says nothing, as [`resolve`](crate::settings::resolve) takes them.
+fn unsaid() -> FileSettings {
+    FileSettings {
+        recurse: Some(true),
+        max_depth: None,
+        exclude: None,
+        links: Some(Links::Record.as_str().into()),
+        mounts: Some(Mounts::Local.as_str().into()),
+        compare: Some(CompareSet::default().iter().map(|aspect| aspect.as_str().into()).collect()),
+        hashes: Some(HashSet::default().iter().map(|hash| hash.as_str().into()).collect()),
+        max_content_size: Some(DEFAULT_MAX_CONTENT_SIZE),
+        severity: Some(Severity::default().as_str().into()),
+    }
+}
+
+/// Takes a setting's commonest value, the first of them when several are, out of the entries that have it; returns it
+/// unless it goes without saying.
+fn share<T: PartialEq + Clone>(
+    paths: &mut [NodePath],
+    setting: fn(&mut FileSettings) -> &mut Option<T>,
+    unsaid: Option<T>,
+) -> Option<T> {
     let mut counts: Vec<(T, usize)> = Vec::new();
     for value in paths.iter_mut().filter_map(|path| setting(&mut path.settings).clone()) {
         match counts.iter_mut().find(|(counted, _)| *counted == value) {
@@ -73,7 +95,7 @@ fn share<T: PartialEq + Clone>(paths: &mut [NodePath], setting: fn(&mut FileSett
             *own = None;
         }
     }
-    Some(shared)
+    Some(shared).filter(|shared| Some(shared) != unsaid.as_ref())
 }
 
 /// A hash of what a rule asks of a node, in hex: 32 digits, so that it is short in a spec and two do not meet.

@@ -95,15 +95,7 @@ fn entries_carry_only_what_differs_from_the_commonest_setting() {
             "interval": "1h",
             "rehashInterval": "24h",
             "realtime": true,
-            "defaults": {
-                "recurse": true,
-                "links": "Record",
-                "mounts": "Local",
-                "compare": ["Content", "Type", "Mode", "Owner", "Acl", "Xattrs", "Flags", "LinkTarget"],
-                "hashes": ["Md5", "Sha256"],
-                "maxContentSize": 4_294_967_296_u64,
-                "severity": "High"
-            },
+            "defaults": {"severity": "High"},
             "paths": [
                 {"name": "a", "path": "/a"},
                 {"name": "b", "path": "/b", "maxDepth": 3, "exclude": ["*.swp"]},
@@ -116,6 +108,28 @@ fn entries_carry_only_what_differs_from_the_commonest_setting() {
     assert_eq!((&form["tags"][0], &form["generation"]), (&"pci".into(), &3.into()));
     let entries = crate::settings::resolve(&compiled.spec.rules).entries;
     assert_eq!(entries.iter().map(|entry| entry.max_depth).collect::<Vec<_>>(), [None, Some(3), Some(1)]);
+}
+
+#[test]
+fn an_entry_that_says_nothing_is_resolved_to_the_defaults_of_the_api_without_carrying_them() {
+    let said = "{files: {paths: [{name: etc, path: /etc, recurse: true, links: Record, mounts: Local,
+        compare: [Content, Type, Mode, Owner, Acl, Xattrs, Flags, LinkTarget], hashes: [Md5, Sha256],
+        maxContentSize: 4Gi, severity: Medium}]}}";
+    let said = compile_for(&node(&[]), &[rule("etc", said)], None).spec.rules;
+    let unsaid = compile_for(&node(&[]), &[rule("etc", ETC)], None).spec.rules;
+    assert_eq!(said[0].files, unsaid[0].files);
+    let form = serde_json::json!(said[0]);
+    assert_eq!(form["files"]["paths"], serde_json::json!([{"name": "etc", "path": "/etc"}]));
+    assert_eq!(form["files"].get("defaults"), None);
+
+    let spelled_out = serde_json::json!({
+        "recurse": true, "links": "Record", "mounts": "Local", "hashes": ["Md5", "Sha256"], "severity": "Medium",
+        "compare": ["Content", "Type", "Mode", "Owner", "Acl", "Xattrs", "Flags", "LinkTarget"],
+        "maxContentSize": 4_294_967_296_u64
+    });
+    let mut explicit = said.clone();
+    explicit[0].files.as_mut().unwrap().defaults = serde_json::from_value(spelled_out).unwrap();
+    assert_eq!(crate::settings::resolve(&said), crate::settings::resolve(&explicit));
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Names as they are on disk: any bytes. In a line they are text, with what a terminal would obey made visible.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// Text made from bytes; what is not UTF-8 became U+FFFD and needs its exact bytes beside it ([`ByteText::exact`]).
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[schemars(inline)]
 #[serde(transparent)]
 pub struct ByteText(pub String);
 

@@ -1,10 +1,11 @@
 //! An item as a record shows it: what applies to it, and nothing else.
 
-use super::{ByteText, Nanos};
+use super::{BASE64, ByteText, Nanos};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The kind of a file-system object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ItemType {
     /// A file with content.
     Regular,
@@ -23,7 +24,7 @@ pub enum ItemType {
 }
 
 /// What is known of an item's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ContentState {
     /// Read to its end; the digests are of it.
     Read,
@@ -40,7 +41,7 @@ pub enum ContentState {
 }
 
 /// An attribute that statx reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Flag {
     /// Only appending is allowed.
     Append,
@@ -56,96 +57,104 @@ pub enum Flag {
     Verity,
 }
 
-/// An extended attribute; the value is base64, or `sha256:…` where it is longer than 256 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// An extended attribute other than access lists and capabilities. Those of trusted.* are never shown.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Xattr {
-    /// With its namespace, for example `user.origin`.
+    /// The name with its namespace, for example user.origin.
     pub name: ByteText,
-    /// Base64, or `sha256:` and 64 hex digits.
+    /// The value in base64; of one that is longer than 256 bytes, sha256: and the 64 lower-case hex digits of its SHA-256.
+    #[schemars(extend("pattern" = "^([A-Za-z0-9+/]*={0,2}|sha256:[0-9a-f]{64})$"))]
     pub value: String,
 }
 
 /// What is mounted on an item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MountInfo {
     /// The device or share.
     pub source: ByteText,
-    /// The type of its file system.
+    /// The type of its file system, for example ext4.
     pub file_system: String,
-    /// The part of that file system that shows here.
+    /// The directory of that file system that shows here.
     pub root: ByteText,
 }
 
-/// `before` or `after` of a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an item was or is. A member is absent where it does not apply, or is not known.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Item {
     /// The kind of object.
     #[serde(rename = "type")]
     pub item_type: ItemType,
-    /// In bytes; of regular files.
+    /// The size in bytes. Of regular files only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Four octal digits.
+    /// The permission bits with setuid, setgid and sticky: four octal digits.
+    #[schemars(extend("pattern" = "^[0-7]{4}$"))]
     pub mode: String,
-    /// The numeric owner.
+    /// The owner's numeric id.
     pub uid: u32,
-    /// The numeric group.
+    /// The group's numeric id.
     pub gid: u32,
-    /// The owner's name in the host's own passwd.
+    /// The owner's name in the host's own /etc/passwd. Absent where that has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// The group's name in the host's own group file.
+    /// The group's name in the host's own /etc/group. Absent where that has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// mtime.
+    /// When the content was last modified (mtime), as the file system says it: RFC 3339, UTC, nanoseconds.
     pub modified: Nanos,
-    /// ctime.
+    /// When content or metadata last changed (ctime), as the file system says it: RFC 3339, UTC, nanoseconds.
     pub changed: Nanos,
-    /// Birth time, where the file system keeps one.
+    /// When it was made (birth time), as the file system says it: RFC 3339, UTC, nanoseconds. Absent where that keeps none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Nanos>,
-    /// The inode's number.
+    /// The inode's number, of 64 bits: more than a reader that takes numbers for floats keeps exactly.
     pub inode: u64,
-    /// `major:minor` of the file system's device.
+    /// The device that the file system is on, major:minor. It may change when the machine boots.
+    #[schemars(extend("pattern" = r"^\d+:\d+$"))]
     pub device: String,
     /// How many names the inode has.
     pub link_count: u32,
-    /// Where a symbolic link points.
+    /// Where a symbolic link points, as it is written there. Control characters are escaped; what is not UTF-8 became U+FFFD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_target: Option<ByteText>,
-    /// The exact bytes of the target, base64, where it is not UTF-8.
+    /// The exact bytes of linkTarget, base64. Absent where linkTarget is exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("contentEncoding" = "base64", "pattern" = BASE64))]
     pub link_target_bytes: Option<String>,
-    /// `major:minor` of a device node.
+    /// The device that a device node stands for, major:minor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = r"^\d+:\d+$"))]
     pub device_number: Option<String>,
-    /// The access list in short text form with numeric ids.
+    /// The access list in short text form with numeric ids; one that is not as the kernel writes it: invalid: and its hex
+    /// digits. Absent where the mode says all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<String>,
-    /// A directory's default access list.
+    /// The access list that new files in a directory get, in the same form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_acl: Option<String>,
-    /// File capabilities, for example `cap_net_raw=ep`.
+    /// File capabilities in text form; such that are not as the kernel writes them: invalid: and their hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<String>,
-    /// Other extended attributes, sorted by name.
+    /// Other extended attributes, sorted by name. Absent where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<Xattr>,
-    /// Attributes that are set.
+    /// The attributes that are set, sorted. Absent where none is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Flag>,
-    /// What is mounted here, if something is.
+    /// What is mounted here. No version shows it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<MountInfo>,
-    /// Whether its content was read; absent where no entry asks for content.
+    /// What is known of the content. Of a regular file, absent where no entry compares content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<ContentState>,
-    /// 32 hex digits.
+    /// The MD5 of the content: 32 lower-case hex digits. Where content is Read and an entry asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[0-9a-f]{32}$"))]
     pub md5: Option<String>,
-    /// 64 hex digits.
+    /// The SHA-256 of the content: 64 lower-case hex digits. Where content is Read and an entry asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,
 }

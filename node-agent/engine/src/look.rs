@@ -177,7 +177,7 @@ impl<'a> Looker<'a> {
             Err(_) => return unreadable,
         }
         // A digest of a kind that is asked for no more is computed once again, to compare what is stored.
-        let hashes = want.hashes.union(stored.map(|stored| kinds(&stored.digests)).unwrap_or_default());
+        let hashes = want.hashes.union(stored.map_or(HashSet::empty(), |stored| kinds(&stored.digests)));
         match self.hash(&file, seen.stx_size, hashes) {
             Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
             Ok(None) => Content::Interrupted,

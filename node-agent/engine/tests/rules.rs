@@ -4,7 +4,9 @@
 mod support;
 
 use serde_json::json;
-use support::{Host, everything, rule, rule_with};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Host, SetClock, everything, rule, rule_with};
 
 /// The paths that these entries select out of these files.
 fn selected(entries: serde_json::Value, files: &[&str]) -> Vec<String> {
@@ -164,6 +166,22 @@ fn a_path_under_two_rules_is_hashed_once_and_counts_in_both() {
     assert_eq!((seen.summary.hashed, host.standing().totals.tracked), (5, 1));
     let totals = host.standing().totals;
     assert_eq!((totals.rules[0].tracked, totals.rules[1].tracked), (1, 1));
+}
+
+#[test]
+fn only_the_hashes_that_are_asked_for_are_computed_and_the_next_compare_reads_nothing() {
+    for (asked, left_out) in [("Md5", "sha256"), ("Sha256", "md5")] {
+        let clock = Arc::new(SetClock::now());
+        let mut host = Host::with_clock(json!([{"name": "all", "path": "/**", "hashes": [asked]}]), clock.clone());
+        host.write("/a", "1");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(host.compare().summary.hashed, 1);
+        assert_eq!(host.compare().summary.hashed, 0);
+        host.write("/b", "1");
+        let seen = host.compare();
+        let after = &seen.only()["after"];
+        assert!(after[asked.to_lowercase()].is_string() && after.get(left_out).is_none(), "{after}");
+    }
 }
 
 #[test]

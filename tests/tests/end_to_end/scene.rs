@@ -108,7 +108,10 @@ impl Scene {
         for line in self.agent.lines()? {
             match lines.iter().find(|known| known["sequence"] == line["sequence"]) {
                 Some(known) => assert_eq!(*known, line, "delivered again, and another"),
-                None => lines.push(line),
+                None => {
+                    crate::schemas::check(&line);
+                    lines.push(line);
+                }
             }
         }
         Ok(lines)

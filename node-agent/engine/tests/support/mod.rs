@@ -1,6 +1,8 @@
 //! A scratch host, an engine on it, and what its compares say.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // each test file uses its own part of this
 
+mod schemas;
+
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -279,7 +281,7 @@ impl Host {
         }
     }
 
-    /// The lines since the last call; their chain is checked.
+    /// The lines since the last call; their chain is checked, and that they are what their schemas say.
     pub fn lines(&mut self) -> Vec<Value> {
         let journal = self.engine().journal().clone();
         let mut lines = Vec::new();
@@ -293,7 +295,9 @@ impl Host {
                 assert_eq!(line.sequence, self.seen + 1, "the journal has no gap");
                 self.chain = unchain(&line.bytes, self.chain).unwrap();
                 self.seen = line.sequence;
-                lines.push(serde_json::from_slice(&line.bytes).unwrap());
+                let line = serde_json::from_slice(&line.bytes).unwrap();
+                schemas::check(&line);
+                lines.push(line);
             }
         }
     }

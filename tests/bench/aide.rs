@@ -1,0 +1,87 @@
+//! AIDE: its configuration, its two runs, and what its database holds.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use vedette_tests::{Error, Result};
+
+use crate::measured::{doing, measure};
+use crate::{Hashes, Runs};
+
+/// What vedette-agent keeps of every item, in AIDE's words, without the digests.
+const ATTRIBUTES: &str = "ftype+p+i+n+l+u+g+s+m+c+acl+xattrs+caps+e2fsattrs";
+/// vedette-agent walks on as many threads.
+const WORKERS: usize = 2;
+/// So many files' digests are compared.
+const SAMPLE: usize = 300;
+
+/// A file, and its digests in hex under the names that records give them.
+pub(crate) type Digests = BTreeMap<PathBuf, Vec<(&'static str, String)>>;
+
+/// A database made, and a check that must find nothing.
+pub(crate) fn run(folder: &Path, tree: &Path, hashes: Hashes) -> Result<Runs> {
+    let (config, database, new) = (folder.join("aide.conf"), folder.join("aide.db"), folder.join("aide.db.new"));
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS));
+    let text = format!(
+        "database_in=file:{}\ndatabase_out=file:{}\nnum_workers={workers}\ngzip_dbout=no\nreport_url=stdout\n{}(/|$) {ATTRIBUTES}+{}\n",
+        database.display(),
+        new.display(),
+        literal(tree),
+        hashes.aide(),
+    );
+    fs::write(&config, text).map_err(doing("write AIDE's configuration"))?;
+    let config = [OsStr::new("--config"), config.as_os_str()];
+    let aide = |what: &str| measure(folder, Path::new("aide"), &[config[0], config[1], OsStr::new(what)], &[0]);
+    let (baseline, _) = aide("--init")?;
+    fs::rename(&new, &database).map_err(doing("put AIDE's database in its place"))?;
+    let (again, _) = aide("--check")?;
+    let entries = lines(folder)?.1.len() as u64;
+    Ok(Runs { baseline, again, entries })
+}
+
+/// A path as a regular expression that matches it alone.
+fn literal(path: &Path) -> String {
+    let special = |c: char| !c.is_alphanumeric() && !matches!(c, '/' | '_' | '-');
+    path.display().to_string().chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// The names of the database's columns, and its lines.
+fn lines(folder: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)> {
+    let text = fs::read_to_string(folder.join("aide.db")).map_err(doing("read AIDE's database"))?;
+    let columns = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let names = text.lines().find_map(|line| line.strip_prefix("@@db_spec ")).map(columns);
+    let names = names.ok_or_else(|| Error::Unexpected("AIDE's database does not say what it holds".into()))?;
+    Ok((names, text.lines().filter(|line| line.starts_with('/')).map(columns).collect()))
+}
+
+/// Regular files with content and plain names, taken evenly from the database, with what it holds of them.
+pub(crate) fn sample(folder: &Path, hashes: Hashes) -> Result<Digests> {
+    const LONGEST: u64 = 16 << 20;
+    let (names, lines) = lines(folder)?;
+    let at = |name: &str| names.iter().position(|column| column == name);
+    let wanted: &[&'static str] = match hashes {
+        Hashes::Md5 => &["md5"],
+        Hashes::Sha256 => &["sha256"],
+        Hashes::Both => &["md5", "sha256"],
+    };
+    let digest = |line: &[String], name: &'static str| {
+        let bytes = STANDARD.decode(line.get(at(name)?)?).ok()?;
+        Some((name, bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    };
+    let of = |line: &Vec<String>| {
+        let path = PathBuf::from(line.first()?);
+        let metadata = path.symlink_metadata().ok()?;
+        let fits = metadata.is_file() && (1..=LONGEST).contains(&metadata.len());
+        let digests = wanted.iter().map(|name| digest(line, name)).collect::<Option<Vec<_>>>()?;
+        fits.then_some((path, digests))
+    };
+    let files = lines.len();
+    let sample: Digests = lines.iter().step_by((files / SAMPLE / 2).max(1)).filter_map(of).take(SAMPLE).collect();
+    if sample.is_empty() {
+        return Err(Error::Unexpected("AIDE's database holds no file to sample".into()));
+    }
+    Ok(sample)
+}
