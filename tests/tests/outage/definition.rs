@@ -28,21 +28,15 @@ async fn an_older_definition_gets_what_it_knows_and_the_rest_once_it_is_upgraded
         // A write may still be judged by the definition before: the next one is not.
         watched.host.append("/etc/a.conf", "x")?;
         let status = scene.cluster.node_configs().get("older").await?.data["status"].clone();
-        if condition(&status, "ConfigApplied")["reason"] == "SchemaOutdated" {
-            Ok(status)
-        } else {
-            Err(not_yet(status))
-        }
+        let message = condition(&status, "ConfigApplied")["message"].to_string();
+        // Before a change there is one member less to know.
+        if message.contains("recentChanges, unknownItems. Apply the CRDs") { Ok(status) } else { Err(not_yet(status)) }
     })
     .await
     .unwrap();
     assert!(status["unknownItems"].is_null() && status["recentChanges"].is_null(), "{status:#}");
-    let message = condition(&status, "ConfigApplied")["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("recentChanges, unknownItems") && message.contains("Apply the CRDs"), "{message}");
-    assert!(
-        watched.lines_with("the NodeConfig CRD is older than this agent: status without recentChanges, unknownItems")
-            >= 1
-    );
+    assert_eq!(condition(&status, "ConfigApplied")["reason"], "SchemaOutdated");
+    watched.says("the NodeConfig CRD is older than this agent: status without recentChanges, unknownItems").await;
     // A new process finds out for itself.
     watched.terminate().await;
     watched.start().await;
@@ -57,7 +51,7 @@ async fn an_older_definition_gets_what_it_knows_and_the_rest_once_it_is_upgraded
     let status = scene
         .status(&watched, "is whole", |status| holds(status, "ConfigApplied") && status["unknownItems"] == 0)
         .await;
-    assert_eq!(status["recentChanges"][0]["path"], "/etc/b.conf");
+    assert!(status["recentChanges"].to_string().contains("/etc/b.conf"), "{status:#}");
     watched.says("the NodeConfig CRD knows the whole status now").await;
 }
 
