@@ -20,6 +20,8 @@ const UNKNOWN: &str = "field not declared in schema";
 #[derive(Debug)]
 pub(crate) struct Definition {
     left_out: BTreeSet<String>,
+    /// The members that the log has named since the definition last knew all.
+    named: BTreeSet<String>,
     /// When all is tried again; `None` while nothing is left out, or while that try is under way.
     probe: Option<Instant>,
     retry: Retry,
@@ -27,7 +29,7 @@ pub(crate) struct Definition {
 
 impl Default for Definition {
     fn default() -> Self {
-        Self { left_out: BTreeSet::new(), probe: None, retry: Retry::new(LONGEST_PAUSE) }
+        Self { left_out: BTreeSet::new(), named: BTreeSet::new(), probe: None, retry: Retry::new(LONGEST_PAUSE) }
     }
 }
 
@@ -59,9 +61,11 @@ impl Definition {
 
     /// An apply was taken.
     pub(super) fn taken(&mut self, now: Instant) {
-        if self.left_out.is_empty()
-            && let Some(lasted) = self.retry.succeeded(now)
-        {
+        if !self.left_out.is_empty() {
+            return;
+        }
+        self.named.clear();
+        if let Some(lasted) = self.retry.succeeded(now) {
             tracing::info!("the NodeConfig CRD knows the whole status now, after {}", vedette_service::rough(lasted));
         }
     }
@@ -75,7 +79,9 @@ impl Definition {
         let is_less = self.left_out.len() > before;
         let failed = self.retry.failed(now);
         self.probe = Some(now + failed.pause);
-        if failed.say.is_some() {
+        let is_new = !self.left_out.is_subset(&self.named);
+        if failed.say.is_some() || is_new {
+            self.named.extend(self.left_out.iter().cloned());
             let members: Vec<&str> = self.left_out.iter().map(String::as_str).collect();
             tracing::warn!(
                 "the NodeConfig CRD is older than this agent: status without {}; apply the CRDs of this version",
