@@ -66,6 +66,14 @@ pub(crate) struct Runs {
     pub(crate) entries: u64,
 }
 
+impl Runs {
+    fn told(&self) -> String {
+        let [baseline, again] =
+            [self.baseline, self.again].map(|run| format!("{:.2} s ({:.2} cpu s)", run.wall, run.cpu));
+        format!("{baseline}, then {again}")
+    }
+}
+
 #[derive(Debug)]
 struct Arguments {
     path: PathBuf,
@@ -144,6 +152,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
             if number == 0 {
                 same(&agent, folder.path(), *hashes, &vedette, &aide)?;
             }
+            eprintln!("vedette {}; aide {}", vedette.told(), aide.told());
             pairs.push((vedette, aide));
         }
         table::rows(*hashes, &pairs);
