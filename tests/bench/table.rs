@@ -19,7 +19,7 @@ pub(crate) fn machine(tree: &Path, agent: &Path) -> Result<()> {
         .map_or("unknown", |(_, name)| name);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(doing("read the kernel's release"))?;
     let file_system = first_line(Command::new("stat").args(["--file-system", "--format", "%T"]).arg(tree));
-    println!("{cores} cores ({model}), Linux {}, {} on {file_system}; ", kernel.trim(), tree.display());
+    println!("{cores} cores ({model}), Linux {}, {} on {file_system};", kernel.trim(), tree.display());
     println!(
         "{}; {}.",
         first_line(Command::new(agent).arg("--version")),
