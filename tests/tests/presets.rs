@@ -26,7 +26,6 @@ const FILES: [&str; 29] = [
     "/etc/containerd/config.toml",
     "/etc/default/kubelet",
     "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf",
-    "/usr/lib/systemd/system/kubelet.service",
     "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/x/x",
     "/opt/cni/bin/bridge",
     "/var/lib/kubelet/config.yaml",
@@ -132,7 +131,6 @@ async fn what_an_attacker_would_do_is_reported_under_the_entry_and_severity_that
     node.write("/etc/cni/net.d/00-evil.conflist", "{}");
     node.chmod("/etc/cni/net.d/calico-kubeconfig", 0o644 | 0o022);
     node.write("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--anonymous-auth=true");
-    node.write("/usr/lib/systemd/system/kubelet.service", "ExecStart=/tmp/x");
     node.write("/etc/systemd/system/kubelet.service.d/99-evil.conf", "[Service]");
     node.write("/usr/libexec/kubernetes/kubelet-plugins/volume/exec/x/x", "#!/bin/sh");
     node.write("/var/lib/kubelet/config.yaml", "authentication: {anonymous: {enabled: true}}");
@@ -150,13 +148,12 @@ async fn what_an_attacker_would_do_is_reported_under_the_entry_and_severity_that
             "High Modified /etc/containerd/config.toml Content,Size: settings",
             "High Modified /etc/default/kubelet Content,Size: flags",
             "High Modified /etc/kubernetes/enc/encryption.yaml Content: etc",
-            "Critical Modified /etc/kubernetes/kubelet.conf Mode: etc,kubeconfigs",
+            "Critical Modified /etc/kubernetes/kubelet.conf Mode: credentials,etc",
             "Critical Added /etc/kubernetes/manifests/evil.yaml: etc,static-pods",
-            "Critical Modified /etc/kubernetes/pki/etcd/ca.crt Content,Size: etc,pki",
+            "Critical Modified /etc/kubernetes/pki/etcd/ca.crt Content,Size: credentials,etc",
             "High Added /etc/systemd/system/kubelet.service.d/99-evil.conf: units",
             "High Modified /home/kubernetes/bin/kubelet Content,Size: gke",
             "Critical Modified /opt/cni/bin/bridge Content,Size: cni-bin",
-            "High Modified /usr/lib/systemd/system/kubelet.service Content,Size: units-lib",
             "High Modified /usr/libexec/kubernetes/kubelet-plugins/volume/exec/x/x Content,Size: plugins",
             "High Modified /var/lib/etcd Mode: data",
             "Critical Modified /var/lib/kubelet/config.yaml Content,Size: kubelet",

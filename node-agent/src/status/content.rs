@@ -99,7 +99,7 @@ fn conditions(basis: &Basis<'_>, before: &[Condition], observed: Option<i64>, no
     set(&mut conditions, baseline, "", observed, now);
     let asks = plan.spec.rules.iter().any(|rule| rule.files.as_ref().is_some_and(|files| files.realtime));
     let (realtime, message) = if asks {
-        let message = "this version has no kernel events: changes are found by the next compare (files.interval)";
+        let message = "this version has no kernel events: compares find changes (files.interval)";
         (Realtime::NotSupported, message)
     } else {
         (Realtime::NotAsked, "no rule has files.realtime")

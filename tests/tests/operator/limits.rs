@@ -20,7 +20,7 @@ fn a_node_carries_thirty_two_rules_and_the_youngest_beyond_them_waits_for_room()
         let youngest = &names[MAX_RULES];
         let status = scene.rule_says(youngest, "Programmed", "False NodeConfigTooLarge").await;
         let programmed = status.conditions.iter().find(|condition| condition.type_ == "Programmed").unwrap();
-        assert!(programmed.message.contains("1 node"), "{}", programmed.message);
+        assert!(programmed.message.contains("NodeConfigs of crowded1"), "{}", programmed.message);
         for name in &names[..MAX_RULES] {
             scene.rule_says(name, "Programmed", "True Programmed").await;
         }

@@ -241,14 +241,15 @@ impl PlayedAgent {
         };
         let recent = |sequence: u64| {
             json!({ "sequence": sequence, "time": time, "category": "File", "changeType": "Modified",
-                "path": "/etc/ssh/sshd_config", "fields": ["Content"] })
+                "detection": "Startup", "path": "/etc/kubernetes/manifests/kube-apiserver.yaml", "fields": ["Content", "Size"],
+                "severity": "Critical" })
         };
         let conditions = [
             condition("ConfigApplied", "Applied"),
             condition("BaselineReady", "BaselineMade"),
-            condition("Realtime", "Active"),
+            message(condition("Realtime", "NotSupported"), 80),
             condition("StorageHealthy", "Healthy"),
-            condition("Complete", "Complete"),
+            message(condition("Complete", "Complete"), 100),
         ];
         self.say(json!({
             "observedGeneration": config.metadata.generation,
@@ -260,10 +261,15 @@ impl PlayedAgent {
             "collectors": [{ "name": "Files", "lastCompleted": time, "durationSeconds": 1.875, "items": 1_000_000 }],
             "journal": { "id": "0f8fad5b-d9cb-469f-a165-70867728950e", "sequence": 1_000_000,
                 "head": format!("sha256:{}", "0".repeat(64)) },
-            "recentChanges": (1..=6).map(recent).collect::<Vec<_>>(),
+            "recentChanges": (1..=4).map(recent).collect::<Vec<_>>(),
         }))
         .await;
     }
+}
+
+fn message(mut condition: Value, bytes: usize) -> Value {
+    condition["message"] = json!("x".repeat(bytes));
+    condition
 }
 
 fn condition(kind: &str, reason: &str) -> Value {
