@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::warn;
 use vedette_crds::node_config::NodeConfigSpec;
+use vedette_service::{Refusal, reason, refusal};
 
 use crate::fleet::plan::{Action, Existing};
 use crate::fleet::{Name, Uid};
@@ -101,20 +102,14 @@ impl Trouble {
 
     /// What kind of trouble an error of the client is.
     pub(crate) fn of(error: &kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::of_answer(status.code, &status.message),
-            _ => Self::Unreachable,
-        }
-    }
-
-    fn of_answer(code: u16, message: &str) -> Self {
-        match code {
-            401 | 403 => Self::Forbidden,
-            404 => Self::NotFound,
-            409 => Self::Conflict,
-            429 => Self::Throttled,
-            500 if message.contains(NOT_DECLARED) => Self::SchemaOutdated,
-            500.. => Self::ServerError,
+        match (refusal(error), error) {
+            (_, kube::Error::Api(status)) if status.code == 409 => Self::Conflict,
+            (_, kube::Error::Api(status)) if status.code == 429 => Self::Throttled,
+            (Refusal::Unauthorized | Refusal::Forbidden, _) => Self::Forbidden,
+            (Refusal::NotFound, _) => Self::NotFound,
+            (Refusal::SchemaOutdated, _) => Self::SchemaOutdated,
+            (Refusal::Unavailable, _) => Self::ServerError,
+            (Refusal::Unreachable, _) => Self::Unreachable,
             _ => Self::Invalid,
         }
     }
@@ -123,12 +118,10 @@ impl Trouble {
 /// A write that failed.
 #[derive(Debug, Error)]
 pub(crate) enum ApplyError {
-    #[error("the API server refuses: {message}")]
-    Refused { trouble: Trouble, message: String },
+    #[error("the API server did not take it: {said}")]
+    NotTaken { trouble: Trouble, said: String },
     #[error("{}: {message}", sentences::schema_outdated(kind))]
     SchemaOutdated { kind: &'static str, message: String },
-    #[error("the API server cannot be asked")]
-    NotAsked { source: Box<kube::Error> },
     #[error("no answer in time")]
     TimedOut,
     #[error("this operator leads no more")]
@@ -140,9 +133,8 @@ pub(crate) enum ApplyError {
 impl ApplyError {
     pub(crate) fn trouble(&self) -> Trouble {
         match self {
-            Self::Refused { trouble, .. } => *trouble,
+            Self::NotTaken { trouble, .. } => *trouble,
             Self::SchemaOutdated { .. } => Trouble::SchemaOutdated,
-            Self::NotAsked { .. } => Trouble::Unreachable,
             Self::TimedOut => Trouble::Timeout,
             Self::NotLeading => Trouble::NotLeading,
             Self::Contested => Trouble::Contested,
@@ -150,17 +142,13 @@ impl ApplyError {
     }
 }
 
-/// What an API server says whose definition lacks a field.
-const NOT_DECLARED: &str = "field not declared in schema";
-
 /// What an error of the client means for a write to an object of this kind.
-fn refusal(kind: &'static str) -> impl Fn(kube::Error) -> ApplyError {
+fn not_taken(kind: &'static str) -> impl Fn(kube::Error) -> ApplyError {
     move |error| match (Trouble::of(&error), error) {
         (Trouble::SchemaOutdated, kube::Error::Api(status)) => {
             ApplyError::SchemaOutdated { kind, message: status.message }
         }
-        (trouble, kube::Error::Api(status)) => ApplyError::Refused { trouble, message: status.message },
-        (_, source) => ApplyError::NotAsked { source: Box::new(source) },
+        (trouble, error) => ApplyError::NotTaken { trouble, said: reason(&error) },
     }
 }
 
@@ -249,7 +237,7 @@ impl Applier {
     ) -> Result<T, ApplyError> {
         let patience = self.leadership.time_to_write().ok_or(ApplyError::NotLeading)?.min(LONGEST_WRITE);
         match tokio::time::timeout(patience, request).await {
-            Ok(answer) => answer.map_err(refusal(kind)),
+            Ok(answer) => answer.map_err(not_taken(kind)),
             Err(_) => Err(ApplyError::TimedOut),
         }
     }
@@ -320,13 +308,37 @@ fn object(kind: &str, name: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::core::Status;
+
+    fn answer(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Status::failure(message, "").with_code(code).boxed())
+    }
 
     #[test]
     fn an_older_definition_is_told_from_a_broken_server() {
         let older = "failed to create typed patch object (/n1; vedette.dev/v1alpha1, Kind=NodeConfig): .spec.mood: field \
                      not declared in schema";
-        assert_eq!(Trouble::of_answer(500, older), Trouble::SchemaOutdated);
-        assert_eq!(Trouble::of_answer(500, "etcdserver: request timed out"), Trouble::ServerError);
-        assert_eq!(Trouble::of_answer(422, "spec.rules: Too many"), Trouble::Invalid);
+        assert_eq!(Trouble::of(&answer(500, older)), Trouble::SchemaOutdated);
+        assert_eq!(Trouble::of(&answer(500, "etcdserver: request timed out")), Trouble::ServerError);
+        assert_eq!(Trouble::of(&answer(422, "spec.rules: Too many")), Trouble::Invalid);
+    }
+
+    #[test]
+    fn who_writes_on_what_it_has_read_tells_a_conflict_and_a_plea_for_patience_from_the_rest() {
+        assert_eq!(Trouble::of(&answer(409, "the object has been modified")), Trouble::Conflict);
+        assert_eq!(Trouble::of(&answer(429, "too many requests")), Trouble::Throttled);
+        assert_eq!(Trouble::of(&answer(503, "")), Trouble::ServerError);
+        assert_eq!(Trouble::of(&answer(401, "Unauthorized")), Trouble::Forbidden);
+    }
+
+    #[test]
+    fn a_write_without_the_right_to_it_says_what_to_do() {
+        let denied = "nodeconfigs.vedette.dev \"n1\" is forbidden: User \"o\" cannot patch resource \"nodeconfigs\" in API group \
+                      \"vedette.dev\" at the cluster scope";
+        assert_eq!(
+            not_taken(NODE_CONFIG)(answer(403, denied)).to_string(),
+            "the API server did not take it: o may not patch nodeconfigs.vedette.dev at the cluster scope: is \
+             charts/manifests/vedette.yaml applied?"
+        );
     }
 }

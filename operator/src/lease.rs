@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
-use vedette_service::report;
+use vedette_service::reason;
 
 use crate::apply::Trouble;
 use crate::election::{Candidate, Standing, Verdict};
@@ -38,8 +38,8 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 /// Why a round of the election came to nothing.
 #[derive(Debug, Error)]
 enum LeaseError {
-    #[error("cannot {verb} the Lease {OPERATOR}")]
-    Request { verb: &'static str, source: Box<kube::Error> },
+    #[error("cannot {verb} the Lease {OPERATOR}: {said}")]
+    Request { verb: &'static str, trouble: Trouble, said: String },
     #[error("cannot use the Lease {OPERATOR}: no answer within {LONGEST_REQUEST:?}")]
     TimedOut,
 }
@@ -132,8 +132,7 @@ impl Campaign {
 
     /// Reads the Lease, and writes it if it is ours to write.
     async fn stand(&mut self) -> Result<Stood, LeaseError> {
-        let request = |verb| move |source| LeaseError::Request { verb, source: Box::new(source) };
-        let lease = self.leases.get_opt(OPERATOR).await.map_err(request("get"))?;
+        let lease = self.leases.get_opt(OPERATOR).await.map_err(failed("get"))?;
         let standing = lease.as_ref().map(standing);
         // Patience counts from after the answer: nothing that its holder began before lasts longer.
         let seen = boottime();
@@ -166,7 +165,7 @@ impl Campaign {
                 Ok(Stood::Leads(unled))
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Stood::Overtaken),
-            Err(error) => Err(request(verb)(error)),
+            Err(error) => Err(failed(verb)(error)),
         }
     }
 
@@ -178,8 +177,7 @@ impl Campaign {
             return;
         }
         let returned = async {
-            let request = |verb| move |source| LeaseError::Request { verb, source: Box::new(source) };
-            let lease = self.leases.get_opt(OPERATOR).await.map_err(request("get"))?;
+            let lease = self.leases.get_opt(OPERATOR).await.map_err(failed("get"))?;
             let Some(mut lease) = lease.filter(|lease| standing(lease).holder == self.candidate.identity()) else {
                 return Ok(());
             };
@@ -187,12 +185,12 @@ impl Campaign {
             spec.holder_identity = None;
             spec.renew_time = Some(MicroTime(Timestamp::now()));
             let how = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
-            self.leases.replace(OPERATOR, &how, &lease).await.map_err(request("update"))?;
+            self.leases.replace(OPERATOR, &how, &lease).await.map_err(failed("update"))?;
             Ok(())
         };
         match timeout(LONGEST_REQUEST, returned).await.unwrap_or(Err(LeaseError::TimedOut)) {
             Ok(()) => info!("handed the Lease back"),
-            Err(error) => warn!("the next leader has to wait until the Lease runs out: {}", report(&error)),
+            Err(error) => warn!("the next leader has to wait until the Lease runs out: {error}"),
         }
     }
 
@@ -205,14 +203,14 @@ impl Campaign {
 
     fn trouble(&mut self, error: &LeaseError) {
         let trouble = match error {
-            LeaseError::Request { source, .. } => Trouble::of(source),
+            LeaseError::Request { trouble, .. } => *trouble,
             LeaseError::TimedOut => Trouble::Timeout,
         };
         self.metrics.lease_failed(trouble);
         let now = boottime();
         if self.warned.is_none_or(|warned| now.since(warned) >= BETWEEN_WARNINGS) {
             self.warned = Some(now);
-            warn!("{}; it is tried again every second", report(error));
+            warn!("{error}; it is tried again every second");
         }
     }
 
@@ -255,6 +253,11 @@ impl Campaign {
         (self.candidate.identity(), self.rounds).hash(&mut hasher);
         pause.mul_f64(1.0 + (hasher.finish() % 250) as f64 / 1_000.0)
     }
+}
+
+/// What an error of the client means for a request that did this to the Lease.
+fn failed(verb: &'static str) -> impl Fn(kube::Error) -> LeaseError {
+    move |error| LeaseError::Request { verb, trouble: Trouble::of(&error), said: reason(&error) }
 }
 
 fn duration_seconds() -> i32 {

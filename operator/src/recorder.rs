@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
-use vedette_service::report;
+use vedette_service::{Refusal, reason, refusal};
 
 use crate::fleet::Name;
 use crate::metrics::{Metrics, Outcome};
@@ -131,8 +131,8 @@ impl Writer {
                 Ok(Ok(_)) => return Ok(()),
                 // An attempt before this one came through after all.
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 && attempt > 1 => return Ok(()),
-                Ok(Err(kube::Error::Api(status))) if (400..429).contains(&status.code) => return Err(status.message),
-                Ok(Err(error)) => report(&error),
+                Ok(Err(error)) if is_final(&error) => return Err(reason(&error)),
+                Ok(Err(error)) => reason(&error),
                 Err(_) => format!("no answer within {LONGEST_REQUEST:?}"),
             };
             if attempt == ATTEMPTS {
@@ -142,6 +142,11 @@ impl Writer {
             sleep(BETWEEN_ATTEMPTS).await;
         }
     }
+}
+
+/// Whether the same Event would be refused again.
+fn is_final(error: &kube::Error) -> bool {
+    matches!(refusal(error), Refusal::Forbidden | Refusal::NotFound | Refusal::Invalid)
 }
 
 fn event(notice: &Notice, identity: &str, now: Timestamp, number: u64) -> Event {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use kube::client::{Body, ClientBuilder};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
@@ -114,16 +114,26 @@ impl ApiServer {
 
 async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
     if let Some(path) = kubeconfig {
-        let unusable = |source| ConnectError::Kubeconfig { path: path.to_owned(), said: first_line(&source) };
+        let unusable = |error| {
+            let said = match error {
+                KubeconfigError::ReadConfig(source, _) => source.to_string(),
+                error => first_line(&error),
+            };
+            ConnectError::Kubeconfig { path: path.to_owned(), said }
+        };
         let read = Kubeconfig::read_from(path).map_err(unusable)?;
         return Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(unusable);
     }
     // In a pod KUBERNETES_SERVICE_HOST is dialed as it stands: no name has to be looked up.
     match Config::incluster() {
         Ok(config) => Ok(config),
-        Err(_) => Config::from_kubeconfig(&KubeConfigOptions::default())
-            .await
-            .map_err(|source| ConnectError::NoCluster { said: first_line(&source) }),
+        Err(_) => Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(|error| {
+            let said = match error {
+                KubeconfigError::ReadConfig(source, path) => format!("{}: {source}", path.display()),
+                error => first_line(&error),
+            };
+            ConnectError::NoCluster { said }
+        }),
     }
 }
 
@@ -158,6 +168,13 @@ mod tests {
             assert!(said.starts_with("cannot use the kubeconfig /"), "{said}");
             assert!(!said.contains("s3cret") && !said.contains('\n'), "{said}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_is_missing_is_named_once() {
+        let Err(error) = ApiServer::find(Some(Path::new("/nonexistent/config"))).await else { panic!("it is there") };
+        let said = report(&error);
+        assert_eq!(said, "cannot use the kubeconfig /nonexistent/config: No such file or directory (os error 2)");
     }
 
     #[tokio::test]

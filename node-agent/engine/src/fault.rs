@@ -112,7 +112,10 @@ impl StoreError {
         let source = Cause::from(error);
         match &*source.0 {
             redb::Error::Corrupted(_) => Self::Corrupt { path, source },
-            redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Self::Corrupt { path, source },
+            // A file that was cut ends within its header.
+            redb::Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+                Self::Corrupt { path, source }
+            }
             _ => Self::Open { path, source },
         }
     }

@@ -74,7 +74,7 @@ rows! {
         async |scene: &Scene| {
             baseline(scene).await;
             let whole = fs::read(database(scene)).unwrap();
-            for damaged in [&b""[..], b"nonsense", &whole[..5000], &whole[..whole.len() - 1], &[0; 5000]] {
+            for damaged in [&b""[..], b"nonsense", &whole[..100], &whole[..5000], &whole[..whole.len() - 1], &[0; 5000]] {
                 fs::write(database(scene), damaged).unwrap();
                 let said = scene.scan(&[]).await;
                 assert!(said.exit == "2" && said.err.contains("is damaged"), "{said:?}");
