@@ -5,16 +5,20 @@
 use crate::Trouble;
 use crate::metrics::{Metrics, SinkFault};
 use crate::observe::Watch;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vedette_crds::record::CHANGE_SCHEMA;
 use vedette_engine::journal::{Journal, Line, Sink};
 
+/// Every line begins so.
+const HEAD: &[u8] = b"{\"schema\":\"vedette.dev/";
 /// Lines are read and written in pieces of about this size.
 const PIECE: usize = 1 << 20;
 /// After a failed write the next try is made this much later.
@@ -50,15 +54,18 @@ impl Output {
 
     /// Opens a file for appending, root's alone, for records hold digests of what others may not read; half a line at its end, which a crash left, is ended first.
     pub(crate) fn file(path: &Path) -> Result<Self, Trouble> {
+        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+            return Self::pipe(path);
+        }
         let failed = |source| Trouble::because(format!("cannot open the records file {}", path.display()), source);
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
         let mut is_torn = false;
         if file.metadata().map_err(failed)?.is_file() && file.seek(SeekFrom::End(0)).map_err(failed)? > 0 {
-            let mut first = [0];
-            file.rewind().and_then(|()| file.read_exact(&mut first)).map_err(failed)?;
-            // Records begin so, or with the end of a half line; behind a mistyped path lies what must not be harmed.
-            if !b"{\n".contains(&first[0]) {
+            let mut begin = Vec::new();
+            file.rewind().and_then(|()| (&file).take(1024).read_to_end(&mut begin)).map_err(failed)?;
+            // Behind a mistyped path lies what must not be harmed.
+            if !are_records(&begin) {
                 let path = path.display();
                 let message =
                     format!("the records file {path} holds something else than records: give another, which is made");
@@ -70,6 +77,26 @@ impl Output {
             is_torn = last != *b"\n";
         }
         Ok(Self { to: To::File { file, path: path.to_owned() }, is_torn })
+    }
+
+    /// Opens a named pipe for writing alone: who could read it too would never be told that nobody else does, and what
+    /// it wrote then would be gone.
+    fn pipe(path: &Path) -> Result<Self, Trouble> {
+        let opened = OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+        let file = opened.map_err(|source| {
+            let path = path.display();
+            Trouble::because(
+                match source.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+                    true => format!("the records file {path} is a pipe that nobody reads: start its reader first"),
+                    false => format!("cannot open the records file {path}"),
+                },
+                source,
+            )
+        })?;
+        // From here on a slow reader is waited for, as at standard output.
+        let flags = fcntl_getfl(&file).and_then(|flags| fcntl_setfl(&file, flags - OFlags::NONBLOCK));
+        flags.map_err(|source| Trouble::because(format!("cannot open the records file {}", path.display()), source))?;
+        Ok(Self { to: To::File { file, path: path.to_owned() }, is_torn: false })
     }
 
     /// Opens a file anew that somebody has moved away or deleted: what is written into it would be lost.
@@ -124,13 +151,19 @@ impl Output {
     }
 }
 
+/// Whether a file that begins so was written by a sink: with a whole line, or with halves of one, each of them ended.
+fn are_records(begin: &[u8]) -> bool {
+    let strange = |line: &&[u8]| !line.is_empty() && !HEAD.starts_with(line);
+    begin.split(|byte| *byte == b'\n').find(strange).is_none_or(|line| line.starts_with(HEAD))
+}
+
 /// Writes all of it, without a buffer that would hold back what could not be written and say it twice.
 fn put(fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> std::io::Result<()> {
     while *written < bytes.len() {
         match rustix::io::write(fd, &bytes[*written..]) {
             Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
             Ok(count) => *written += count,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -222,6 +255,41 @@ mod tests {
         output.write(&lines(3, 3)).unwrap();
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "xxx\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "xxx\nxxx\nxxx\n");
+    }
+
+    #[test]
+    fn only_what_a_sink_has_written_is_appended_to() {
+        let half = &HEAD[..9];
+        for records in [&b""[..], b"\n", HEAD, half, &[half, b"\n", HEAD, b"change/v1"].concat(), b"{\n{\n"] {
+            assert!(are_records(records), "{}", String::from_utf8_lossy(records));
+        }
+        for other in [&b"{}"[..], b"{\n  \"schema\": 1\n}\n", b"{\"schema\":\"x\"}", b"\n[main]\n", b"\0"] {
+            assert!(!are_records(other), "{}", String::from_utf8_lossy(other));
+        }
+    }
+
+    #[test]
+    fn what_is_written_into_a_pipe_has_a_reader() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let Err(refused) = Output::file(&path) else { panic!("nobody reads it") };
+        assert!(refused.to_string().ends_with("is a pipe that nobody reads: start its reader first"), "{refused}");
+        let reader =
+            || OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path).unwrap();
+        let first = reader();
+        let mut output = Output::file(&path).unwrap();
+        output.write(&lines(1, 3)).unwrap();
+        drop(first);
+        output.write(&lines(1, 4)).unwrap_err();
+        let mut second = reader();
+        output.write(&lines(1, 5)).unwrap();
+        let mut read = [0; 64];
+        assert_eq!(second.read(&mut read).unwrap(), 10, "what the first has not read is still there");
+        let To::File { file, .. } = &output.to else { panic!("it is a file") };
+        assert!(!fcntl_getfl(file).unwrap().contains(OFlags::NONBLOCK), "a slow reader is waited for");
     }
 
     #[test]

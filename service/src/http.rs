@@ -20,6 +20,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -27,7 +28,8 @@ use tracing::{info, warn};
 
 use crate::retry::Retry;
 
-/// Prometheus and a kubelet need three; the rest is for people, and few enough to leave descriptors for the work.
+/// Prometheus and a kubelet need three; the rest is for people. Where the system gives few descriptors it is a quarter of
+/// them: who connects must not take what the work needs.
 pub const MAX_CONNECTIONS: usize = 64;
 /// Who has connected to ask asks at once.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
@@ -77,7 +79,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 
 /// Answers until it is told to stop, and then finishes what has been asked.
 pub async fn serve(listener: TcpListener, pages: Arc<impl Pages>, stop: impl Future<Output = ()>) {
-    let mut open = Connections::default();
+    let mut open = Connections { most: most_connections(), ..Connections::default() };
     let mut retry = Retry::new(LONGEST_PAUSE);
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -97,8 +99,10 @@ pub async fn serve(listener: TcpListener, pages: Arc<impl Pages>, stop: impl Fut
                 if failed.say.is_some() {
                     warn!("cannot accept connections: {error}; trying again");
                 }
-                // It may be our own connections that leave no descriptor.
-                open.close_one().await;
+                // It may be our own connections that leave no descriptor: then the next one has room at once.
+                if open.close_one().await {
+                    continue;
+                }
                 tokio::select! {
                     () = sleep(failed.pause) => {}
                     () = &mut stop => break,
@@ -115,9 +119,15 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+fn most_connections() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    descriptors.map_or(MAX_CONNECTIONS, |descriptors| (descriptors / 4).clamp(1, MAX_CONNECTIONS))
+}
+
 /// The connections that are open, oldest first.
 #[derive(Default)]
 struct Connections {
+    most: usize,
     next: u64,
     open: BTreeMap<u64, Connection>,
 }
@@ -130,20 +140,21 @@ struct Connection {
 impl Connections {
     async fn make_room(&mut self) {
         self.open.retain(|_, connection| !connection.task.is_finished());
-        while self.open.len() >= MAX_CONNECTIONS {
+        while self.open.len() >= self.most {
             self.close_one().await;
         }
     }
 
-    /// Closes the oldest that has asked nothing, else the oldest; its descriptor is free when this returns.
-    async fn close_one(&mut self) {
+    /// Closes the oldest that has asked nothing, else the oldest; its descriptor is free when this returns. Says whether
+    /// there was one.
+    async fn close_one(&mut self) -> bool {
         let idle = self.open.iter().find(|(_, connection)| !connection.has_asked.load(Ordering::Relaxed));
-        let Some(oldest) = idle.or_else(|| self.open.iter().next()).map(|(number, _)| *number) else { return };
-        if let Some(connection) = self.open.remove(&oldest) {
-            connection.task.abort();
-            // Aborted or just ended: either way it is gone.
-            let _ = connection.task.await;
-        }
+        let Some(oldest) = idle.or_else(|| self.open.iter().next()).map(|(number, _)| *number) else { return false };
+        let Some(connection) = self.open.remove(&oldest) else { return false };
+        connection.task.abort();
+        // Aborted or just ended: either way it is gone.
+        let _ = connection.task.await;
+        true
     }
 
     fn answer(&mut self, stream: TcpStream, pages: Arc<impl Pages>) {

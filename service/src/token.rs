@@ -1,11 +1,17 @@
 //! The token in a file, as a kubelet rotates it: read anew for each request, because it is small, lies in memory, and a
 //! copy of it would be refused after its end for as long as it is kept.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
+use rustix::fs::OFlags;
+
+/// A token is two kilobytes at most, and a server takes no longer head than this.
+const LONGEST: u64 = 64 * 1024;
 
 /// Where the token is, and the one that was read last.
 #[derive(Clone)]
@@ -35,7 +41,15 @@ impl TokenFile {
 }
 
 fn read(path: &Path) -> io::Result<HeaderValue> {
-    let text = std::fs::read_to_string(path)?;
+    // It is read where requests are made: what waits for its other end, as a pipe does, would hold up everything.
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    if file.take(LONGEST + 1).read_to_string(&mut text)? as u64 > LONGEST {
+        return Err(io::Error::other("it is too long for a token"));
+    }
     let token = text.trim();
     if token.is_empty() {
         return Err(io::Error::other("it is empty"));
@@ -51,6 +65,8 @@ fn read(path: &Path) -> io::Result<HeaderValue> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     #[test]
@@ -62,7 +78,7 @@ mod tests {
         assert_eq!(tokens.authorization(), "Bearer one");
         std::fs::write(&path, "two").unwrap();
         assert_eq!(tokens.authorization(), "Bearer two");
-        for no_token in ["", "a\nb"] {
+        for no_token in ["", "a\nb", &"a".repeat(100_000)] {
             std::fs::write(&path, no_token).unwrap();
             assert_eq!(tokens.authorization(), "Bearer two");
         }
@@ -70,5 +86,20 @@ mod tests {
         assert_eq!(tokens.authorization(), "Bearer two");
         assert!(TokenFile::open(&path).is_err());
         assert!(!format!("{:?}", tokens.authorization()).contains("two"), "it is never printed");
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_token_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "one").unwrap();
+        let tokens = TokenFile::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(tokens.authorization(), "Bearer one");
+        for none in [path.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let Err(error) = TokenFile::open(none) else { panic!("{} is a token", none.display()) };
+            assert_eq!(error.to_string(), "it is no file");
+        }
     }
 }

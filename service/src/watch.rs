@@ -21,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The server ends a watch after this many seconds, and a watch that has heard nothing for longer is dead. Each is drawn
 /// from the range, so that a fleet that began in step does not go on so.
 const WATCH_SECONDS: std::ops::Range<u32> = 240..290;
+/// A version that is gone is the way of things once; when it is gone again so soon, a new list did not help.
+const GONE_AGAIN: Duration = Duration::from_secs(60);
 /// One page of a list takes no longer.
 const PAGE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -37,6 +39,8 @@ pub struct Watch<K> {
     meanwhile: Box<dyn Fn() -> String + Send>,
     retry: Retry,
     stage: Stage<K>,
+    /// When the version was last gone.
+    gone: Option<Instant>,
 }
 
 enum Stage<K> {
@@ -66,6 +70,7 @@ where
             meanwhile: Box::new(meanwhile),
             retry: Retry::new(LONGEST_PAUSE),
             stage: Stage::Waiting(Duration::ZERO),
+            gone: None,
         }
     }
 
@@ -93,7 +98,7 @@ where
                     self.advance(&event);
                     return Ok(event);
                 }
-                Some(Err(error)) if is_expired(&error) => {
+                Some(Err(error)) if is_expired(&error) && self.is_gone_once() => {
                     debug!("the version of {} is gone: listing anew", self.what);
                     self.stage = Stage::Waiting(Duration::from_secs_f64(fastrand::f64()));
                 }
@@ -101,6 +106,11 @@ where
                 None => return Err(self.broke("it ended")),
             }
         }
+    }
+
+    fn is_gone_once(&mut self) -> bool {
+        let now = Instant::now();
+        self.gone.replace(now).is_none_or(|last| now - last >= GONE_AGAIN)
     }
 
     fn advance(&mut self, event: &Event<K>) {

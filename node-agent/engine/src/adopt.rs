@@ -13,6 +13,7 @@ use crate::records::rules_of;
 use crate::select::{Context, Names};
 use crate::store::{Found, Store, StoreError};
 use crate::volumes::Volumes;
+use rustix::io::Errno;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
 use vedette_crds::record::ItemType;
@@ -39,13 +40,16 @@ pub(crate) struct Barred {
 /// `in_force` is the plan in force: links that an entry's path once led through stay its items when they stop being
 /// links. `compared` is the last one whose compare came to its end: a suspended rule stays what it was there, and
 /// selects nothing if it was not there.
+///
+/// # Errors
+/// When this process lacks something: a link that cannot be read is no link that leads elsewhere.
 pub(crate) fn resolve(
     mut rules: Vec<NodeRule>,
     host: &HostRoot,
     mounts: &Mounts,
     in_force: Option<&PlanSource>,
     compared: Option<&PlanSource>,
-) -> Resolution {
+) -> Result<Resolution, Errno> {
     for rule in rules.iter_mut().filter(|rule| rule.suspend) {
         let was = compared.and_then(|compared| compared.rules.iter().find(|was| was.uid == rule.uid));
         rule.files = was.and_then(|was| was.files.clone());
@@ -63,7 +67,7 @@ pub(crate) fn resolve(
             resolutions.push(frozen.clone());
             continue;
         }
-        let resolved = host.resolve(prefix(&entry.path), &enter);
+        let resolved = host.resolve(prefix(&entry.path), &enter)?;
         let mut links = resolved.links;
         for link in links_before(in_force, &rules[entry.rule], &entry.name) {
             if !links.contains(&link) {
@@ -74,17 +78,18 @@ pub(crate) fn resolve(
             barred.push(Barred { path: resolved.real.clone(), file_system: mount.file_system.clone() });
         }
         let excludes = entry.exclude.iter().filter_map(|exclude| match exclude {
-            Exclude::Path(pattern) => Some(host.resolve(prefix(pattern), &enter).real),
+            Exclude::Path(pattern) => Some(host.resolve(prefix(pattern), &enter)),
             Exclude::Name(_) => None,
         });
+        let excludes = excludes.map(|resolved| Ok(owned(&resolved?.real))).collect::<Result<_, Errno>>()?;
         resolutions.push(EntryResolution {
             name,
-            excludes: excludes.map(|path| owned(&path)).collect(),
+            excludes,
             links: links.iter().map(owned).collect(),
             real: owned(&resolved.real),
         });
     }
-    Resolution { source: PlanSource { rules, resolutions }, barred }
+    Ok(Resolution { source: PlanSource { rules, resolutions }, barred })
 }
 
 fn prefix(pattern: &PathPattern) -> impl Iterator<Item = &[u8]> {

@@ -133,7 +133,8 @@ impl Engine {
         };
         let source = in_force.as_ref().map(|(_, source)| source);
         let Resolution { source: resolved, barred } =
-            resolve(rules.clone(), &self.host, mounts, source, compared.as_ref());
+            resolve(rules.clone(), &self.host, mounts, source, compared.as_ref())
+                .map_err(|errno| self.no_host_root(errno))?;
         let same = source == Some(&resolved);
         let id = match self.meta.plan {
             Some(id) if same => id,

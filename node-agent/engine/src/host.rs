@@ -119,11 +119,14 @@ impl HostRoot {
     }
 
     /// Resolves the links in a path, step by step and inside the root. `enter` says whether a path may be touched.
+    ///
+    /// # Errors
+    /// When this process lacks something: then nothing is known of the path, not even that it is not there.
     pub(crate) fn resolve<'a>(
         &self,
         components: impl IntoIterator<Item = &'a [u8]>,
         enter: &dyn Fn(&HostPath) -> bool,
-    ) -> Resolved {
+    ) -> Result<Resolved, Errno> {
         let mut waiting: Vec<Vec<u8>> = components.into_iter().map(<[u8]>::to_vec).collect();
         waiting.reverse();
         let mut resolved = Resolved::default();
@@ -143,7 +146,7 @@ impl HostRoot {
             }
             let next = resolved.real.join(&component);
             exists = exists && enter(&next);
-            let found = if exists { self.stat_in(&resolved.real, &component) } else { None };
+            let found = if exists { self.stat_in(&resolved.real, &component)? } else { None };
             let Some(stat) = found else {
                 exists = false;
                 resolved.real = next;
@@ -159,6 +162,7 @@ impl HostRoot {
                 resolved.links.push(next.clone());
             }
             match target {
+                Err(errno) if is_lack(errno) => return Err(errno),
                 Ok(target) if followed <= MAX_LINKS => {
                     if target.starts_with(b"/") {
                         resolved.real = HostPath::root();
@@ -171,31 +175,36 @@ impl HostRoot {
                 }
             }
         }
-        resolved
+        Ok(resolved)
     }
 
-    fn stat_in(&self, directory: &HostPath, name: &[u8]) -> Option<Statx> {
-        self.directory(directory).and_then(|directory| directory.stat(name)).ok()
+    fn stat_in(&self, directory: &HostPath, name: &[u8]) -> Result<Option<Statx>, Errno> {
+        unless_lack(self.directory(directory).and_then(|directory| directory.stat(name)))
     }
 
     /// A small text file of the host, for example its passwd.
     pub(crate) fn read_text(&self, path: &HostPath, limit: usize) -> Option<String> {
-        self.read(path, limit).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let bytes = self.read(path, limit).ok().flatten()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// At most `limit` bytes of a file of the host: links in its path are resolved inside the root.
-    pub(crate) fn read(&self, path: &HostPath, limit: usize) -> Option<Vec<u8>> {
-        let real = self.resolve(path.components(), &|_| true).real;
+    /// At most `limit` bytes of a file of the host, if there is one: links in its path are resolved inside the root.
+    ///
+    /// # Errors
+    /// When this process lacks something: then nothing is known of the file.
+    pub(crate) fn read(&self, path: &HostPath, limit: usize) -> Result<Option<Vec<u8>>, Errno> {
+        let real = self.resolve(path.components(), &|_| true)?.real;
         let (directory, name) = real.split();
-        let directory = self.directory(&directory).ok()?;
-        let stat = directory.stat(name).ok()?;
-        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-            return None;
-        }
-        let fd = directory.open_file(name).ok()?;
+        let opened = self.directory(&directory).and_then(|directory| {
+            let stat = directory.stat(name)?;
+            let is_regular = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+            if is_regular { directory.open_file(name) } else { Err(Errno::NOENT) }
+        });
+        let Some(fd) = unless_lack(opened)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(fd), limit as u64), &mut bytes).ok()?;
-        Some(bytes)
+        let read =
+            std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(fd), limit as u64), &mut bytes);
+        Ok(read.is_ok().then_some(bytes))
     }
 }
 
@@ -277,4 +286,16 @@ fn stat(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
 /// Whether an error says that there is no such object: it was removed, or a directory on its way is none any more.
 pub(crate) fn is_gone(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
+/// Whether an error says that this process, or the whole system, lacks something: nothing at all of the object.
+pub(crate) fn is_lack(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}
+
+fn unless_lack<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match result {
+        Err(errno) if is_lack(errno) => Err(errno),
+        other => Ok(other.ok()),
+    }
 }

@@ -5,7 +5,7 @@
 
 use crate::clock::{Clock, Time};
 use crate::digest::{Hasher, kinds};
-use crate::host::{Directory, FileId, is_gone, stat_open};
+use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{Digests, FLAGS, ItemState};
 use crate::progress::Progress;
 use crate::xattrs::{self, Of};
@@ -81,6 +81,7 @@ enum Content {
     /// With the open file where it was read.
     Is(ContentState, Digests, Option<OwnedFd>),
     Gone,
+    Unknown(Errno),
     Again,
     Interrupted,
 }
@@ -127,6 +128,7 @@ impl<'a> Looker<'a> {
                         opened = file;
                     }
                     Content::Gone => return Look::Gone,
+                    Content::Unknown(errno) => return Look::Unknown(errno),
                     Content::Again => settled = false,
                     Content::Interrupted => return Look::Interrupted,
                 }
@@ -169,6 +171,8 @@ impl<'a> Looker<'a> {
             // It is a link now.
             Err(Errno::LOOP) => return Content::Again,
             Err(errno) if is_gone(errno) => return Content::Gone,
+            // That is nothing of the file's.
+            Err(errno) if is_lack(errno) => return Content::Unknown(errno),
             Err(_) => return unreadable,
         };
         match stat_open(file.as_fd()) {
@@ -181,6 +185,7 @@ impl<'a> Looker<'a> {
         match self.hash(&file, seen.stx_size, hashes) {
             Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
             Ok(None) => Content::Interrupted,
+            Err(errno) if is_lack(errno) => Content::Unknown(errno),
             Err(_) => unreadable,
         }
     }

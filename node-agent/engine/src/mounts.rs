@@ -77,8 +77,7 @@ impl Mounts {
         let mut mounts = Self::parse(&own, &path);
         let proc = HostPath::from("/proc");
         if mounts.at(&proc).is_some_and(|mount| mount.file_system == "proc")
-            && let Ok(host) = HostRoot::open(host_root)
-            && let Some(table) = host.read(&HostPath::from("/proc/1/mountinfo"), LIMIT)
+            && let Some(table) = HostRoot::open(host_root)?.read(&HostPath::from("/proc/1/mountinfo"), LIMIT)?
         {
             mounts.hide(&own, &path, &table);
         }

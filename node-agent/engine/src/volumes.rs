@@ -4,12 +4,13 @@
 //! where it is mounted, and the inode and birth time of the directory that shows there. A number is given when a walk
 //! first meets the file system, and is stored with the first items that lie under it.
 
-use crate::host::HostRoot;
+use crate::host::{HostRoot, is_gone};
 use crate::mounts::{Mount, MountId, Mounts};
 use crate::page::Volume;
 use crate::path::HostPath;
 use crate::store::{Store, StoreError};
 use rustix::fs::{Statx, StatxFlags};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -49,13 +50,16 @@ impl Volumes {
     }
 
     /// The volume that shows under a mount, which gets a number if it has none; `None` when what shows there now is
-    /// another mount.
-    pub(crate) fn of(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Met> {
+    /// another mount, or nothing.
+    ///
+    /// # Errors
+    /// When what shows there cannot be seen.
+    pub(crate) fn of(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Result<Option<Met>, Errno> {
         let mut inner = self.lock();
         if let Some(number) = inner.of_mount.get(&id).copied() {
-            return Some(Met { number, is_new: inner.unsaved.contains_key(&number) });
+            return Ok(Some(Met { number, is_new: inner.unsaved.contains_key(&number) }));
         }
-        let identity = identity_of(host, mounts, id)?;
+        let Some(identity) = identity_of(host, mounts, id)? else { return Ok(None) };
         let number = match inner.numbers.get(&identity) {
             Some(number) => *number,
             None => {
@@ -66,14 +70,15 @@ impl Volumes {
             }
         };
         inner.of_mount.insert(id, number);
-        Some(Met { number, is_new: inner.unsaved.contains_key(&number) })
+        Ok(Some(Met { number, is_new: inner.unsaved.contains_key(&number) }))
     }
 
     /// The volume that shows under a mount, if it has a number.
     pub(crate) fn known(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Volume> {
         let inner = self.lock();
         let of_mount = inner.of_mount.get(&id).copied();
-        of_mount.or_else(|| inner.numbers.get(&identity_of(host, mounts, id)?).copied())
+        let identity = || identity_of(host, mounts, id).ok().flatten();
+        of_mount.or_else(|| inner.numbers.get(&identity()?).copied())
     }
 
     /// What the next commit has to store.
@@ -108,10 +113,13 @@ impl Volumes {
     }
 }
 
-fn identity_of(host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Vec<u8>> {
-    let mount = mounts.get(id)?;
-    let stat = host.directory(&mount.point).and_then(|directory| directory.stat(b"")).ok()?;
-    (stat.stx_mnt_id == id).then(|| identity(mount, &stat))
+fn identity_of(host: &HostRoot, mounts: &Mounts, id: MountId) -> Result<Option<Vec<u8>>, Errno> {
+    let Some(mount) = mounts.get(id) else { return Ok(None) };
+    match host.directory(&mount.point).and_then(|directory| directory.stat(b"")) {
+        Ok(stat) => Ok((stat.stx_mnt_id == id).then(|| identity(mount, &stat))),
+        Err(errno) if is_gone(errno) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// `type inode birth point`: the birth time of a file system's top directory is that of the file system.

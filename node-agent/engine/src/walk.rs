@@ -148,7 +148,11 @@ impl Walker<'_, '_> {
         };
         // Mounted since the compare began: the next one knows it.
         let Some(entered) = mounts.get(here) else { return Ok(Vec::new()) };
-        let Some(volume) = volumes.of(host, mounts, here) else { return Ok(Vec::new()) };
+        let volume = match volumes.of(host, mounts, here) {
+            Ok(Some(volume)) => volume,
+            Ok(None) => return Ok(Vec::new()),
+            Err(errno) => return self.unlisted(path, &context, mount, is_new_ground, errno, reports),
+        };
         let is_top = mount != Some(here);
         let context = if is_top { plan.enter_directory(context, entered) } else { context };
         is_new_ground |= is_top && volume.is_new && !matches!(self.walk.before, Before::Nothing);
