@@ -39,7 +39,7 @@ pub(crate) fn idle_on_node(entries: &[IdleEntry]) -> String {
     for IdleEntry { rule, entry, path, .. } in entries {
         let next = format!("{separator}{rule}/{entry} ({path})");
         if message.len() + next.len() > MAX_MESSAGE {
-            break;
+            continue;
         }
         message.push_str(&next);
         separator = ", ";
@@ -113,7 +113,10 @@ mod tests {
         let two = "2 entries select nothing on this node: web/e0 (/a), web/e1 (/a)";
         assert_eq!(idle_on_node(&entries(2, "/a")), two);
         let many = idle_on_node(&entries(8192, "/etc/ngnix"));
-        assert!(many.starts_with("8192 entries select nothing on this node: web/e0") && many.len() <= MAX_MESSAGE, "{many}");
+        assert!(
+            many.starts_with("8192 entries select nothing on this node: web/e0") && many.len() <= MAX_MESSAGE,
+            "{many}"
+        );
         assert_eq!(idle_on_node(&entries(1, &"/é".repeat(500))), "1 entry selects nothing on this node");
     }
 }

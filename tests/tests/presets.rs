@@ -12,7 +12,7 @@ use std::{
 use vedette_crds::presets::presets;
 use vedette_tests::products;
 
-const FILES: [&str; 29] = [
+const FILES: [&str; 28] = [
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
     "/etc/kubernetes/manifests/etcd.yaml",
     "/etc/kubernetes/pki/ca.key",
