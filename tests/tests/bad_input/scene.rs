@@ -14,7 +14,7 @@ use tokio::{process::Command, sync::OnceCell};
 use vedette_tests::{Metrics, Products, eventually, not_yet, process::Process, products};
 
 /// A command that has not ended by then hangs.
-const ENDS_WITHIN: Duration = Duration::from_secs(120);
+pub(crate) const ENDS_WITHIN: Duration = Duration::from_secs(120);
 const NOBODY: u32 = 65534;
 
 pub(crate) const RULE: &str = "apiVersion: vedette.dev/v1alpha1\nkind: DataCollectionRule\nmetadata: {name: web}\n\
