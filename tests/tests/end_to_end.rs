@@ -4,7 +4,8 @@
 
 #[path = "end_to_end/scene.rs"]
 mod scene;
-#[path = "end_to_end/schemas.rs"]
+// The same check that the engine's tests hold every line to.
+#[path = "../../node-agent/engine/tests/support/schemas.rs"]
 mod schemas;
 
 use std::{fs::File, time::SystemTime};

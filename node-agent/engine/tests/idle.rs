@@ -110,6 +110,7 @@ fn a_compare_shows_how_far_it_is_while_it_runs_and_only_then() {
         let watching = scope.spawn(|| {
             let deadline = std::time::Instant::now() + Duration::from_secs(60);
             let seen = std::iter::repeat_with(|| {
+                // Only how often it looks: without a pause it would take the core from the compare it watches.
                 std::thread::sleep(Duration::from_millis(10));
                 progress.so_far()
             });

@@ -206,6 +206,7 @@ async fn a_lease_that_cannot_be_read_is_named_and_not_shown() {
     let break_it = change("9999-12-31T23:59:59.000000Z");
     // The leader renews it in between, which makes it readable again, until it reads it so.
     eventually("it cannot be read", SOON, async || {
+        // What the server answers is what cannot be read: that the write came through shows in the operator's log alone.
         leases(&cluster).patch(OPERATOR, &PatchParams::default(), &break_it).await.ok();
         let log = operator.log()?;
         if log.contains("cannot get the Lease vedette-operator") { Ok(()) } else { Err(not_yet(log)) }

@@ -9,7 +9,7 @@ static CHANGE: LazyLock<Validator> = LazyLock::new(|| draft202012::new(&schema::
 static NOTICE: LazyLock<Validator> = LazyLock::new(|| draft202012::new(&schema::notice()).unwrap());
 
 /// Panics with all that is wrong when a line is not what its schema says.
-pub fn check(line: &Value) {
+pub(crate) fn check(line: &Value) {
     let validator = match line["schema"].as_str() {
         Some(CHANGE_SCHEMA) => &CHANGE,
         Some(NOTICE_SCHEMA) => &NOTICE,
