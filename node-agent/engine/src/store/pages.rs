@@ -1,0 +1,96 @@
+//! The pages inside a write transaction: the one that holds a name, subtrees in order, and what was never seen.
+
+use super::{During, StoreError, decode_page};
+use crate::page::{Page, Volume, directory_prefix};
+use crate::path::HostPath;
+use redb::{ReadableTable, Table};
+
+/// The pages inside a write transaction.
+pub(crate) struct Pages<'a> {
+    pub(super) table: Table<'a, &'static [u8], &'static [u8]>,
+}
+
+/// A page as it lies in the table.
+pub(crate) struct Placed {
+    pub(crate) key: Vec<u8>,
+    pub(crate) page: Page,
+    /// The key of the directory's next page.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+/// A page of a subtree.
+pub(crate) struct Found {
+    pub(crate) key: Vec<u8>,
+    pub(crate) volume: Volume,
+    pub(crate) directory: HostPath,
+    pub(crate) page: Page,
+}
+
+impl Pages<'_> {
+    /// The page of a directory that holds `name`, or would; `None` while the directory has none.
+    pub(crate) fn holding(
+        &self,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Result<Option<Placed>, StoreError> {
+        let prefix = directory_prefix(volume, directory);
+        let key = crate::page::key(volume, directory, name);
+        let before = match self.table.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() {
+            Some(entry) => Some(entry.during("read")?),
+            None => None,
+        };
+        let from = before.as_ref().map_or_else(|| prefix.clone(), |(found, _)| found.value().to_vec());
+        let mut here = self.table.range(from.as_slice()..).during("read")?;
+        let Some(entry) = here.next() else { return Ok(None) };
+        let (found, value) = entry.during("read")?;
+        if !found.value().starts_with(&prefix) {
+            return Ok(None);
+        }
+        let next = here.next().transpose().during("read")?.map(|(key, _)| key.value().to_vec());
+        let next = next.filter(|next| next.starts_with(&prefix));
+        Ok(Some(Placed { key: found.value().to_vec(), page: decode_page(directory, value.value())?, next }))
+    }
+
+    /// The pages of a subtree, at most `limit` from `from` on.
+    pub(crate) fn subtree(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
+        let mut pages = Vec::new();
+        for entry in self.table.range(from..).during("read")?.take(limit) {
+            let (key, value) = entry.during("read")?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            let (volume, directory) =
+                crate::page::parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
+            let page = decode_page(&directory, value.value())?;
+            pages.push(Found { key: key.value().to_vec(), volume, directory, page });
+        }
+        Ok(pages)
+    }
+
+    /// Notes that a directory was never seen, unless something is known of it.
+    pub(crate) fn mark(&mut self, volume: Volume, directory: &HostPath) -> Result<(), StoreError> {
+        if self.holding(volume, directory, b"")?.is_none() {
+            self.put(&directory_prefix(volume, directory), &Page::default())?;
+        }
+        Ok(())
+    }
+
+    /// Takes that note away.
+    pub(crate) fn unmark(&mut self, volume: Volume, directory: &HostPath) -> Result<(), StoreError> {
+        match self.holding(volume, directory, b"")? {
+            Some(placed) if placed.page.items.is_empty() => self.remove(&placed.key),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: &[u8], page: &Page) -> Result<(), StoreError> {
+        self.table.insert(key, page.encode().as_slice()).during("write")?;
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        self.table.remove(key).during("write")?;
+        Ok(())
+    }
+}

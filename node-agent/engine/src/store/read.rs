@@ -1,0 +1,106 @@
+//! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
+
+use super::{CURSORS, During, JOURNAL, META, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
+use crate::path::HostPath;
+use redb::{ReadOnlyTable, ReadTransaction};
+
+/// A consistent view of the state.
+pub(crate) struct Reader {
+    pub(super) transaction: ReadTransaction,
+    pub(super) pages: ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+impl Reader {
+    /// The pages of one directory, in order.
+    pub(crate) fn directory(&self, volume: Volume, directory: &HostPath) -> Result<Vec<Page>, StoreError> {
+        let prefix = directory_prefix(volume, directory);
+        let mut pages = Vec::new();
+        for entry in self.pages.range(prefix.as_slice()..).during("read")? {
+            let (key, value) = entry.during("read")?;
+            if !key.value().starts_with(&prefix) {
+                break;
+            }
+            pages.push(decode_page(directory, value.value())?);
+        }
+        Ok(pages)
+    }
+
+    /// The names of a directory's subdirectories that have pages in or below them.
+    pub(crate) fn subdirectories(&self, volume: Volume, directory: &HostPath) -> Result<Vec<Vec<u8>>, StoreError> {
+        let prefix = subtree_prefix(volume, directory);
+        let mut names = Vec::new();
+        // A subdirectory's keys go on with its name, the directory's own with 00.
+        let mut from = [prefix.as_slice(), &[1]].concat();
+        loop {
+            let Some(entry) = self.pages.range(from.as_slice()..).during("read")?.next() else { return Ok(names) };
+            let (key, _) = entry.during("read")?;
+            let Some(rest) = key.value().strip_prefix(prefix.as_slice()) else { return Ok(names) };
+            let name = rest.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+            from = [prefix.as_slice(), &name, &[1]].concat();
+            names.push(name);
+        }
+    }
+
+    /// How many items lie in and below a directory.
+    pub(crate) fn items_below(&self, volume: Volume, directory: &HostPath) -> Result<u64, StoreError> {
+        let prefix = subtree_prefix(volume, directory);
+        let mut items = 0;
+        for entry in self.pages.range(prefix.as_slice()..).during("read")? {
+            let (key, value) = entry.during("read")?;
+            if !key.value().starts_with(&prefix) {
+                break;
+            }
+            items += decode_page(directory, value.value())?.items.len() as u64;
+        }
+        Ok(items)
+    }
+
+    /// A value that describes the state.
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.transaction.open_table(META).during("read")?;
+        let value = table.get(key).during("read")?;
+        value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
+    }
+
+    /// A stored plan.
+    pub(crate) fn plan(&self, id: PlanId) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.transaction.open_table(PLANS).during("read")?;
+        let value = table.get(id).during("read")?;
+        value.map(|value| unseal(value.value(), || format!("plan {id}"))).transpose()
+    }
+
+    /// All volumes.
+    pub(crate) fn volumes(&self) -> Result<Vec<(Volume, Vec<u8>)>, StoreError> {
+        let table = self.transaction.open_table(VOLUMES).during("read")?;
+        let mut volumes = Vec::new();
+        for entry in table.range::<u32>(..).during("read")? {
+            let (id, value) = entry.during("read")?;
+            volumes.push((id.value(), unseal(value.value(), || format!("volume {}", id.value()))?));
+        }
+        Ok(volumes)
+    }
+
+    /// The lines after a sequence, at most `limit` bytes of them but at least one.
+    pub(crate) fn lines(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let table = self.transaction.open_table(JOURNAL).during("read")?;
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        for entry in table.range(after.saturating_add(1)..).during("read")? {
+            let (sequence, value) = entry.during("read")?;
+            let line = unseal(value.value(), || format!("record {}", sequence.value()))?;
+            if bytes > 0 && bytes + line.len() > limit {
+                break;
+            }
+            bytes += line.len();
+            lines.push((sequence.value(), line));
+        }
+        Ok(lines)
+    }
+
+    /// What a sink has delivered; `None` for a sink that is new here.
+    pub(crate) fn cursor(&self, sink: &str) -> Result<Option<u64>, StoreError> {
+        let table = self.transaction.open_table(CURSORS).during("read")?;
+        Ok(table.get(sink).during("read")?.map(|value| value.value()))
+    }
+}
