@@ -10,7 +10,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use support::{Host, everything};
 use vedette_crds::record::{ChangeType, Detection};
@@ -34,7 +33,7 @@ fn helper_that_compares_until_it_is_killed() {
     engine.configure(vec![support::rule("r", everything())], Identity { node: "n1".into(), ..Identity::default() }, 1);
     engine.announce_start().unwrap();
     loop {
-        engine.compare(&Due::All, &AtomicBool::new(false), &mut |_| {}).unwrap();
+        engine.compare(&Due::All, &std::sync::Arc::default(), &mut |_| {}).unwrap();
     }
 }
 
