@@ -12,6 +12,7 @@ use crate::frontier::Frontier;
 use crate::host::{FileId, HostRoot};
 use crate::idle::idle;
 use crate::look::{Looker, Stop};
+use crate::mounted;
 use crate::mounts::Mounts;
 use crate::page::PlanId;
 use crate::path::HostPath;
@@ -177,6 +178,7 @@ impl Engine {
             host: Arc::clone(&self.host),
             mounts: Arc::clone(mounts),
             volumes: Arc::clone(&self.volumes),
+            shown: mounted::load(&store.read()?)?,
             plan: Arc::clone(plan),
             before,
             due: due.clone(),

@@ -18,7 +18,7 @@
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
 //! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
 //! | `walk`, `frontier`, `crew` | the way down, its stack, its threads |
-//! | `host`, `mounts` | confined opening; mounts |
+//! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
@@ -45,6 +45,7 @@ mod item;
 pub mod journal;
 mod look;
 mod meta;
+mod mounted;
 mod mounts;
 mod page;
 mod path;

@@ -7,6 +7,7 @@ use crate::clock::{Clock, Time};
 use crate::digest::{Hasher, kinds};
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{Digests, FLAGS, ItemState};
+use crate::mounts::MountId;
 use crate::progress::Progress;
 use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
@@ -49,6 +50,8 @@ pub(crate) enum Look {
     Same,
     /// The state as it is now.
     Seen(Box<ItemState>),
+    /// Another mount shows there than the compare knows of: the next one does.
+    Elsewhere,
     /// The look was told to end.
     Interrupted,
     /// It is the agent's own open database, which every compare changes.
@@ -98,8 +101,15 @@ impl Looker {
         Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress }
     }
 
-    /// Looks at `name` in `directory`; the empty name is the directory itself.
-    pub(crate) fn look(&mut self, directory: &Directory, name: &[u8], stored: Option<&ItemState>, want: Want) -> Look {
+    /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
+    pub(crate) fn look(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        stored: Option<&ItemState>,
+        want: Want,
+        on: MountId,
+    ) -> Look {
         for attempt in 1.. {
             let began = self.clock.now();
             let stat = match directory.stat(name) {
@@ -107,6 +117,9 @@ impl Looker {
                 Err(errno) if is_gone(errno) => return Look::Gone,
                 Err(errno) => return Look::Unknown(errno),
             };
+            if stat.stx_mnt_id != on {
+                return Look::Elsewhere;
+            }
             if self.own == Some(FileId::of(&stat)) {
                 return Look::Own;
             }

@@ -4,6 +4,7 @@
 //! bounded, so a slow disk slows the walk and nothing piles up.
 
 mod directory;
+mod mount;
 mod name;
 
 use crate::clock::Clock;
@@ -12,6 +13,7 @@ use crate::frontier::Frontier;
 use crate::host::{FileId, HostRoot};
 use crate::idle::Met;
 use crate::look::{Looker, Stop};
+use crate::mounted::Shown;
 use crate::mounts::Mounts;
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, Plan};
@@ -31,6 +33,8 @@ pub(crate) struct Walk {
     pub(crate) host: Arc<HostRoot>,
     pub(crate) mounts: Arc<Mounts>,
     pub(crate) volumes: Arc<Volumes>,
+    /// What is mounted where entries look, as far as the state knows.
+    pub(crate) shown: BTreeMap<HostPath, Shown>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) before: Before,
     pub(crate) due: Due,

@@ -1,9 +1,10 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
-use super::{CURSORS, During, JOURNAL, META, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, TableError};
 
 /// A consistent view of the state.
 pub(crate) struct Reader {
@@ -24,6 +25,18 @@ impl Reader {
             pages.push(decode_page(directory, value.value())?);
         }
         Ok(pages)
+    }
+
+    /// The item of this name.
+    pub(crate) fn item(
+        &self,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Result<Option<ItemState>, StoreError> {
+        let pages = self.directory(volume, directory)?;
+        let mut items = pages.into_iter().flat_map(|page| page.items);
+        Ok(items.find(|item| item.name == name).map(|item| item.state))
     }
 
     /// The names of a directory's subdirectories that have pages in or below them.
@@ -79,6 +92,23 @@ impl Reader {
             volumes.push((id.value(), unseal(value.value(), || format!("volume {}", id.value()))?));
         }
         Ok(volumes)
+    }
+
+    /// What was mounted where entries look.
+    pub(crate) fn shown(&self) -> Result<Vec<(HostPath, Vec<u8>)>, StoreError> {
+        let table = match self.transaction.open_table(MOUNTS) {
+            // An older version did not keep it.
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => table.during("read")?,
+        };
+        let mut shown = Vec::new();
+        for entry in table.range::<&[u8]>(..).during("read")? {
+            let (path, value) = entry.during("read")?;
+            let path = HostPath::from_components(path.value().split(|byte| *byte == b'/').skip(1));
+            let value = unseal(value.value(), || format!("the mount at {path}"))?;
+            shown.push((path, value));
+        }
+        Ok(shown)
     }
 
     /// The lines after a sequence, at most `limit` bytes of them but at least one.

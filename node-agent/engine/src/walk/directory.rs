@@ -1,11 +1,13 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
+use super::name::Spot;
 use super::{Before, Walk, Walker};
 use crate::commit::{Finding, Report, What};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
 use crate::item::ItemState;
+use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
 use crate::page::{NEVER, Named, Page, Volume};
 use crate::path::HostPath;
@@ -14,7 +16,7 @@ use crate::select::{Context, Names};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use xxhash_rust::xxh3::xxh3_64;
@@ -33,9 +35,23 @@ pub(super) struct Visit {
     /// Names that the state has items below.
     pub(super) known_below: Vec<Vec<u8>>,
     pub(super) findings: Vec<Finding>,
+    /// The same for what shows at the tops of other volumes.
+    pub(super) tops: BTreeMap<Volume, Vec<Finding>>,
+    pub(super) remounts: Vec<Remount>,
     /// Names that are directories, or covered by a mount.
     pub(super) directories: BTreeSet<Vec<u8>>,
     pub(super) found: Vec<Waiting>,
+}
+
+impl Visit {
+    /// Where names lie on which nothing is mounted.
+    pub(super) fn spot(&self) -> Spot {
+        Spot { on: self.mount, volume: self.volume }
+    }
+
+    pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Finding> {
+        if spot.volume == self.volume { &mut self.findings } else { self.tops.entry(spot.volume).or_default() }
+    }
 }
 
 struct Listed {
@@ -105,12 +121,15 @@ impl Walker<'_> {
             is_new_ground,
             known_below,
             findings: Vec::new(),
+            tops: BTreeMap::new(),
+            remounts: Vec::new(),
             directories: BTreeSet::new(),
             found: Vec::new(),
         };
         if visit.path == HostPath::root() {
             let selecting = plan.selecting(&plan.root(), false);
-            self.item(&mut visit, b"", &selecting, stored_item(&stored, b""));
+            let spot = visit.spot();
+            self.item(&mut visit, b"", spot, &selecting, stored_item(&stored, b""));
         }
         for Entry { name, kind } in &listed.entries {
             // Half a directory is no report: what it lacks would be taken for absent.
@@ -129,23 +148,27 @@ impl Walker<'_> {
                 }
             }
         }
-        let lost = visit.known_below.into_iter().filter(|name| !visit.directories.contains(name));
-        let vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).collect();
-        if visit.findings.is_empty() && vanished.is_empty() && !is_new_ground && !volume.is_new {
-            return Ok(visit.found);
+        self.unmounted(&mut visit);
+        let lost = visit.known_below.iter().filter(|name| !visit.directories.contains(*name));
+        let vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).cloned().collect();
+        let Visit { volume: number, path: directory, findings, tops, remounts, found, .. } = visit;
+        let is_news = !(findings.is_empty() && remounts.is_empty() && vanished.is_empty());
+        if is_news || is_new_ground || volume.is_new {
+            let unseen = found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
+            let unseen = unseen.collect();
+            let directory = directory.clone();
+            let report = Report { volume: number, directory, findings, vanished, is_new_ground, remounts, unseen };
+            self.send(reports, report);
         }
-        let mut findings = visit.findings;
-        findings.sort_by(|a, b| a.name.cmp(&b.name));
-        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
-        let unseen = unseen.collect();
-        self.send(
-            reports,
-            Report { volume: visit.volume, directory: visit.path, findings, vanished, is_new_ground, unseen },
-        );
-        Ok(visit.found)
+        for (volume, findings) in tops {
+            // That it shows here is no addition: the remount says so.
+            self.send(reports, Report { is_new_ground: true, ..Report::new(volume, directory.clone(), findings) });
+        }
+        Ok(found)
     }
 
-    fn send(&self, reports: &SyncSender<Sent>, report: Report) {
+    fn send(&self, reports: &SyncSender<Sent>, mut report: Report) {
+        report.findings.sort_by(|a, b| a.name.cmp(&b.name));
         // The committer is gone only after it failed, and then says why itself.
         if reports.send(Sent::Report(report)).is_err() {
             self.walk.stop.failed.store(true, Ordering::Relaxed);
@@ -198,9 +221,10 @@ impl Walker<'_> {
                 Before::Other(plan) => !is_new_ground && plan.as_ref().is_some_and(|plan| self.walks(plan, &path)),
             };
             if !was_seen && reader.directory(volume, &path)?.is_empty() {
-                let (findings, vanished, unseen) = (Vec::new(), Vec::new(), vec![Vec::new()]);
-                let directory = path.clone();
-                self.send(reports, Report { volume, directory, findings, vanished, is_new_ground: false, unseen });
+                self.send(
+                    reports,
+                    Report { unseen: vec![Vec::new()], ..Report::new(volume, path.clone(), Vec::new()) },
+                );
             }
         }
         self.unknown(path, Aspect::Listing, errno.to_string(), interval, below.max(1));

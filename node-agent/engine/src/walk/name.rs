@@ -7,15 +7,30 @@ use crate::frontier::Waiting;
 use crate::host::{EntryKind, MAX_PATH, is_gone};
 use crate::item::ItemState;
 use crate::look::Look;
-use crate::mounts::Mount;
+use crate::mounts::MountId;
+use crate::page::Volume;
 use crate::plan::{Due, phase_in};
-use crate::select::{Context, Names};
+use crate::select::{Names, Step};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
 use vedette_crds::record::ContentState;
 
 /// Directories are walked so many levels deep.
 const MAX_DEPTH: usize = 1024;
+
+/// A name with what its listing says of it.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'n> {
+    pub(super) name: &'n [u8],
+    pub(super) kind: EntryKind,
+}
+
+/// Where an item lies.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) on: MountId,
+    pub(super) volume: Volume,
+}
 
 impl Walker<'_> {
     /// A name that was listed, or that a pattern asks for.
@@ -26,21 +41,29 @@ impl Walker<'_> {
         kind: EntryKind,
         stored: Option<&ItemState>,
     ) -> Result<(), StoreError> {
-        let Walk { plan, mounts, due, .. } = self.walk;
-        let due = if visit.is_new_ground { &Due::All } else { due };
-        let mut step = plan.child(&visit.context, name);
+        let Walk { plan, mounts, .. } = self.walk;
+        let step = plan.child(&visit.context, name);
         // Known before the name is touched: what is mounted there may hang.
         if visit.has_mounts
             && let Some(mount) = mounts.at(&visit.path.join(name))
         {
-            visit.directories.insert(name.to_vec());
-            let entered = plan.enter(&step, mount);
-            self.covered(visit, name, mount, &step.context, stored.filter(|_| entered.is_dead()))?;
-            step = entered;
-            if step.is_dead() {
-                return Ok(());
-            }
+            return self.mounted(visit, Named { name, kind }, &step, mount, stored);
         }
+        let spot = visit.spot();
+        self.object(visit, Named { name, kind }, step, spot, stored)
+    }
+
+    /// What shows under a name.
+    pub(super) fn object(
+        &mut self,
+        visit: &mut Visit,
+        Named { name, kind }: Named<'_>,
+        step: Step,
+        spot: Spot,
+        stored: Option<&ItemState>,
+    ) -> Result<(), StoreError> {
+        let Walk { plan, due, .. } = self.walk;
+        let due = if visit.is_new_ground { &Due::All } else { due };
         let kind = match kind {
             EntryKind::Unknown => match visit.open.kind(name) {
                 Ok(kind) => kind,
@@ -76,49 +99,27 @@ impl Walker<'_> {
                 }
             }
         }
-        self.item(visit, name, &selecting, stored);
+        self.item(visit, name, spot, &selecting, stored);
         Ok(())
     }
 
-    /// What the state knows beneath a mount is not seen while it covers that.
-    fn covered(
+    pub(super) fn item(
         &mut self,
-        visit: &Visit,
+        visit: &mut Visit,
         name: &[u8],
-        mount: &Mount,
-        context: &Context,
+        spot: Spot,
+        selecting: &[u16],
         stored: Option<&ItemState>,
-    ) -> Result<(), StoreError> {
-        let Walk { store, plan, .. } = self.walk;
-        let path = visit.path.join(name);
-        let below = if visit.known_below.iter().any(|known| known == name) {
-            store.read()?.items_below(visit.volume, &path)?
-        } else {
-            0
-        };
-        let items = (below + u64::from(stored.is_some())).max(u64::from(mount.is_hidden));
-        if items > 0 {
-            self.walked.met.mark(plan.alive(context));
-            let Some(interval) = plan.interval_below(context) else { return Ok(()) };
-            let reason = if mount.is_hidden {
-                format!("the host has a mount of type {} there that is not seen here", mount.file_system)
-            } else {
-                format!("a mount of type {} covers what is known there", mount.file_system)
-            };
-            self.unknown(path, Aspect::Volume, reason, interval, items);
-        }
-        Ok(())
-    }
-
-    pub(super) fn item(&mut self, visit: &mut Visit, name: &[u8], selecting: &[u16], stored: Option<&ItemState>) {
+    ) {
         let Some((selecting, ask)) = self.ask(selecting, visit.is_new_ground) else { return };
         let want = ask.want(phase_in(visit.phase, name));
-        match self.looker.look(&visit.open, name, stored, want) {
+        match self.looker.look(&visit.open, name, stored, want, spot.on) {
             Look::Same => self.saw(&selecting),
             Look::Gone if stored.is_some() => {
-                visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Missing });
+                let finding = Finding { name: name.to_vec(), selecting, ask, what: What::Missing };
+                visit.findings_at(spot).push(finding);
             }
-            Look::Gone | Look::Interrupted => {}
+            Look::Gone | Look::Elsewhere | Look::Interrupted => {}
             Look::Own => self.walked.met.mark(selecting.iter().copied()),
             Look::Unknown(errno) => {
                 self.walked.met.mark(selecting.iter().copied());
@@ -134,7 +135,8 @@ impl Walker<'_> {
                 }
                 let repeats = unread(&state).is_some() && stored.is_some_and(|stored| stored.is_same(&state));
                 if !repeats {
-                    visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Seen(state) });
+                    let finding = Finding { name: name.to_vec(), selecting, ask, what: What::Seen(state) };
+                    visit.findings_at(spot).push(finding);
                 }
             }
         }
