@@ -13,7 +13,7 @@ use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
 use crate::records::notice;
-use crate::store::{Store, StoreError};
+use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
 use std::path::{Path, PathBuf};
@@ -154,9 +154,15 @@ impl Engine {
     /// # Errors
     /// When either cannot be used; the sentence says what to do.
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        Self::open_on(settings, clock, Medium::File)
+    }
+
+    /// The same with the database on what a test gives.
+    #[doc(hidden)]
+    pub fn open_on(settings: Settings, clock: Arc<dyn Clock>, medium: Medium) -> Result<Self, EngineError> {
         let host = HostRoot::open(&settings.host_root)
             .map_err(|errno| EngineError::HostRoot { path: settings.host_root.clone(), source: errno.into() })?;
-        let store = Arc::new(Store::open(&settings.state_dir)?);
+        let store = Arc::new(Store::open(&settings.state_dir, medium)?);
         let known = Meta::load(&store.read()?)?;
         let is_new = known.is_none();
         let meta = known.unwrap_or_else(|| Meta::new(uuid::Uuid::new_v4().simple().to_string()));

@@ -67,4 +67,6 @@ pub use meta::{RuleTotals, Totals};
 pub use path::HostPath;
 pub use plan::Due;
 pub use progress::{Progress, SoFar};
+#[doc(hidden)]
+pub use store::Medium;
 pub use unknown::{Aspect, Unknown, Unknowns};

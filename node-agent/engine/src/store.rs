@@ -3,11 +3,13 @@
 //! Reads and writes the state directory, nothing else. Every value carries a checksum that is verified when it is read,
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
+mod medium;
 mod pages;
 mod read;
 mod write;
 
 pub(crate) use crate::fault::{During, StoreError};
+pub use medium::Medium;
 pub(crate) use pages::{Found, Pages};
 pub(crate) use read::Reader;
 pub(crate) use write::Writer;
@@ -43,21 +45,22 @@ const CACHE: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
+    medium: Medium,
     /// Empty only while, and after, opening it anew failed.
     database: RwLock<Option<Database>>,
 }
 
 impl Store {
     /// Opens the state in a directory, making both where they are missing.
-    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(directory: &Path, medium: Medium) -> Result<Self, StoreError> {
         // Its owner's alone: digests of secrets are in it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| match source.kind() {
             ErrorKind::AlreadyExists => StoreError::NoDirectory { path: directory.to_owned() },
             _ => StoreError::Create { path: directory.to_owned(), source },
         })?;
-        let store = Self { directory: directory.to_owned(), database: RwLock::new(None) };
-        if !store.file().exists() {
+        let store = Self { directory: directory.to_owned(), medium, database: RwLock::new(None) };
+        if !store.medium.is_there(&store.file()) {
             store.make()?;
         }
         store.reopen()?;
@@ -84,7 +87,7 @@ impl Store {
 
     fn open_file(&self, path: &Path) -> Result<Database, StoreError> {
         // Without the check a file that was damaged from outside makes the database panic.
-        let opened = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).open(path);
+        let opened = self.medium.open(Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true), path);
         opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => {
                 StoreError::InUse { path: self.directory.clone(), holder: holder::of(path) }
