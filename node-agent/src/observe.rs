@@ -63,9 +63,12 @@ impl FaultKind {
             EngineError::HostRoot { .. } => Self::HostRoot,
             EngineError::HostRootChanged { .. } => Self::HostRootChanged,
             EngineError::Mounts(_) => Self::Mounts,
-            EngineError::Store(StoreError::Damaged { .. } | StoreError::Corrupt { .. } | StoreError::Format { .. }) => {
-                Self::StoreDamaged
-            }
+            EngineError::Store(
+                StoreError::Damaged { .. }
+                | StoreError::Corrupt { .. }
+                | StoreError::NoFile { .. }
+                | StoreError::Format { .. },
+            ) => Self::StoreDamaged,
             EngineError::Store(error) if error.is_full() => Self::StoreFull,
             EngineError::Store(_) => Self::StoreFailing,
         }

@@ -2,6 +2,7 @@
 //!
 //! Opens the state and the host root; the work of a compare stands in `compare`.
 
+use crate::anchor::Anchor;
 use crate::clock::{Clock, Time};
 use crate::commit::Identity;
 use crate::host::HostRoot;
@@ -146,6 +147,8 @@ pub struct Engine {
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
+    /// What the state is still to be held against.
+    pub(crate) anchors: Vec<Anchor>,
 }
 
 impl Engine {
@@ -171,7 +174,15 @@ impl Engine {
             meta.save(&writer)?;
             writer.commit()?;
         }
-        let journal = Journal::new(Arc::clone(&store), is_new, meta.journal.clone());
+        let journal = Journal::new(Arc::clone(&store), is_new);
+        // The mark stays when the database is taken away, and names what is missing then.
+        let anchors = match store.mark()? {
+            Some(mark) if mark != meta.journal => Anchor::of_mark(mark, meta.sequence),
+            _ => None,
+        };
+        if anchors.is_none() {
+            store.set_mark(&meta.journal)?;
+        }
         let volumes = Volumes::load(&store)?;
         let detection = settings.first_detection;
         let mut engine = Self {
@@ -192,6 +203,7 @@ impl Engine {
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
+            anchors: anchors.into_iter().collect(),
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -293,6 +305,7 @@ impl Engine {
     /// # Errors
     /// When the state cannot be written.
     pub fn announce_start(&mut self) -> Result<(), StoreError> {
+        self.settle()?;
         let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
         let machine_id = self.host.read_text(&HostPath::from("/etc/machine-id"), 128).map(|id| id.trim().to_owned());
         let kind = NoticeKind::Started {

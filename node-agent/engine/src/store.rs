@@ -19,7 +19,7 @@ use crate::page::{Page, PageError};
 use crate::path::HostPath;
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -38,6 +38,8 @@ pub(crate) const FORMAT: u8 = 1;
 const FILE: &str = "vedette.redb";
 /// A database that is being made.
 const UNFINISHED: &str = "vedette.redb.new";
+/// Names the journal, so that a database that was taken away is missed.
+const MARK: &str = "vedette.journal";
 /// Measured: 32 MiB read no faster.
 const CACHE: usize = 8 * 1024 * 1024;
 
@@ -60,7 +62,7 @@ impl Store {
             _ => StoreError::Create { path: directory.to_owned(), source },
         })?;
         let store = Self { directory: directory.to_owned(), medium, database: RwLock::new(None) };
-        if !store.medium.is_there(&store.file()) {
+        if !store.medium.is_there(&store.file())? {
             store.make()?;
         }
         store.reopen()?;
@@ -122,6 +124,54 @@ impl Store {
             Err(_) => std::fs::rename(&path, self.file()).map_err(io)?,
         }
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)
+    }
+
+    /// The journal that the directory was last known to hold; a mark that says nothing names none that is known.
+    pub(crate) fn mark(&self) -> Result<Option<String>, StoreError> {
+        let path = self.directory.join(MARK);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Open { path, source: source.into() }),
+        }
+    }
+
+    pub(crate) fn set_mark(&self, journal: &str) -> Result<(), StoreError> {
+        if self.mark()?.as_deref() == Some(journal) {
+            return Ok(());
+        }
+        let path = self.directory.join(MARK);
+        let new = path.with_extension("journal.new");
+        let written =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|file| {
+                (&file).write_all(format!("{journal}\n").as_bytes())?;
+                file.sync_all()?;
+                std::fs::rename(&new, &path)?;
+                File::open(&self.directory)?.sync_all()
+            });
+        written.map_err(|source| StoreError::Keep { path, source })
+    }
+
+    /// Keeps a copy of the database for examination, under this name behind its own; `None` where it is no file.
+    pub(crate) fn keep_aside(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
+        let file = self.file();
+        if !file.exists() {
+            return Ok(None);
+        }
+        let (path, new) = (self.directory.join(format!("{FILE}.{name}")), self.directory.join(format!("{FILE}.copy")));
+        let copied = std::fs::copy(&file, &new).and_then(|_| {
+            File::open(&new)?.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            File::open(&self.directory)?.sync_all()
+        });
+        match copied {
+            Ok(()) => Ok(Some(path)),
+            Err(source) => {
+                // Half a copy only takes room; the next try makes it anew.
+                let _ = std::fs::remove_file(&new);
+                Err(StoreError::Keep { path, source })
+            }
+        }
     }
 
     fn check_format(&self) -> Result<(), StoreError> {

@@ -1,7 +1,9 @@
 //! What the database lies on: its file, or in tests what fails when it is told to.
 
+use super::StoreError;
 use redb::{Builder, Database, DatabaseError};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,10 +21,14 @@ pub enum Medium {
 }
 
 impl Medium {
-    pub(super) fn is_there(&self, file: &Path) -> bool {
-        match self {
-            Self::File => file.exists(),
-            Self::Other(_) => true,
+    /// Whether there is a database; a link or a pipe in its place is neither followed nor opened.
+    pub(super) fn is_there(&self, file: &Path) -> Result<bool, StoreError> {
+        match (self, file.symlink_metadata()) {
+            (Self::Other(_), _) => Ok(true),
+            (Self::File, Ok(found)) if found.is_file() => Ok(true),
+            (Self::File, Ok(_)) => Err(StoreError::NoFile { path: file.to_owned() }),
+            (Self::File, Err(error)) if error.kind() == ErrorKind::NotFound => Ok(false),
+            (Self::File, Err(source)) => Err(StoreError::Open { path: file.to_owned(), source: source.into() }),
         }
     }
 

@@ -3,7 +3,16 @@
 use super::{CURSORS, During, JOURNAL, META, PLANS, StoreError, VOLUMES, decode_page, unseal};
 use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+
+/// A value that describes the state.
+pub(super) fn meta(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let value = table.get(key).during("read")?;
+    value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
+}
 
 /// A consistent view of the state.
 pub(crate) struct Reader {
@@ -58,9 +67,7 @@ impl Reader {
 
     /// A value that describes the state.
     pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let table = self.transaction.open_table(META).during("read")?;
-        let value = table.get(key).during("read")?;
-        value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
+        meta(&self.transaction.open_table(META).during("read")?, key)
     }
 
     /// A stored plan.

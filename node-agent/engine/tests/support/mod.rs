@@ -17,7 +17,7 @@ use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Chain, Detection, unchain};
 use vedette_engine::clock::{Clock, SystemClock, Time};
 use vedette_engine::engine::{Outcome, Standing, Summary};
-use vedette_engine::{Due, Engine, EngineError, Identity, Medium, Settings};
+use vedette_engine::{Anchor, Due, Engine, EngineError, Identity, Medium, Settings};
 
 /// A clock that stands where it was set.
 pub struct SetClock(Mutex<(SystemTime, Duration)>);
@@ -278,6 +278,17 @@ impl Host {
 
     pub fn standing(&mut self) -> Standing {
         self.engine().standing()
+    }
+
+    /// Expects lines from the first one on: another journal has begun.
+    pub fn expect_new_journal(&mut self) {
+        (self.seen, self.chain) = (0, Chain::default());
+    }
+
+    /// Where the journal stands, as something outside of the state would tell it.
+    pub fn anchor(&mut self) -> Anchor {
+        let Standing { journal, sequence, head, .. } = self.standing();
+        Anchor { journal, sequence, head }
     }
 
     /// One compare of the entries with one interval.
