@@ -38,20 +38,29 @@ pub(crate) enum FaultKind {
     HostRoot,
     HostRootChanged,
     Mounts,
+    Threads,
     StoreFull,
     StoreDamaged,
     StoreFailing,
 }
 
 impl FaultKind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::HostRoot, Self::HostRootChanged, Self::Mounts, Self::StoreFull, Self::StoreDamaged, Self::StoreFailing];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::HostRoot,
+        Self::HostRootChanged,
+        Self::Mounts,
+        Self::Threads,
+        Self::StoreFull,
+        Self::StoreDamaged,
+        Self::StoreFailing,
+    ];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::HostRoot => "HostRoot",
             Self::HostRootChanged => "HostRootChanged",
             Self::Mounts => "Mounts",
+            Self::Threads => "Threads",
             Self::StoreFull => "StoreFull",
             Self::StoreDamaged => "StoreDamaged",
             Self::StoreFailing => "StoreFailing",
@@ -63,6 +72,7 @@ impl FaultKind {
             EngineError::HostRoot { .. } => Self::HostRoot,
             EngineError::HostRootChanged { .. } => Self::HostRootChanged,
             EngineError::Mounts(_) => Self::Mounts,
+            EngineError::Threads(_) => Self::Threads,
             EngineError::Store(
                 StoreError::Damaged { .. }
                 | StoreError::Corrupt { .. }

@@ -6,7 +6,7 @@ use crate::narrate::{self, mebibytes};
 use crate::{Trouble, rules, say, sentence};
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
@@ -93,7 +93,7 @@ fn compare(engine: &mut Engine, is_first: bool) -> Result<Outcome, EngineError> 
                 }
             });
         }
-        let outcome = engine.compare(&Due::All, &AtomicBool::new(false), &mut |_| {});
+        let outcome = engine.compare(&Due::All, &Arc::default(), &mut |_| {});
         drop(ended);
         outcome
     })

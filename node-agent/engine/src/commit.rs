@@ -76,7 +76,7 @@ pub(crate) struct Committer<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) owners: &'a Owners,
     pub(crate) clock: &'a dyn Clock,
-    pub(crate) looker: Looker<'a>,
+    pub(crate) looker: Looker,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
 }

@@ -5,13 +5,13 @@
 
 use crate::adopt::{Barred, Resolution, adopt, resolve};
 use crate::clock::Time;
-use crate::commit::{Committer, Report};
+use crate::commit::Committer;
+use crate::crew::Crew;
 use crate::engine::{Engine, EngineError, Outcome, PlanChange, Standing, Summary};
 use crate::frontier::Frontier;
 use crate::host::{FileId, HostRoot};
 use crate::idle::idle;
 use crate::look::{Looker, Stop};
-use crate::meta::Meta;
 use crate::mounts::Mounts;
 use crate::page::PlanId;
 use crate::path::HostPath;
@@ -22,23 +22,14 @@ use crate::render::Owners;
 use crate::store::StoreError;
 use crate::unknown::{Aspect, Unknown};
 use crate::volumes::identity;
-use crate::walk::{Before, Walk, Walked, walk};
+use crate::walk::{Before, Walk, Walked};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
 use vedette_crds::record::{Detection, NoticeKind};
 
 const NOT_MOUNTED: &str =
     "the file system that its items lie on is not mounted there: mount it, or exclude this path in the rules";
-
-/// Reports that may wait for the committer: a few directories for each walker.
-const REPORTS: usize = 64;
-/// A transaction takes so many findings,
-const CHUNK_FINDINGS: usize = 32_000;
-/// or what came in this time.
-const CHUNK_TIME: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Compares what is due with the state. `stop` ends it at the next directory or read; `committed` is called after
@@ -51,13 +42,13 @@ impl Engine {
     pub fn compare(
         &mut self,
         due: &Due,
-        stop: &AtomicBool,
+        stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Outcome, EngineError> {
         let (began, started) = (self.clock.now(), self.clock.since_boot());
         self.settle()?;
         self.open_host_root()?;
-        let mounts = Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?;
+        let mounts = Arc::new(Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?);
         self.check_host_root(&mounts)?;
         self.volumes.begin_compare();
         let (plan, barred) = self.adopt_plan(&mounts)?;
@@ -88,7 +79,7 @@ impl Engine {
 
     /// Opened anew: the old descriptor would go on showing what was mounted before.
     fn open_host_root(&mut self) -> Result<(), EngineError> {
-        self.host = HostRoot::open(&self.settings.host_root).map_err(|errno| self.no_host_root(errno))?;
+        self.host = Arc::new(HostRoot::open(&self.settings.host_root).map_err(|errno| self.no_host_root(errno))?);
         Ok(())
     }
 
@@ -163,12 +154,12 @@ impl Engine {
     /// Walks and commits; `None` when it was stopped.
     fn walk(
         &mut self,
-        mounts: &Mounts,
-        plan: &Plan,
+        mounts: &Arc<Mounts>,
+        plan: &Arc<Plan>,
         due: &Due,
-        stop: &AtomicBool,
+        stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
-    ) -> Result<Option<Walked>, StoreError> {
+    ) -> Result<Option<Walked>, EngineError> {
         let clock = Arc::clone(&self.clock);
         let store = Arc::clone(&self.store);
         let progress = Arc::clone(&self.progress);
@@ -179,23 +170,21 @@ impl Engine {
             Some(complete) if complete == plan.id => Before::Same,
             Some(complete) => Before::Other(self.plans.get(&store, complete)?),
         };
-        // A failure ends the walkers without touching the caller's flag.
-        let failed = AtomicBool::new(false);
-        let stop = Stop { told: stop, failed: &failed };
+        let stops = Stop::new(stop);
         // A database that was deleted under us has no name that the walk could meet.
         let own = FileId::at(&store.file()).ok();
         let shared = Walk {
-            store: &store,
-            host: &self.host,
-            mounts,
-            volumes: &self.volumes,
-            plan,
+            store: Arc::clone(&store),
+            host: Arc::clone(&self.host),
+            mounts: Arc::clone(mounts),
+            volumes: Arc::clone(&self.volumes),
+            plan: Arc::clone(plan),
             before,
-            due,
-            clock: &*clock,
-            stop,
+            due: due.clone(),
+            clock: Arc::clone(&clock),
+            stop: stops.clone(),
             own,
-            progress: &progress,
+            progress: Arc::clone(&progress),
             frontier: Frontier::new(plan),
         };
         let mut committer = Committer {
@@ -208,41 +197,15 @@ impl Engine {
             identity: &self.identity,
             owners: &owners,
             clock: &*clock,
-            looker: Looker::new(&*clock, stop, own, &progress),
+            looker: Looker::new(Arc::clone(&clock), stops, own, progress),
             detection: self.detection,
         };
         let this = &*self;
-        let result = std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(REPORTS);
-            let walkers: Vec<_> = (0..this.settings.threads.max(1))
-                .map(|_| {
-                    let (shared, sender) = (&shared, sender.clone());
-                    scope.spawn(move || walk(shared, &sender))
-                })
-                .collect();
-            drop(sender);
-            let committing =
-                commit_all(&receiver, &mut committer, &mut meta, &mut |meta| committed(&this.standing_at(meta)));
-            failed.store(committing.is_err(), Ordering::Relaxed);
-            // With the receiver gone, a walker that waits to send sees that no one commits any more.
-            drop(receiver);
-            let mut all = Walked::default();
-            let mut result = committing;
-            for walker in walkers {
-                match walker.join() {
-                    Ok(Ok(walked)) => {
-                        all.unknown.extend(walked.unknown);
-                        all.met.extend(&walked.met);
-                    }
-                    Ok(Err(error)) => result = result.and(Err(error)),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            result.map(|()| all)
-        });
+        let crew = Crew::start(shared, this.settings.threads)?;
+        let result = crew.commit(&mut committer, &mut meta, &mut |meta| committed(&this.standing_at(meta)));
         self.meta = meta;
         let walked = result?;
-        Ok((!stop.told.load(Ordering::Relaxed)).then_some(walked))
+        Ok((!stop.load(Ordering::Relaxed)).then_some(walked))
     }
 
     /// Adds to what is unknown: entries whose root is not entered, and volumes of the state that are not there.
@@ -304,43 +267,5 @@ impl Engine {
             }
         }
         self.write_notices(meta, kinds)
-    }
-}
-
-/// Commits reports in chunks until the walkers are done.
-fn commit_all(
-    reports: &Receiver<Report>,
-    committer: &mut Committer<'_>,
-    meta: &mut Meta,
-    committed: &mut dyn FnMut(&Meta),
-) -> Result<(), StoreError> {
-    let mut chunk: Vec<Report> = Vec::new();
-    let mut findings = 0;
-    let mut since = Instant::now();
-    loop {
-        let left = CHUNK_TIME.saturating_sub(since.elapsed());
-        let ended = match reports.recv_timeout(if chunk.is_empty() { CHUNK_TIME } else { left }) {
-            Ok(report) => {
-                if chunk.is_empty() {
-                    since = Instant::now();
-                }
-                findings += 1 + report.findings.len();
-                chunk.push(report);
-                if findings < CHUNK_FINDINGS && since.elapsed() < CHUNK_TIME {
-                    continue;
-                }
-                false
-            }
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => true,
-        };
-        if !chunk.is_empty() {
-            *meta = committer.commit(std::mem::take(&mut chunk), meta)?;
-            findings = 0;
-            committed(meta);
-        }
-        if ended {
-            return Ok(());
-        }
     }
 }

@@ -61,6 +61,9 @@ pub enum EngineError {
     /// The mount table cannot be read.
     #[error("cannot read the mount table /proc/self/mountinfo")]
     Mounts(#[source] std::io::Error),
+    /// There is no thread to walk on.
+    #[error("cannot start a thread to walk on")]
+    Threads(#[source] std::io::Error),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -131,8 +134,8 @@ pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<Store>,
-    pub(crate) host: HostRoot,
-    pub(crate) volumes: Volumes,
+    pub(crate) host: Arc<HostRoot>,
+    pub(crate) volumes: Arc<Volumes>,
     pub(crate) plans: Plans,
     pub(crate) meta: Meta,
     pub(crate) journal: Journal,
@@ -165,6 +168,7 @@ impl Engine {
     pub fn open_on(settings: Settings, clock: Arc<dyn Clock>, medium: Medium) -> Result<Self, EngineError> {
         let host = HostRoot::open(&settings.host_root)
             .map_err(|errno| EngineError::HostRoot { path: settings.host_root.clone(), source: errno.into() })?;
+        let host = Arc::new(host);
         let store = Arc::new(Store::open(&settings.state_dir, medium)?);
         let known = Meta::load(&store.read()?)?;
         let is_new = known.is_none();
@@ -183,7 +187,7 @@ impl Engine {
         if anchors.is_none() {
             store.set_mark(&meta.journal)?;
         }
-        let volumes = Volumes::load(&store)?;
+        let volumes = Arc::new(Volumes::load(&store)?);
         let detection = settings.first_detection;
         let mut engine = Self {
             settings,
@@ -326,7 +330,7 @@ impl Engine {
         self.store.reopen()?;
         self.meta =
             Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
-        self.volumes = Volumes::load(&self.store)?;
+        self.volumes = Arc::new(Volumes::load(&self.store)?);
         self.plan = None;
         self.planned = self.stored_plan(self.meta.plan)?.map(|(_, source)| source.rules);
         Ok(())

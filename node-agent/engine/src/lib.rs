@@ -17,7 +17,8 @@
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
 //! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
-//! | `walk`, `frontier`, `host`, `mounts` | the way down, its stack; confined opening; mounts |
+//! | `walk`, `frontier`, `crew` | the way down, its stack, its threads |
+//! | `host`, `mounts` | confined opening; mounts |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
@@ -33,6 +34,7 @@ mod attributes;
 pub mod clock;
 mod commit;
 mod compare;
+mod crew;
 mod digest;
 pub mod driver;
 pub mod engine;

@@ -12,6 +12,7 @@ use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use vedette_crds::record::{ContentState, Flag, ItemType};
@@ -55,26 +56,31 @@ pub(crate) enum Look {
 }
 
 /// Why looks end early: the caller said so, or the compare failed elsewhere.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stop<'a> {
-    pub(crate) told: &'a AtomicBool,
-    pub(crate) failed: &'a AtomicBool,
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    told: Arc<AtomicBool>,
+    /// A failure ends the walkers without touching the caller's flag.
+    pub(crate) failed: Arc<AtomicBool>,
 }
 
-impl Stop<'_> {
+impl Stop {
+    pub(crate) fn new(told: &Arc<AtomicBool>) -> Self {
+        Self { told: Arc::clone(told), failed: Arc::default() }
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.told.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
     }
 }
 
 /// Looks at items; holds the page-aligned buffer that content is read into.
-pub(crate) struct Looker<'a> {
-    clock: &'a dyn Clock,
-    stop: Stop<'a>,
+pub(crate) struct Looker {
+    clock: Arc<dyn Clock>,
+    stop: Stop,
     own: Option<FileId>,
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
-    progress: &'a Progress,
+    progress: Arc<Progress>,
 }
 
 enum Content {
@@ -86,8 +92,8 @@ enum Content {
     Interrupted,
 }
 
-impl<'a> Looker<'a> {
-    pub(crate) fn new(clock: &'a dyn Clock, stop: Stop<'a>, own: Option<FileId>, progress: &'a Progress) -> Self {
+impl Looker {
+    pub(crate) fn new(clock: Arc<dyn Clock>, stop: Stop, own: Option<FileId>, progress: Arc<Progress>) -> Self {
         let buffer = vec![0; BUFFER + PAGE];
         Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress }
     }

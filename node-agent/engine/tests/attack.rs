@@ -151,8 +151,14 @@ fn a_file_that_never_stands_still_is_unstable_and_ends_the_look() {
         std::io::Write::write_all(&mut &file, b"x").unwrap();
     });
     assert!(changes.iter().any(|change| change["after"]["content"] == "Unstable"), "{changes:?}");
-    let unstable = changes.iter().filter(|change| tell(change).contains("ContentState")).count();
-    assert_eq!(unstable, 1, "turning unstable is said once");
+    let mut was_unstable = false;
+    for change in &changes {
+        // A compare that the writer was too slow for reads it well: then it can turn unstable once more.
+        let is_unstable = change["after"]["content"] == "Unstable";
+        let turns = is_unstable && !was_unstable;
+        assert_eq!(tell(change).contains("ContentState"), turns, "turning unstable is said once: {changes:?}");
+        was_unstable = is_unstable;
+    }
     let told = host.compare().told();
     let is_told = told.len() == 1 && told[0].starts_with("Modified /busy Content") && !told[0].contains("State");
     assert!(is_told, "the next good read is compared with the last one: {told:?}");

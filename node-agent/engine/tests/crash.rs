@@ -7,7 +7,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use support::replay::{Replay, change};
 use support::{Host, everything};
@@ -32,7 +31,7 @@ fn helper_that_compares_until_it_is_killed() {
     engine.configure(vec![support::rule("r", everything())], Identity { node: "n1".into(), ..Identity::default() }, 1);
     engine.announce_start().unwrap();
     loop {
-        engine.compare(&Due::All, &AtomicBool::new(false), &mut |_| {}).unwrap();
+        engine.compare(&Due::All, &Arc::default(), &mut |_| {}).unwrap();
     }
 }
 

@@ -105,7 +105,7 @@ fn a_compare_shows_how_far_it_is_while_it_runs_and_only_then() {
     std::fs::File::options().write(true).open(host.root().join("large")).unwrap().set_len(1 << 40).unwrap();
     host.set_entries(json!([{"name": "all", "path": "/", "maxContentSize": 1u64 << 41}]));
     let progress = host.engine().progress();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
             let deadline = std::time::Instant::now() + Duration::from_secs(60);

@@ -230,7 +230,7 @@ fn live(happenings: Vec<Happening>) -> Result<(), TestCaseError> {
                 let expected = model.compare(&found);
                 let mut lines = Vec::new();
                 if let Happening::Interrupt(micros) = happening {
-                    let stop = AtomicBool::new(false);
+                    let stop = std::sync::Arc::new(AtomicBool::new(false));
                     std::thread::scope(|scope| {
                         scope.spawn(|| {
                             std::thread::sleep(std::time::Duration::from_micros(micros));

@@ -191,7 +191,7 @@ fn an_interrupted_first_compare_never_makes_an_added_record_of_what_it_left_out(
     }
     // Ended at ever later moments: by a flag that another thread raises while files are hashed.
     for micros in [0, 300, 1000, 3000, 6000, 10_000] {
-        let stop = AtomicBool::new(false);
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let begin = std::time::Instant::now();
@@ -215,7 +215,7 @@ fn an_interrupted_compare_says_so_and_keeps_what_was_committed() {
     host.write("/a", "1");
     host.compare();
     host.write("/a", "22");
-    let stopped = host.engine().compare(&Due::All, &AtomicBool::new(true), &mut |_| {}).unwrap();
+    let stopped = host.engine().compare(&Due::All, &std::sync::Arc::new(AtomicBool::new(true)), &mut |_| {}).unwrap();
     assert_eq!(stopped, Outcome::Interrupted);
     assert_eq!(host.compare().told(), ["Modified /a Content,Size"]);
 }

@@ -33,7 +33,7 @@ fn changed_host() -> Host {
 fn live(host: &mut Host) -> Result<(Vec<Value>, Standing), EngineError> {
     host.try_start()?;
     host.engine().remembered()?;
-    host.engine().compare(&vedette_engine::Due::All, &std::sync::atomic::AtomicBool::new(false), &mut |_| {})?;
+    host.engine().compare(&vedette_engine::Due::All, &std::sync::Arc::default(), &mut |_| {})?;
     let lines = host.engine().journal().after(0, usize::MAX)?;
     let lines = lines.iter().map(|line| serde_json::from_slice(&line.bytes).unwrap()).collect();
     Ok((lines, host.standing()))

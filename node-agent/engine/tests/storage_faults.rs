@@ -5,6 +5,7 @@
 mod support;
 
 use fastrand::Rng;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::disk::{Disk, Kept};
 use support::replay::{Replay, change};
@@ -54,7 +55,7 @@ fn live_until_it_fails(host: &mut Host, random: &mut Rng, committed: &mut u64) -
                     std::thread::yield_now();
                 }
             });
-            let result = engine.compare(&Due::All, &AtomicBool::new(false), &mut |standing| {
+            let result = engine.compare(&Due::All, &Arc::default(), &mut |standing| {
                 *committed = (*committed).max(standing.sequence);
             });
             ended.store(true, Ordering::Relaxed);

@@ -143,7 +143,7 @@ fn storage(view: &View) -> (StorageHealthy, String) {
         FaultKind::StoreFull => StorageHealthy::DiskFull,
         FaultKind::StoreDamaged => StorageHealthy::Damaged,
         FaultKind::StoreFailing => StorageHealthy::Failing,
-        FaultKind::HostRoot | FaultKind::HostRootChanged | FaultKind::Mounts => {
+        FaultKind::HostRoot | FaultKind::HostRootChanged | FaultKind::Mounts | FaultKind::Threads => {
             return (StorageHealthy::Healthy, String::new());
         }
     };
@@ -152,7 +152,10 @@ fn storage(view: &View) -> (StorageHealthy, String) {
 
 fn complete(view: &View, standing: &Standing) -> (Complete, String) {
     if let Some(fault) = &view.fault
-        && matches!(fault.kind, FaultKind::HostRoot | FaultKind::HostRootChanged | FaultKind::Mounts)
+        && matches!(
+            fault.kind,
+            FaultKind::HostRoot | FaultKind::HostRootChanged | FaultKind::Mounts | FaultKind::Threads
+        )
     {
         return (Complete::RootChanged, fault.message.clone());
     }

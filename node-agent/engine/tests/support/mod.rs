@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
@@ -226,7 +225,7 @@ impl Host {
     /// A compare of a state that may be damaged, and its lines, whose chain is not checked.
     pub fn try_compare_lines(&mut self) -> Result<Vec<Value>, EngineError> {
         let head = self.standing().sequence;
-        self.engine().compare(&Due::All, &AtomicBool::new(false), &mut |_| {})?;
+        self.engine().compare(&Due::All, &Arc::default(), &mut |_| {})?;
         let lines = self.engine().journal().after(head, 1 << 20)?;
         Ok(lines.iter().map(|line| serde_json::from_slice(&line.bytes).unwrap()).collect())
     }
@@ -306,7 +305,7 @@ impl Host {
     }
 
     fn compare_of(&mut self, due: &Due) -> Result<Seen, EngineError> {
-        match self.engine().compare(due, &AtomicBool::new(false), &mut |_| {})? {
+        match self.engine().compare(due, &Arc::default(), &mut |_| {})? {
             Outcome::Complete(summary) => Ok(Seen { lines: self.lines(), summary }),
             Outcome::Interrupted => panic!("nobody interrupted it"),
         }

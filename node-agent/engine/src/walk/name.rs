@@ -1,0 +1,156 @@
+//! One name in a directory: what is mounted there, whether it is walked, and a look at it.
+
+use super::directory::Visit;
+use super::{Walk, Walker};
+use crate::commit::{Finding, What};
+use crate::frontier::Waiting;
+use crate::host::{EntryKind, MAX_PATH, is_gone};
+use crate::item::ItemState;
+use crate::look::Look;
+use crate::mounts::Mount;
+use crate::plan::{Due, phase_in};
+use crate::select::{Context, Names};
+use crate::store::StoreError;
+use crate::unknown::Aspect;
+use vedette_crds::record::ContentState;
+
+/// Directories are walked so many levels deep.
+const MAX_DEPTH: usize = 1024;
+
+impl Walker<'_> {
+    /// A name that was listed, or that a pattern asks for.
+    pub(super) fn name(
+        &mut self,
+        visit: &mut Visit,
+        name: &[u8],
+        kind: EntryKind,
+        stored: Option<&ItemState>,
+    ) -> Result<(), StoreError> {
+        let Walk { plan, mounts, due, .. } = self.walk;
+        let due = if visit.is_new_ground { &Due::All } else { due };
+        let mut step = plan.child(&visit.context, name);
+        // Known before the name is touched: what is mounted there may hang.
+        if visit.has_mounts
+            && let Some(mount) = mounts.at(&visit.path.join(name))
+        {
+            visit.directories.insert(name.to_vec());
+            let entered = plan.enter(&step, mount);
+            self.covered(visit, name, mount, &step.context, stored.filter(|_| entered.is_dead()))?;
+            step = entered;
+            if step.is_dead() {
+                return Ok(());
+            }
+        }
+        let kind = match kind {
+            EntryKind::Unknown => match visit.open.kind(name) {
+                Ok(kind) => kind,
+                Err(errno) if is_gone(errno) => EntryKind::Other,
+                Err(errno) => {
+                    visit.directories.insert(name.to_vec());
+                    self.walked.met.mark(plan.alive(&step.context));
+                    let path = visit.path.join(name);
+                    if let Some(interval) = plan.interval_below(&step.context) {
+                        let below = self.walk.store.read()?.items_below(visit.volume, &path)?;
+                        self.unknown(path, Aspect::Metadata, errno.to_string(), interval, below.max(1));
+                    }
+                    return Ok(());
+                }
+            },
+            kind => kind,
+        };
+        // What is an item already stays one when it becomes a link: that is a change of it.
+        let selecting = plan.selecting(&step, kind == EntryKind::Symlink && stored.is_none());
+        if kind == EntryKind::Directory {
+            visit.directories.insert(name.to_vec());
+            if plan.names(&step.context, due) != Names::None {
+                let path = visit.path.join(name);
+                if path.as_bytes().len() > MAX_PATH || step.context.depth() > MAX_DEPTH {
+                    self.walked.met.mark(plan.alive(&step.context));
+                    let reason = format!("it lies over {MAX_DEPTH} levels deep, or its path is over {MAX_PATH} bytes");
+                    if let Some(interval) = plan.interval_below(&step.context) {
+                        self.unknown(path, Aspect::Listing, reason, interval, 1);
+                    }
+                } else {
+                    let (mount, is_new_ground) = (Some(visit.mount), visit.is_new_ground);
+                    visit.found.push(Waiting { path, context: step.context, mount, is_new_ground });
+                }
+            }
+        }
+        self.item(visit, name, &selecting, stored);
+        Ok(())
+    }
+
+    /// What the state knows beneath a mount is not seen while it covers that.
+    fn covered(
+        &mut self,
+        visit: &Visit,
+        name: &[u8],
+        mount: &Mount,
+        context: &Context,
+        stored: Option<&ItemState>,
+    ) -> Result<(), StoreError> {
+        let Walk { store, plan, .. } = self.walk;
+        let path = visit.path.join(name);
+        let below = if visit.known_below.iter().any(|known| known == name) {
+            store.read()?.items_below(visit.volume, &path)?
+        } else {
+            0
+        };
+        let items = (below + u64::from(stored.is_some())).max(u64::from(mount.is_hidden));
+        if items > 0 {
+            self.walked.met.mark(plan.alive(context));
+            let Some(interval) = plan.interval_below(context) else { return Ok(()) };
+            let reason = if mount.is_hidden {
+                format!("the host has a mount of type {} there that is not seen here", mount.file_system)
+            } else {
+                format!("a mount of type {} covers what is known there", mount.file_system)
+            };
+            self.unknown(path, Aspect::Volume, reason, interval, items);
+        }
+        Ok(())
+    }
+
+    pub(super) fn item(&mut self, visit: &mut Visit, name: &[u8], selecting: &[u16], stored: Option<&ItemState>) {
+        let Some((selecting, ask)) = self.ask(selecting, visit.is_new_ground) else { return };
+        let want = ask.want(phase_in(visit.phase, name));
+        match self.looker.look(&visit.open, name, stored, want) {
+            Look::Same => self.saw(&selecting),
+            Look::Gone if stored.is_some() => {
+                visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Missing });
+            }
+            Look::Gone | Look::Interrupted => {}
+            Look::Own => self.walked.met.mark(selecting.iter().copied()),
+            Look::Unknown(errno) => {
+                self.walked.met.mark(selecting.iter().copied());
+                self.unknown(visit.path.join(name), Aspect::Metadata, errno.to_string(), ask.interval, 1);
+            }
+            Look::Seen(state) => {
+                self.saw(&selecting);
+                if state.attributes.is_none() {
+                    let reason = "its attributes cannot be read".to_owned();
+                    self.unknown(visit.path.join(name), Aspect::Attributes, reason, ask.interval, 1);
+                } else if let Some(reason) = unread(&state) {
+                    self.unknown(visit.path.join(name), Aspect::Content, reason.to_owned(), ask.interval, 1);
+                }
+                let repeats = unread(&state).is_some() && stored.is_some_and(|stored| stored.is_same(&state));
+                if !repeats {
+                    visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Seen(state) });
+                }
+            }
+        }
+    }
+
+    /// An item that these entries select is there.
+    fn saw(&mut self, selecting: &[u16]) {
+        self.walk.progress.looked_at_one();
+        self.walked.met.mark(selecting.iter().copied());
+    }
+}
+
+fn unread(state: &ItemState) -> Option<&'static str> {
+    match state.content {
+        Some(ContentState::Unreadable) => Some("its content cannot be read"),
+        Some(ContentState::Unstable) => Some("its content changed whenever it was read"),
+        _ => None,
+    }
+}
