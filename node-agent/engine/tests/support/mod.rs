@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // each test file uses its own part of this
 
 pub mod disk;
+pub mod fuse;
 pub mod replay;
 mod schemas;
 
@@ -431,7 +432,14 @@ pub fn with_own_mounts(test: &str, body: impl FnOnce()) {
         return;
     }
     let this = std::env::current_exe().unwrap();
-    let ran = unshare(&[this.as_os_str(), "--exact".as_ref(), test.as_ref(), "--nocapture".as_ref()]).unwrap();
+    let ran = unshare(&[
+        this.as_os_str(),
+        "--exact".as_ref(),
+        test.as_ref(),
+        "--nocapture".as_ref(),
+        "--include-ignored".as_ref(),
+    ])
+    .unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
