@@ -14,9 +14,11 @@
 //! | [`scan`], [`standalone`], [`run`] | the subcommands |
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
 //! | `observe`, `narrate` | what the engine says, for tasks that wait for it, and for people |
+//! | `anchors` | where the journal stood when it was last told elsewhere |
 //! | `lines`, `status` | sinks: each delivers the journal from its own cursor |
 //! | `metrics`, `http` | what is scraped; `vedette-service` serves it |
 
+mod anchors;
 pub mod cli;
 mod config;
 mod http;

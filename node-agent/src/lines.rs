@@ -173,12 +173,16 @@ fn put(fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> std::io::Result
 /// Delivers all lines that the sink has not had; `head` is the journal's last sequence.
 pub(crate) fn deliver(journal: &Journal, sink: Sink, head: u64, output: &mut Output) -> Result<Delivered, Trouble> {
     let unread = |source| Trouble::because("cannot read the journal", source);
-    let mut delivered = Delivered { changes: 0, sequence: journal.cursor(sink, head).map_err(unread)? };
+    let mut cursor = journal.cursor(sink, head).map_err(unread)?;
+    let mut delivered = Delivered { changes: 0, sequence: cursor.sequence };
     loop {
         let lines = journal.after(delivered.sequence, PIECE).map_err(unread)?;
         let Some(last) = lines.last() else { return Ok(delivered) };
         output.write(&lines)?;
-        journal.advance(sink, last.sequence).map_err(unread)?;
+        cursor.sequence = last.sequence;
+        if !journal.advance(sink, &cursor).map_err(unread)? {
+            return Ok(delivered);
+        }
         delivered.sequence = last.sequence;
         delivered.changes += lines.iter().filter(|line| is_change(line)).count() as u64;
     }

@@ -6,7 +6,7 @@ use crate::lines::{self, Output};
 use crate::metrics::Metrics;
 use crate::narrate;
 use crate::observe::{Watch, observe};
-use crate::{Trouble, rules};
+use crate::{Trouble, anchors, rules};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,7 +30,13 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
     let node = rules::node_name(options.node.as_ref(), &options.places.host_root);
-    let engine = options.places.open(Detection::Startup)?;
+    let anchor = anchors::of_records(&options.records)?;
+    let mut engine = options.places.open(Detection::Startup)?;
+    let identity = Identity { node, ..Identity::default() };
+    engine.configure(rules.clone(), identity.clone(), 1);
+    anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
+    // Before a sink delivers what another journal is about to take the place of.
+    engine.settle().map_err(Trouble::of)?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
     metrics.configured(&rules);
     on_runtime(async |signals| {
@@ -42,7 +48,6 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
         }
         let sink = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
         let driver = start(engine, published)?;
-        let identity = Identity { node, ..Identity::default() };
         driver.handle().configure(Configuration { rules, identity, generation: 1, remember: None });
         finish(driver, tasks, sink, watch, signals).await
     })

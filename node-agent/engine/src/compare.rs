@@ -47,6 +47,7 @@ impl Engine {
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Outcome, EngineError> {
         let (began, started) = (self.clock.now(), self.clock.since_boot());
+        self.settle()?;
         self.open_host_root()?;
         let mounts = Arc::new(Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?);
         self.check_host_root(&mounts)?;

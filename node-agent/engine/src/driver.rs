@@ -3,6 +3,7 @@
 //! One thread owns the engine. It reads commands, and tells an [`Observer`] what stands after each commit; it never
 //! ends by itself.
 
+use crate::anchor::Anchor;
 use crate::commit::Identity;
 use crate::engine::{Engine, EngineError, Outcome, Standing, Summary};
 use crate::plan::Due;
@@ -48,6 +49,7 @@ pub struct Configuration {
 
 enum Command {
     Configure(Box<Configuration>),
+    HoldAgainst(Anchor),
     Shutdown,
 }
 
@@ -69,6 +71,11 @@ impl Handle {
     /// Puts a configuration into force: a compare under way ends at its next directory and all is compared anew.
     pub fn configure(&self, configuration: Configuration) {
         self.send(Command::Configure(Box::new(configuration)));
+    }
+
+    /// Holds the state against an anchor before anything is compared again.
+    pub fn hold_against(&self, anchor: Anchor) {
+        self.send(Command::HoldAgainst(anchor));
     }
 
     fn send(&self, command: Command) {
@@ -212,7 +219,14 @@ impl Driving {
 
     /// Returns false when told to end.
     fn obey(&mut self, command: Command) -> bool {
-        let Command::Configure(configuration) = command else { return false };
+        let configuration = match command {
+            Command::Configure(configuration) => configuration,
+            Command::HoldAgainst(anchor) => {
+                self.engine.hold_against(anchor);
+                return true;
+            }
+            Command::Shutdown => return false,
+        };
         let Configuration { rules, identity, generation, remember } = *configuration;
         if let Some(bytes) = remember
             && let Err(error) = self.engine.remember(&bytes)

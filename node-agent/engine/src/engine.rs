@@ -2,6 +2,7 @@
 //!
 //! Opens the state and the host root; the work of a compare stands in `compare`.
 
+use crate::anchor::Anchor;
 use crate::clock::{Clock, Time};
 use crate::commit::Identity;
 use crate::host::HostRoot;
@@ -13,7 +14,7 @@ use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
 use crate::records::notice;
-use crate::store::{Store, StoreError};
+use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
 use std::path::{Path, PathBuf};
@@ -149,6 +150,8 @@ pub struct Engine {
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
+    /// What the state is still to be held against.
+    pub(crate) anchors: Vec<Anchor>,
 }
 
 impl Engine {
@@ -157,10 +160,16 @@ impl Engine {
     /// # Errors
     /// When either cannot be used; the sentence says what to do.
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        Self::open_on(settings, clock, Medium::File)
+    }
+
+    /// The same with the database on what a test gives.
+    #[doc(hidden)]
+    pub fn open_on(settings: Settings, clock: Arc<dyn Clock>, medium: Medium) -> Result<Self, EngineError> {
         let host = HostRoot::open(&settings.host_root)
             .map_err(|errno| EngineError::HostRoot { path: settings.host_root.clone(), source: errno.into() })?;
         let host = Arc::new(host);
-        let store = Arc::new(Store::open(&settings.state_dir)?);
+        let store = Arc::new(Store::open(&settings.state_dir, medium)?);
         let known = Meta::load(&store.read()?)?;
         let is_new = known.is_none();
         let meta = known.unwrap_or_else(|| Meta::new(uuid::Uuid::new_v4().simple().to_string()));
@@ -169,7 +178,15 @@ impl Engine {
             meta.save(&writer)?;
             writer.commit()?;
         }
-        let journal = Journal::new(Arc::clone(&store), is_new, meta.journal.clone());
+        let journal = Journal::new(Arc::clone(&store), is_new);
+        // The mark stays when the database is taken away, and names what is missing then.
+        let anchors = match store.mark()? {
+            Some(mark) if mark != meta.journal => Anchor::of_mark(mark, meta.sequence),
+            _ => None,
+        };
+        if anchors.is_none() {
+            store.set_mark(&meta.journal)?;
+        }
         let volumes = Arc::new(Volumes::load(&store)?);
         let detection = settings.first_detection;
         let mut engine = Self {
@@ -190,6 +207,7 @@ impl Engine {
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
+            anchors: anchors.into_iter().collect(),
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -291,6 +309,7 @@ impl Engine {
     /// # Errors
     /// When the state cannot be written.
     pub fn announce_start(&mut self) -> Result<(), StoreError> {
+        self.settle()?;
         let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
         let machine_id = self.host.read_text(&HostPath::from("/etc/machine-id"), 128).map(|id| id.trim().to_owned());
         let kind = NoticeKind::Started {

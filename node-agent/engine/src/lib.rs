@@ -23,11 +23,13 @@
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
+//! | `anchor` | whether the state is the one that was known elsewhere; another journal if it is not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`] | lines and cursors for sinks |
 
 mod adopt;
+mod anchor;
 mod attributes;
 pub mod clock;
 mod commit;
@@ -61,6 +63,7 @@ mod volumes;
 mod walk;
 mod xattrs;
 
+pub use anchor::Anchor;
 pub use commit::Identity;
 pub use engine::{Engine, EngineError, Settings};
 pub use fault::{Cause, StoreError};
@@ -70,4 +73,6 @@ pub use meta::{RuleTotals, Totals};
 pub use path::HostPath;
 pub use plan::Due;
 pub use progress::{Progress, SoFar};
+#[doc(hidden)]
+pub use store::Medium;
 pub use unknown::{Aspect, Unknown, Unknowns};

@@ -5,12 +5,13 @@
 use crate::clock::Time;
 use crate::page::PlanId;
 use crate::store::{Reader, StoreError, Writer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 
-const KEY: &str = "state";
+pub(crate) const KEY: &str = "state";
 
 /// Counts of one rule since it came to this journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +102,9 @@ pub(crate) struct Meta {
     /// When the state was last written.
     pub(crate) alive: Option<Time>,
     pub(crate) totals: Totals,
+    /// Journals that this one took the place of.
+    #[serde(default)]
+    pub(crate) predecessors: Vec<String>,
 }
 
 impl Meta {
@@ -118,14 +122,12 @@ impl Meta {
             compared: Vec::new(),
             alive: None,
             totals: Totals::default(),
+            predecessors: Vec::new(),
         }
     }
 
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {
-        let Some(bytes) = reader.meta(KEY)? else { return Ok(None) };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| StoreError::damaged(format!("its description: {error}")))
+        reader.meta(KEY)?.map(|bytes| decode(&bytes)).transpose()
     }
 
     pub(crate) fn save(&self, writer: &Writer) -> Result<(), StoreError> {
@@ -133,4 +135,18 @@ impl Meta {
             serde_json::to_vec(self).map_err(|error| StoreError::damaged(format!("its description: {error}")))?;
         writer.set_meta(KEY, &bytes)
     }
+}
+
+/// The journal's id in a stored description.
+pub(crate) fn journal(description: Option<Vec<u8>>) -> Result<String, StoreError> {
+    #[derive(Deserialize)]
+    struct Named {
+        journal: String,
+    }
+    let bytes = description.ok_or_else(|| StoreError::damaged("its description is missing"))?;
+    decode(&bytes).map(|Named { journal }| journal)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::damaged(format!("its description: {error}")))
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use support::{Host, is_root, rule_with, run, with_own_mounts};
 use vedette_crds::record::{CHANGE_SCHEMA, Chain, Change, Item, Nanos, Notice, NoticeKind, Origin, render, schema};
-use vedette_engine::Identity;
+use vedette_engine::{Anchor, Identity};
 
 /// As many lines are on the page whole; the others lend their members to the tables.
 const SHOWN: usize = 4;
@@ -69,6 +69,11 @@ fn lines() -> Option<Vec<String>> {
     host.start();
     host.engine().configure(rules, identity, 1);
     host.engine().announce_start().unwrap();
+    lines.extend(host.lines());
+    let anchor = host.anchor();
+    host.engine().hold_against(Anchor { sequence: anchor.sequence + 5, ..anchor });
+    host.engine().settle().unwrap();
+    host.expect_new_journal();
     lines.extend(host.lines());
 
     let mut chain = Chain::default();
@@ -132,11 +137,19 @@ fn settle_item(item: &mut Item, modified: i64, created: i64, inode: u64) {
 
 fn settle_notice(mut notice: Notice) -> Notice {
     notice.time = settle_origin(&mut notice.origin);
-    if let NoticeKind::Started { stopped_since, boot_id, kernel, agent_version, .. } = &mut notice.kind {
-        *stopped_since = stopped_since.map(|_| minutes(-1));
-        *boot_id = "0f8fad5b-d9cb-469f-a165-70867728950e".into();
-        *kernel = "6.18.0".into();
-        *agent_version = "0.1.0".into();
+    match &mut notice.kind {
+        NoticeKind::Started { stopped_since, boot_id, kernel, agent_version, .. } => {
+            *stopped_since = stopped_since.map(|_| minutes(-1));
+            *boot_id = "0f8fad5b-d9cb-469f-a165-70867728950e".into();
+            *kernel = "6.18.0".into();
+            *agent_version = "0.1.0".into();
+        }
+        NoticeKind::BaselineReset { expected_journal, expected_head, found_journal, .. } => {
+            *expected_journal = Some("0d5a8c3e1b7f49268e54a9c1d2f37b60".into());
+            *expected_head = Some("79c21f433e0af1f8e788f6838526fd02f2d610b10d017832f24c2eaf9329b0f5".into());
+            *found_journal = expected_journal.clone();
+        }
+        _ => {}
     }
     notice
 }
@@ -169,7 +182,7 @@ fn made(lines: &[String]) -> Vec<(&'static str, String)> {
     let (change, notice) = (schema::change(), schema::notice());
     let pretty: Change = serde_json::from_str(&lines[SHOWN - 1]).unwrap();
     let mut sets = String::new();
-    for (name, set) in change["$defs"].as_object().unwrap() {
+    for (name, set) in [&change, &notice].into_iter().flat_map(|schema| schema["$defs"].as_object().unwrap()) {
         if set.get("enum").is_some() {
             writeln!(sets, "- **{name}**: {}", set["description"].as_str().unwrap()).unwrap();
         }

@@ -4,7 +4,16 @@ use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, 
 use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadOnlyTable, ReadTransaction, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
+
+/// A value that describes the state.
+pub(super) fn meta(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let value = table.get(key).during("read")?;
+    value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
+}
 
 /// A consistent view of the state.
 pub(crate) struct Reader {
@@ -71,9 +80,7 @@ impl Reader {
 
     /// A value that describes the state.
     pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let table = self.transaction.open_table(META).during("read")?;
-        let value = table.get(key).during("read")?;
-        value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
+        meta(&self.transaction.open_table(META).during("read")?, key)
     }
 
     /// A stored plan.

@@ -1,6 +1,7 @@
 //! The one write transaction: all of it is durable once committed, or none.
 
 use super::pages::Pages;
+use super::read;
 use super::{CURSORS, During, JOURNAL, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, seal, unseal};
 use crate::page::{PlanId, Volume};
 use crate::path::HostPath;
@@ -78,6 +79,19 @@ impl Writer {
         let mut table = self.transaction.open_table(CURSORS).during("write")?;
         table.insert(sink, sequence).during("write")?;
         Ok(())
+    }
+
+    /// Takes all lines away and puts these sinks before the first of the next ones.
+    pub(crate) fn empty_journal(&self, sinks: &[&str]) -> Result<(), StoreError> {
+        self.transaction.delete_table(JOURNAL).during("write")?;
+        self.transaction.open_table(JOURNAL).during("write")?;
+        sinks.iter().try_for_each(|sink| self.set_cursor(sink, 0))
+    }
+
+    /// A value that describes the state.
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.transaction.open_table(META).during("read")?;
+        read::meta(&table, key)
     }
 
     pub(crate) fn commit(self) -> Result<(), StoreError> {
