@@ -10,6 +10,7 @@ use crate::item::ItemState;
 use crate::look::{Look, Looker};
 use crate::meta::Meta;
 use crate::mounts::{Mount, Mounts};
+use crate::moves::{Candidate, Moved, Moves};
 use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
@@ -37,6 +38,13 @@ pub(crate) struct Report {
     pub(crate) unseen: Vec<Vec<u8>>,
 }
 
+impl Report {
+    /// Of findings alone, sorted by name.
+    pub(crate) fn of(volume: Volume, directory: HostPath, findings: Vec<Finding>) -> Self {
+        Self { volume, directory, findings, vanished: Vec::new(), is_new_ground: false, unseen: Vec::new() }
+    }
+}
+
 /// One name that may have changed.
 #[derive(Debug)]
 pub(crate) struct Finding {
@@ -45,6 +53,8 @@ pub(crate) struct Finding {
     pub(crate) selecting: Arc<[u16]>,
     pub(crate) ask: Arc<Ask>,
     pub(crate) what: What,
+    /// The other path of a move whose both ends were looked at again.
+    pub(crate) moved: Option<HostPath>,
 }
 
 /// What was seen under a name.
@@ -77,6 +87,7 @@ pub(crate) struct Committer<'a> {
     pub(crate) owners: &'a Owners,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) looker: Looker,
+    pub(crate) moves: &'a Moves,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
 }
@@ -112,9 +123,13 @@ impl Place<'_> {
 }
 
 impl Committer<'_> {
-    /// Commits reports and returns the description of the state after them; on an error nothing has changed.
-    pub(crate) fn commit(&mut self, mut reports: Vec<Report>, meta: &Meta) -> Result<Meta, StoreError> {
-        reports.sort_by_cached_key(|report| subtree_prefix(report.volume, &report.directory));
+    /// Commits reports and moves and returns the description of the state after them; on an error nothing has changed.
+    pub(crate) fn commit(
+        &mut self,
+        mut reports: Vec<Report>,
+        moves: Vec<Moved>,
+        meta: &Meta,
+    ) -> Result<Meta, StoreError> {
         let writer = self.store.write()?;
         // A volume is known once the report of its top directory is stored; that one comes first.
         let mut volumes = self.volumes.unsaved();
@@ -125,6 +140,8 @@ impl Committer<'_> {
         }
         let now = self.clock.now();
         let mut transaction = Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: None };
+        reports.extend(transaction.confirm(moves)?);
+        reports.sort_by_cached_key(|report| subtree_prefix(report.volume, &report.directory));
         let mut pages = writer.pages()?;
         for report in reports {
             transaction.report(&mut pages, report)?;
@@ -192,7 +209,9 @@ impl Transaction<'_, '_> {
         let place = Place { volume, directory, name: &finding.name };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
-            (Ok(at), What::Missing) => self.look_again(place, &items[*at].state, &finding.ask)?,
+            (Ok(at), What::Missing) if finding.moved.is_none() => {
+                self.look_again(place, &items[*at].state, &finding.ask)?
+            }
             // Another look began later and is stored: this one may be older than what it would replace. What lies ahead
             // of the clock was stored before that went back.
             (Ok(at), What::Seen(seen))
@@ -217,13 +236,13 @@ impl Transaction<'_, '_> {
             (Ok(at), Some(What::Missing)) => {
                 let before = items.remove(at).state;
                 self.track(&finding.selecting, -1);
-                self.removed(place, &before, &finding.ask)?;
+                self.removed(place, &before, finding.moved.as_ref(), &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
                 let was_selected = self.was_selected(known_under, place, state.kind == ItemType::Symlink)?;
                 self.track(&finding.selecting, 1);
                 if was_selected {
-                    self.added(place, &state, &finding.ask)?;
+                    self.added(place, &state, finding.moved.as_ref(), &finding.ask)?;
                 } else if let Some(pending) = &mut self.meta.pending {
                     pending.added += 1;
                 }
@@ -234,7 +253,12 @@ impl Transaction<'_, '_> {
     }
 
     /// The second lookup, in the volume that the item is stored under; `None` when it leaves things as they are.
-    fn look_again(&mut self, place: Place<'_>, stored: &ItemState, ask: &Ask) -> Result<Option<What>, StoreError> {
+    pub(crate) fn look_again(
+        &mut self,
+        place: Place<'_>,
+        stored: &ItemState,
+        ask: &Ask,
+    ) -> Result<Option<What>, StoreError> {
         let open = match self.committer.host.directory(place.directory) {
             Ok(open) => open,
             Err(errno) if is_gone(errno) && self.still_shows(place.volume, place.directory) => {
@@ -285,6 +309,7 @@ impl Transaction<'_, '_> {
         }
         let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &gone);
+        let mut asked: Option<(Arc<[u16]>, Arc<Ask>)> = None;
         let mut from = prefix.clone();
         loop {
             let batch = pages.subtree(&prefix, &from, 64)?;
@@ -296,13 +321,26 @@ impl Transaction<'_, '_> {
                 for named in page.items {
                     let step = self.committer.plan.child(&context, &named.name);
                     let selecting = self.committer.plan.selecting(&step, false);
-                    match self.committer.plan.ask(&selecting) {
-                        Some(ask) => {
-                            self.track(&selecting, -1);
-                            let place = Place { volume, directory: &directory, name: &named.name };
-                            self.removed(place, &named.state, &ask)?;
+                    // Most names are selected by the same entries as their neighbors.
+                    let (selecting, ask) = match asked.take().filter(|(known, _)| **known == *selecting) {
+                        Some(asked) => asked,
+                        None => match self.committer.plan.ask(&selecting) {
+                            Some(ask) => (Arc::from(selecting), Arc::new(ask)),
+                            None if selecting.is_empty() => continue,
+                            None => {
+                                kept.push(named);
+                                continue;
+                            }
+                        },
+                    };
+                    asked = Some((Arc::clone(&selecting), Arc::clone(&ask)));
+                    let (directory, name) = (directory.clone(), named.name.clone());
+                    let candidate = Candidate { volume, directory, name, selecting, ask };
+                    match self.committer.moves.hold_gone(&named.state, candidate) {
+                        Some(gone) => {
+                            self.track(&gone.selecting, -1);
+                            self.removed(gone.place(), &named.state, None, &gone.ask)?;
                         }
-                        None if selecting.is_empty() => {}
                         None => kept.push(named),
                     }
                 }

@@ -24,6 +24,7 @@
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
+//! | `moves` | files that are gone here and there again |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`] | lines and cursors for sinks |
 
@@ -46,6 +47,7 @@ pub mod journal;
 mod look;
 mod meta;
 mod mounts;
+mod moves;
 mod page;
 mod path;
 mod plan;

@@ -160,6 +160,12 @@ impl Looker {
         unreachable!("the loop ends at its last try")
     }
 
+    /// What statx alone says of a name; `None` where a look has to say what stands in the way.
+    pub(crate) fn glance(&self, directory: &Directory, name: &[u8]) -> Option<ItemState> {
+        let now = self.clock.now();
+        directory.stat(name).ok().filter(|stat| self.own != Some(FileId::of(stat))).map(|stat| from_stat(&stat, now))
+    }
+
     fn content(
         &mut self,
         directory: &Directory,
@@ -224,15 +230,24 @@ impl Looker {
 
 /// Whether content and attributes must be read to say that an item is what it was.
 fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
-    let moved = stored.kind != seen.kind
+    has_moved(stored, seen) || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+}
+
+/// Whether statx says that something was done to an item, or that it is another one.
+fn has_moved(stored: &ItemState, seen: &ItemState) -> bool {
+    stored.kind != seen.kind
         || stored.changed != seen.changed
         || stored.modified != seen.modified
         || stored.size != seen.size
         || stored.inode != seen.inode
         || stored.created != seen.created
         || stored.mode != seen.mode
-        || (stored.uid, stored.gid) != (seen.uid, seen.gid);
-    moved || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+        || (stored.uid, stored.gid) != (seen.uid, seen.gid)
+}
+
+/// Whether statx still says what was seen.
+pub(crate) fn is_still(seen: &ItemState, stat: &Statx) -> bool {
+    !has_moved(seen, &from_stat(stat, seen.looked))
 }
 
 /// Whether a write may hide behind a state: its ctime lies in the same tick as the look, or after it.

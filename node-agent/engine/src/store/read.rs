@@ -1,6 +1,8 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
 use super::{CURSORS, During, JOURNAL, META, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use crate::commit::Place;
+use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
 use redb::{ReadOnlyTable, ReadTransaction};
@@ -24,6 +26,19 @@ impl Reader {
             pages.push(decode_page(directory, value.value())?);
         }
         Ok(pages)
+    }
+
+    /// The state of the item that stands there.
+    pub(crate) fn item(&self, place: Place<'_>) -> Result<Option<ItemState>, StoreError> {
+        let Place { volume, directory, name } = place;
+        let prefix = directory_prefix(volume, directory);
+        let key = crate::page::key(volume, directory, name);
+        let Some(entry) = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() else {
+            return Ok(None);
+        };
+        let (_, value) = entry.during("read")?;
+        let items = decode_page(directory, value.value())?.items;
+        Ok(items.into_iter().find(|item| item.name == name).map(|item| item.state))
     }
 
     /// The names of a directory's subdirectories that have pages in or below them.

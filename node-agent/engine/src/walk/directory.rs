@@ -1,7 +1,7 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
 use super::{Before, Walk, Walker};
-use crate::commit::{Finding, Report, What};
+use crate::commit::{Finding, Report};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
@@ -14,8 +14,9 @@ use crate::select::{Context, Names};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
 use rustix::io::Errno;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -32,6 +33,10 @@ pub(super) struct Visit {
     pub(super) is_new_ground: bool,
     /// Names that the state has items below.
     pub(super) known_below: Vec<Vec<u8>>,
+    /// Whether a new name in it may be one that moved: not where it would be baselined.
+    pub(super) may_pair: bool,
+    /// What the plan of the last complete compare had alive here, once that was asked.
+    pub(super) older: OnceCell<Context>,
     pub(super) findings: Vec<Finding>,
     /// Names that are directories, or covered by a mount.
     pub(super) directories: BTreeSet<Vec<u8>>,
@@ -104,6 +109,8 @@ impl Walker<'_> {
             path,
             is_new_ground,
             known_below,
+            may_pair: self.may_pair(is_new_ground, &stored),
+            older: OnceCell::new(),
             findings: Vec::new(),
             directories: BTreeSet::new(),
             found: Vec::new(),
@@ -138,18 +145,9 @@ impl Walker<'_> {
         findings.sort_by(|a, b| a.name.cmp(&b.name));
         let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
         let unseen = unseen.collect();
-        self.send(
-            reports,
-            Report { volume: visit.volume, directory: visit.path, findings, vanished, is_new_ground, unseen },
-        );
+        let report = Report { volume: visit.volume, directory: visit.path, findings, vanished, is_new_ground, unseen };
+        self.send(reports, Sent::Report(report));
         Ok(visit.found)
-    }
-
-    fn send(&self, reports: &SyncSender<Sent>, report: Report) {
-        // The committer is gone only after it failed, and then says why itself.
-        if reports.send(Sent::Report(report)).is_err() {
-            self.walk.stop.failed.store(true, Ordering::Relaxed);
-        }
     }
 
     fn list(&self, open: &Directory, names: Names) -> Result<Listed, Errno> {
@@ -168,7 +166,17 @@ impl Walker<'_> {
         let plan = &self.walk.plan;
         let selecting = plan.selecting(&plan.child(&visit.context, &named.name), false);
         if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
-            visit.findings.push(Finding { name: named.name.clone(), selecting, ask, what: What::Missing });
+            self.gone(visit, &named.name, selecting, ask, &named.state);
+        }
+    }
+
+    fn may_pair(&self, is_new_ground: bool, stored: &[Page]) -> bool {
+        let Walk { before, plan, .. } = self.walk;
+        let known = |older: &Arc<Plan>| stored.iter().all(|page| page.plan <= older.id || page.plan == plan.id);
+        match before {
+            Before::Nothing => false,
+            Before::Same => !is_new_ground,
+            Before::Other(older) => !is_new_ground && older.as_ref().is_some_and(known),
         }
     }
 
@@ -200,7 +208,8 @@ impl Walker<'_> {
             if !was_seen && reader.directory(volume, &path)?.is_empty() {
                 let (findings, vanished, unseen) = (Vec::new(), Vec::new(), vec![Vec::new()]);
                 let directory = path.clone();
-                self.send(reports, Report { volume, directory, findings, vanished, is_new_ground: false, unseen });
+                let report = Report { volume, directory, findings, vanished, is_new_ground: false, unseen };
+                self.send(reports, Sent::Report(report));
             }
         }
         self.unknown(path, Aspect::Listing, errno.to_string(), interval, below.max(1));
