@@ -188,6 +188,7 @@ impl Engine {
             progress: Arc::clone(&progress),
             frontier: Frontier::new(plan),
             moves: Moves::default(),
+            links: Arc::default(),
         });
         let mut committer = Committer {
             store: &store,
@@ -199,7 +200,7 @@ impl Engine {
             identity: &self.identity,
             owners: &owners,
             clock: &*clock,
-            looker: Looker::new(Arc::clone(&clock), stops, own, progress),
+            looker: Looker::new(Arc::clone(&clock), stops, own, progress, Arc::clone(&shared.links)),
             moves: &shared.moves,
             detection: self.detection,
         };

@@ -24,7 +24,7 @@
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
-//! | `moves` | files that are gone here and there again |
+//! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`] | lines and cursors for sinks |
 
@@ -39,6 +39,7 @@ pub mod driver;
 pub mod engine;
 mod fault;
 mod frontier;
+mod hard_links;
 mod holder;
 mod host;
 mod idle;

@@ -4,7 +4,8 @@
 //! never waits for a FIFO or device, never reads more than the size that was seen, and never decides what a change is.
 
 use crate::clock::{Clock, Time};
-use crate::digest::{Hasher, kinds};
+use crate::digest::{Hasher, kinds, restrict};
+use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{Digests, FLAGS, ItemState};
 use crate::progress::Progress;
@@ -81,6 +82,7 @@ pub(crate) struct Looker {
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
+    links: Arc<HardLinks>,
 }
 
 enum Content {
@@ -93,9 +95,15 @@ enum Content {
 }
 
 impl Looker {
-    pub(crate) fn new(clock: Arc<dyn Clock>, stop: Stop, own: Option<FileId>, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        stop: Stop,
+        own: Option<FileId>,
+        progress: Arc<Progress>,
+        links: Arc<HardLinks>,
+    ) -> Self {
         let buffer = vec![0; BUFFER + PAGE];
-        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress }
+        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress, links }
     }
 
     /// Looks at `name` in `directory`; the empty name is the directory itself.
@@ -113,6 +121,9 @@ impl Looker {
             let mut seen = from_stat(&stat, began);
             if attempt == 1 && stored.is_some_and(|stored| !must_read(stored, &seen, want, began)) {
                 return Look::Same;
+            }
+            if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
+                return Look::Seen(Box::new(read));
             }
             let mut settled = true;
             if seen.kind == ItemType::Symlink {
@@ -151,6 +162,9 @@ impl Looker {
                 Err(errno) => return Look::Unknown(errno),
             };
             if settled && unmoved(&stat, &after) {
+                if seen.links > 1 && seen.is_read() && seen.attributes.is_some() {
+                    self.links.remember(FileId::of(&stat), &seen);
+                }
                 return Look::Seen(Box::new(seen));
             }
             if attempt == TRIES {
@@ -158,6 +172,27 @@ impl Looker {
             }
         }
         unreachable!("the loop ends at its last try")
+    }
+
+    /// What this compare read of a file under another one of its names, while that must still be so.
+    fn read_under_another_name(
+        &self,
+        stat: &Statx,
+        seen: &ItemState,
+        stored: Option<&ItemState>,
+        want: Want,
+    ) -> Option<ItemState> {
+        let is_asked = !want.hashes.is_empty() && seen.size <= want.max_content_size;
+        if seen.links < 2 || seen.kind != ItemType::Regular || !is_asked {
+            return None;
+        }
+        let hashes = hashes(stored, want);
+        let holds = |read: &ItemState| {
+            !has_moved(read, seen) && !is_racy(read) && kinds(&restrict(read.digests, hashes)) == hashes
+        };
+        let read = self.links.get(FileId::of(stat), holds)?;
+        let ItemState { attributes, content, digests, read, .. } = read;
+        Some(ItemState { attributes, content, digests: restrict(digests, hashes), read, ..seen.clone() })
     }
 
     /// What statx alone says of a name; `None` where a look has to say what stands in the way.
@@ -192,9 +227,7 @@ impl Looker {
             Ok(_) => return Content::Again,
             Err(_) => return unreadable,
         }
-        // A digest of a kind that is asked for no more is computed once again, to compare what is stored.
-        let hashes = want.hashes.union(stored.map_or(HashSet::empty(), |stored| kinds(&stored.digests)));
-        match self.hash(&file, seen.stx_size, hashes) {
+        match self.hash(&file, seen.stx_size, hashes(stored, want)) {
             Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
             Ok(None) => Content::Interrupted,
             Err(errno) if is_lack(errno) => Content::Unknown(errno),
@@ -226,6 +259,11 @@ impl Looker {
         }
         Ok(Some(hasher.finish()))
     }
+}
+
+/// What is computed: a digest of a kind that is asked for no more once again, to compare what is stored.
+fn hashes(stored: Option<&ItemState>, want: Want) -> HashSet {
+    want.hashes.union(stored.map_or(HashSet::empty(), |stored| kinds(&stored.digests)))
 }
 
 /// Whether content and attributes must be read to say that an item is what it was.

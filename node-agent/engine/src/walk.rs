@@ -12,6 +12,7 @@ pub(crate) use settle::settle;
 use crate::clock::Clock;
 use crate::crew::Sent;
 use crate::frontier::Frontier;
+use crate::hard_links::HardLinks;
 use crate::host::{FileId, HostRoot};
 use crate::idle::Met;
 use crate::look::{Looker, Stop};
@@ -44,6 +45,7 @@ pub(crate) struct Walk {
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Frontier,
     pub(crate) moves: Moves,
+    pub(crate) links: Arc<HardLinks>,
 }
 
 /// What the last compare that came to its end was under.
@@ -107,7 +109,8 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
 
 impl<'w> Walker<'w> {
     fn new(walk: &'w Walk) -> Self {
-        let looker = Looker::new(Arc::clone(&walk.clock), walk.stop.clone(), walk.own, Arc::clone(&walk.progress));
+        let Walk { clock, stop, own, progress, links, .. } = walk;
+        let looker = Looker::new(Arc::clone(clock), stop.clone(), *own, Arc::clone(progress), Arc::clone(links));
         Self { walk, looker, walked: Walked::default(), asks: BTreeMap::new() }
     }
 
