@@ -11,6 +11,7 @@ use crate::look::{Look, Looker};
 use crate::meta::Meta;
 use crate::mounted::Remount;
 use crate::mounts::{Mount, Mounts};
+use crate::moves::{Candidate, Moved, Moves};
 use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
@@ -41,7 +42,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(volume: Volume, directory: HostPath, findings: Vec<Finding>) -> Self {
+    /// Of findings alone.
+    pub(crate) fn of(volume: Volume, directory: HostPath, findings: Vec<Finding>) -> Self {
         let (vanished, remounts, unseen) = (Vec::new(), Vec::new(), Vec::new());
         Self { volume, directory, findings, vanished, is_new_ground: false, remounts, unseen }
     }
@@ -55,6 +57,8 @@ pub(crate) struct Finding {
     pub(crate) selecting: Arc<[u16]>,
     pub(crate) ask: Arc<Ask>,
     pub(crate) what: What,
+    /// The other path of a move whose both ends were looked at again.
+    pub(crate) moved: Option<HostPath>,
 }
 
 /// What was seen under a name.
@@ -87,6 +91,7 @@ pub(crate) struct Committer<'a> {
     pub(crate) owners: &'a Owners,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) looker: Looker,
+    pub(crate) moves: &'a Moves,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
 }
@@ -122,8 +127,13 @@ impl Place<'_> {
 }
 
 impl Committer<'_> {
-    /// Commits reports and returns the description of the state after them; on an error nothing has changed.
-    pub(crate) fn commit(&mut self, mut reports: Vec<Report>, meta: &Meta) -> Result<Meta, StoreError> {
+    /// Commits reports and moves and returns the description of the state after them; on an error nothing has changed.
+    pub(crate) fn commit(
+        &mut self,
+        mut reports: Vec<Report>,
+        moves: Vec<Moved>,
+        meta: &Meta,
+    ) -> Result<Meta, StoreError> {
         // Remounts first: what they say of an item is what the state held of it until now.
         reports.sort_by_cached_key(|report| {
             (report.remounts.is_empty(), subtree_prefix(report.volume, &report.directory))
@@ -138,6 +148,8 @@ impl Committer<'_> {
         }
         let now = self.clock.now();
         let mut transaction = Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: None };
+        reports.extend(transaction.confirm(moves)?);
+        reports.sort_by_cached_key(|report| subtree_prefix(report.volume, &report.directory));
         let mut pages = writer.pages()?;
         for report in reports {
             transaction.report(&mut pages, report)?;
@@ -213,7 +225,9 @@ impl Transaction<'_, '_> {
         let place = Place { volume, directory, name: &finding.name };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
-            (Ok(at), What::Missing) => self.look_again(place, Some(&items[*at].state), &finding.ask)?,
+            (Ok(at), What::Missing) if finding.moved.is_none() => {
+                self.look_again(place, Some(&items[*at].state), &finding.ask)?
+            }
             // Another look began later and is stored: this one may be older than what it would replace. What lies ahead
             // of the clock was stored before that went back.
             (Ok(at), What::Seen(seen))
@@ -238,13 +252,13 @@ impl Transaction<'_, '_> {
             (Ok(at), Some(What::Missing)) => {
                 let before = items.remove(at).state;
                 self.track(&finding.selecting, -1);
-                self.removed(place, &before, &finding.ask)?;
+                self.removed(place, &before, finding.moved.as_ref(), &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
                 let was_selected = self.was_selected(known_under, place, state.kind == ItemType::Symlink)?;
                 self.track(&finding.selecting, 1);
                 if was_selected {
-                    self.added(place, &state, &finding.ask)?;
+                    self.added(place, &state, finding.moved.as_ref(), &finding.ask)?;
                 } else if let Some(pending) = &mut self.meta.pending {
                     pending.added += 1;
                 }
@@ -313,6 +327,7 @@ impl Transaction<'_, '_> {
         }
         let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &gone);
+        let mut asked: Option<(Arc<[u16]>, Arc<Ask>)> = None;
         let mut from = prefix.clone();
         loop {
             let batch = pages.subtree(&prefix, &from, 64)?;
@@ -324,13 +339,26 @@ impl Transaction<'_, '_> {
                 for named in page.items {
                     let step = self.committer.plan.child(&context, &named.name);
                     let selecting = self.committer.plan.selecting(&step, false);
-                    match self.committer.plan.ask(&selecting) {
-                        Some(ask) => {
-                            self.track(&selecting, -1);
-                            let place = Place { volume, directory: &directory, name: &named.name };
-                            self.removed(place, &named.state, &ask)?;
+                    // Most names are selected by the same entries as their neighbors.
+                    let (selecting, ask) = match asked.take().filter(|(known, _)| **known == *selecting) {
+                        Some(asked) => asked,
+                        None => match self.committer.plan.ask(&selecting) {
+                            Some(ask) => (Arc::from(selecting), Arc::new(ask)),
+                            None if selecting.is_empty() => continue,
+                            None => {
+                                kept.push(named);
+                                continue;
+                            }
+                        },
+                    };
+                    asked = Some((Arc::clone(&selecting), Arc::clone(&ask)));
+                    let (directory, name) = (directory.clone(), named.name.clone());
+                    let candidate = Candidate { volume, directory, name, selecting, ask };
+                    match self.committer.moves.hold_gone(&named.state, candidate) {
+                        Some(gone) => {
+                            self.track(&gone.selecting, -1);
+                            self.removed(gone.place(), &named.state, None, &gone.ask)?;
                         }
-                        None if selecting.is_empty() => {}
                         None => kept.push(named),
                     }
                 }

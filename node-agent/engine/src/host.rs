@@ -26,12 +26,17 @@ pub(crate) struct HostRoot {
 }
 
 /// A file, under whatever name: device, major and minor, and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId(u32, u32, u64);
 
 impl FileId {
     pub(crate) fn of(stat: &Statx) -> Self {
         Self(stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn new(major: u32, minor: u32, inode: u64) -> Self {
+        Self(major, minor, inode)
     }
 
     /// The file at a path of this process.

@@ -265,7 +265,7 @@ impl ItemState {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn regular() -> ItemState {

@@ -25,6 +25,7 @@
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `anchor` | whether the state is the one that was known elsewhere; another journal if it is not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
+//! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`] | lines and cursors for sinks |
 
@@ -40,6 +41,7 @@ pub mod driver;
 pub mod engine;
 mod fault;
 mod frontier;
+mod hard_links;
 mod holder;
 mod host;
 mod idle;
@@ -49,6 +51,7 @@ mod look;
 mod meta;
 mod mounted;
 mod mounts;
+mod moves;
 mod page;
 mod path;
 mod plan;

@@ -158,7 +158,8 @@ impl Transaction<'_, '_> {
         let (before, after) = (before.map(show), after.map(show));
         let since = looked.max(self.compared(place, ask, false)?);
         let detection = self.detection(&ask.entries);
-        self.record(&place.path(), &ask.entries, Difference { change_type, detection, fields, since, before, after })
+        let difference = Difference { change_type, detection, fields, since, before, after, moved: None };
+        self.record(&place.path(), &ask.entries, difference)
     }
 
     /// A file system that cannot come back: what it held went with it, and the remount said so.

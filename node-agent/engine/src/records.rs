@@ -27,30 +27,44 @@ pub(crate) struct Difference {
     pub(crate) since: Option<Time>,
     pub(crate) before: Option<Item>,
     pub(crate) after: Option<Item>,
+    /// The other path of a move.
+    pub(crate) moved: Option<HostPath>,
 }
 
 impl Transaction<'_, '_> {
-    pub(crate) fn added(&mut self, place: Place<'_>, after: &ItemState, ask: &Ask) -> Result<(), StoreError> {
+    pub(crate) fn added(
+        &mut self,
+        place: Place<'_>,
+        after: &ItemState,
+        moved_from: Option<&HostPath>,
+        ask: &Ask,
+    ) -> Result<(), StoreError> {
         let since = self.compared(place, ask, after.kind == ItemType::Symlink)?;
         let after = self.shown(place, after);
         let detection = self.detection(&ask.entries);
-        let (change_type, fields) = (ChangeType::Added, Fields::NONE);
+        let (change_type, fields, moved) = (ChangeType::Added, Fields::NONE, moved_from.cloned());
         self.record(
             &place.path(),
             &ask.entries,
-            Difference { change_type, detection, fields, since, before: None, after: Some(after) },
+            Difference { change_type, detection, fields, since, before: None, after: Some(after), moved },
         )
     }
 
-    pub(crate) fn removed(&mut self, place: Place<'_>, before: &ItemState, ask: &Ask) -> Result<(), StoreError> {
+    pub(crate) fn removed(
+        &mut self,
+        place: Place<'_>,
+        before: &ItemState,
+        moved_to: Option<&HostPath>,
+        ask: &Ask,
+    ) -> Result<(), StoreError> {
         let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
         let before = self.shown(place, before);
         let detection = self.detection(&ask.entries);
-        let (change_type, fields) = (ChangeType::Removed, Fields::NONE);
+        let (change_type, fields, moved) = (ChangeType::Removed, Fields::NONE, moved_to.cloned());
         self.record(
             &place.path(),
             &ask.entries,
-            Difference { change_type, detection, fields, since, before: Some(before), after: None },
+            Difference { change_type, detection, fields, since, before: Some(before), after: None, moved },
         )
     }
 
@@ -86,7 +100,11 @@ impl Transaction<'_, '_> {
         let before = Some(self.shown(place, before));
         let after = Some(self.shown(place, after));
         let change_type = ChangeType::Modified;
-        self.record(&place.path(), &entries, Difference { change_type, detection, fields, since, before, after })
+        self.record(
+            &place.path(),
+            &entries,
+            Difference { change_type, detection, fields, since, before, after, moved: None },
+        )
     }
 
     /// A state as its record shows it, with what is mounted there.
@@ -130,7 +148,7 @@ impl Transaction<'_, '_> {
         entries: &[u16],
         difference: Difference,
     ) -> Result<(), StoreError> {
-        let Difference { change_type, detection, fields, since, before, after } = difference;
+        let Difference { change_type, detection, fields, since, before, after, moved } = difference;
         let plan = self.committer.plan;
         let mut rules: Vec<String> = entries.iter().map(|entry| plan.entry_name(*entry)).collect();
         rules.sort_unstable();
@@ -146,6 +164,13 @@ impl Transaction<'_, '_> {
         tags.sort_unstable();
         tags.dedup();
         let (path, path_bytes) = ByteText::exact(path.as_bytes());
+        let (moved, moved_bytes) = match moved.map(|moved| ByteText::exact(moved.as_bytes())) {
+            Some((text, exact)) => (Some(text), exact),
+            None => (None, None),
+        };
+        let is_new = change_type == ChangeType::Added;
+        let (moved_from, moved_to) = if is_new { (moved, None) } else { (None, moved) };
+        let (moved_from_bytes, moved_to_bytes) = if is_new { (moved_bytes, None) } else { (None, moved_bytes) };
         let change = Change {
             schema: CHANGE_SCHEMA.to_owned(),
             origin: origin(self.committer.identity, &self.meta),
@@ -156,6 +181,10 @@ impl Transaction<'_, '_> {
             detection,
             path,
             path_bytes,
+            moved_to,
+            moved_to_bytes,
+            moved_from,
+            moved_from_bytes,
             fields: fields.list(),
             before,
             after,

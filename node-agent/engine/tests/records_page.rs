@@ -35,6 +35,9 @@ fn lines() -> Option<Vec<String>> {
     host.write("/etc/machine-id", "b08dfa6083e7567a1921a715000001fb\n");
     host.write("/etc/motd", "Welcome\n");
     host.mkdir("/srv");
+    let moves = |name: &[u8]| host.at("/srv").join(std::ffi::OsStr::from_bytes(name));
+    let (old, new) = (moves(b"r\xe9sum\xe9"), moves(b"r\xe9sum\xe9.old"));
+    fs::write(&old, "a life\n").unwrap();
     host.engine().configure(rules.clone(), identity.clone(), 1);
     host.engine().announce_start().unwrap();
     let mut lines = host.compare().lines;
@@ -43,6 +46,7 @@ fn lines() -> Option<Vec<String>> {
     assert_eq!(lines.len(), SHOWN);
 
     host.remove("/etc/motd");
+    fs::rename(&old, &new).unwrap();
     host.mkdir("/srv/directory");
     host.mkdir("/srv/volume");
     setxattr(host.at("/srv/directory"), "system.posix_acl_default", &access_list(), XattrFlags::empty()).ok()?;
@@ -124,7 +128,8 @@ fn settle_change(mut change: Change) -> Change {
         settle_item(before, -DAY, -DAY, 131_074);
     }
     if let Some(after) = &mut change.after {
-        settle_item(after, -3, if was_there { -DAY } else { -3 }, if same_inode { 131_074 } else { 131_099 });
+        let is_old = was_there || change.moved_from.is_some();
+        settle_item(after, -3, if is_old { -DAY } else { -3 }, if same_inode { 131_074 } else { 131_099 });
     }
     change
 }

@@ -1,6 +1,7 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
 use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use crate::commit::Place;
 use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
@@ -36,16 +37,17 @@ impl Reader {
         Ok(pages)
     }
 
-    /// The item of this name.
-    pub(crate) fn item(
-        &self,
-        volume: Volume,
-        directory: &HostPath,
-        name: &[u8],
-    ) -> Result<Option<ItemState>, StoreError> {
-        let pages = self.directory(volume, directory)?;
-        let mut items = pages.into_iter().flat_map(|page| page.items);
-        Ok(items.find(|item| item.name == name).map(|item| item.state))
+    /// The state of the item that stands there.
+    pub(crate) fn item(&self, place: Place<'_>) -> Result<Option<ItemState>, StoreError> {
+        let Place { volume, directory, name } = place;
+        let prefix = directory_prefix(volume, directory);
+        let key = crate::page::key(volume, directory, name);
+        let Some(entry) = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() else {
+            return Ok(None);
+        };
+        let (_, value) = entry.during("read")?;
+        let items = decode_page(directory, value.value())?.items;
+        Ok(items.into_iter().find(|item| item.name == name).map(|item| item.state))
     }
 
     /// The names of a directory's subdirectories that have pages in or below them.

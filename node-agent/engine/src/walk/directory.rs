@@ -2,7 +2,7 @@
 
 use super::name::Spot;
 use super::{Before, Walk, Walker};
-use crate::commit::{Finding, Report, What};
+use crate::commit::{Finding, Report};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
@@ -16,8 +16,9 @@ use crate::select::{Context, Names};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
 use rustix::io::Errno;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -34,6 +35,10 @@ pub(super) struct Visit {
     pub(super) is_new_ground: bool,
     /// Names that the state has items below.
     pub(super) known_below: Vec<Vec<u8>>,
+    /// Whether a new name in it may be one that moved: not where it would be baselined.
+    pub(super) may_pair: bool,
+    /// What the plan of the last complete compare had alive here, once that was asked.
+    pub(super) older: OnceCell<Context>,
     pub(super) findings: Vec<Finding>,
     /// The same for what shows at the tops of other volumes.
     pub(super) tops: BTreeMap<Volume, Vec<Finding>>,
@@ -120,6 +125,8 @@ impl Walker<'_> {
             path,
             is_new_ground,
             known_below,
+            may_pair: self.may_pair(is_new_ground, &stored),
+            older: OnceCell::new(),
             findings: Vec::new(),
             tops: BTreeMap::new(),
             remounts: Vec::new(),
@@ -151,28 +158,22 @@ impl Walker<'_> {
         self.unmounted(&mut visit);
         let lost = visit.known_below.iter().filter(|name| !visit.directories.contains(*name));
         let vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).cloned().collect();
-        let Visit { volume: number, path: directory, findings, tops, remounts, found, .. } = visit;
+        let Visit { volume: number, path: directory, mut findings, tops, remounts, found, .. } = visit;
+        findings.sort_by(|a, b| a.name.cmp(&b.name));
         let is_news = !(findings.is_empty() && remounts.is_empty() && vanished.is_empty());
         if is_news || is_new_ground || volume.is_new {
             let unseen = found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
             let unseen = unseen.collect();
             let directory = directory.clone();
             let report = Report { volume: number, directory, findings, vanished, is_new_ground, remounts, unseen };
-            self.send(reports, report);
+            self.send(reports, Sent::Report(report));
         }
         for (volume, findings) in tops {
             // That it shows here is no addition: the remount says so.
-            self.send(reports, Report { is_new_ground: true, ..Report::new(volume, directory.clone(), findings) });
+            let report = Report { is_new_ground: true, ..Report::of(volume, directory.clone(), findings) };
+            self.send(reports, Sent::Report(report));
         }
         Ok(found)
-    }
-
-    fn send(&self, reports: &SyncSender<Sent>, mut report: Report) {
-        report.findings.sort_by(|a, b| a.name.cmp(&b.name));
-        // The committer is gone only after it failed, and then says why itself.
-        if reports.send(Sent::Report(report)).is_err() {
-            self.walk.stop.failed.store(true, Ordering::Relaxed);
-        }
     }
 
     fn list(&self, open: &Directory, names: Names) -> Result<Listed, Errno> {
@@ -191,7 +192,17 @@ impl Walker<'_> {
         let plan = &self.walk.plan;
         let selecting = plan.selecting(&plan.child(&visit.context, &named.name), false);
         if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
-            visit.findings.push(Finding { name: named.name.clone(), selecting, ask, what: What::Missing });
+            self.gone(visit, &named.name, selecting, ask, &named.state);
+        }
+    }
+
+    fn may_pair(&self, is_new_ground: bool, stored: &[Page]) -> bool {
+        let Walk { before, plan, .. } = self.walk;
+        let known = |older: &Arc<Plan>| stored.iter().all(|page| page.plan <= older.id || page.plan == plan.id);
+        match before {
+            Before::Nothing => false,
+            Before::Same => !is_new_ground,
+            Before::Other(older) => !is_new_ground && older.as_ref().is_some_and(known),
         }
     }
 
@@ -221,10 +232,9 @@ impl Walker<'_> {
                 Before::Other(plan) => !is_new_ground && plan.as_ref().is_some_and(|plan| self.walks(plan, &path)),
             };
             if !was_seen && reader.directory(volume, &path)?.is_empty() {
-                self.send(
-                    reports,
-                    Report { unseen: vec![Vec::new()], ..Report::new(volume, path.clone(), Vec::new()) },
-                );
+                let unseen = vec![Vec::new()];
+                let report = Report { unseen, ..Report::of(volume, path.clone(), Vec::new()) };
+                self.send(reports, Sent::Report(report));
             }
         }
         self.unknown(path, Aspect::Listing, errno.to_string(), interval, below.max(1));

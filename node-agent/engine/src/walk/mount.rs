@@ -3,7 +3,7 @@
 use super::directory::Visit;
 use super::name::{Named, Spot};
 use super::{Walk, Walker};
-use crate::commit::What;
+use crate::commit::{Place, What};
 use crate::item::ItemState;
 use crate::mounted::{Remount, Shown};
 use crate::mounts::Mount;
@@ -43,7 +43,7 @@ impl Walker<'_> {
                 return Ok(());
             }
         };
-        let stored = store.read()?.item(volume, &visit.path, name)?;
+        let stored = store.read()?.item(Place { volume, directory: &visit.path, name })?;
         self.object(visit, named, step, Spot { on, volume }, stored.as_ref())?;
         let seen = visit.tops.get(&volume).and_then(|findings| findings.last()).map(|finding| &finding.what);
         let state = match seen {
