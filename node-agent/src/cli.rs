@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use vedette_crds::record::Detection;
 use vedette_engine::clock::SystemClock;
 use vedette_engine::{Engine, Settings};
@@ -93,10 +94,14 @@ impl Places {
             host_root: self.host_root.clone(),
             threads: walkers(),
             first_detection,
+            answer_within: ANSWER,
         };
         Engine::open(settings, Arc::new(SystemClock)).map_err(Trouble::of)
     }
 }
+
+/// Servers that were away for a moment answer within that; a reader of a status should not wait longer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// How many threads walk: two reach what one disk gives, and leave a node's other cores alone.
 fn walkers() -> usize {

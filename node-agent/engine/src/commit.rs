@@ -225,6 +225,8 @@ impl Transaction<'_, '_> {
         let place = Place { volume, directory, name: &finding.name };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
+            // Nobody but its own thread touches a name there; that has looked again.
+            (Ok(_), What::Missing) if self.committer.mounts.is_remote(&place.path()) => Some(What::Missing),
             (Ok(at), What::Missing) if finding.moved.is_none() => {
                 self.look_again(place, Some(&items[*at].state), &finding.ask)?
             }
@@ -275,6 +277,9 @@ impl Transaction<'_, '_> {
         stored: Option<&ItemState>,
         ask: &Ask,
     ) -> Result<Option<What>, StoreError> {
+        if self.committer.mounts.is_remote(&place.path()) {
+            return Ok(None);
+        }
         let open = match self.committer.host.directory(place.directory) {
             Ok(open) => open,
             Err(errno) if is_gone(errno) && self.still_shows(place.volume, place.directory) => {
@@ -321,9 +326,11 @@ impl Transaction<'_, '_> {
         name: &[u8],
     ) -> Result<(), StoreError> {
         let gone = directory.join(name);
-        match self.committer.host.directory(&gone) {
-            Err(errno) if is_gone(errno) && self.still_shows(volume, &gone) => {}
-            _ => return Ok(()),
+        if !self.committer.mounts.is_remote(&gone) {
+            match self.committer.host.directory(&gone) {
+                Err(errno) if is_gone(errno) && self.still_shows(volume, &gone) => {}
+                _ => return Ok(()),
+            }
         }
         let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &gone);

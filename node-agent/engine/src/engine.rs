@@ -5,6 +5,7 @@
 use crate::anchor::Anchor;
 use crate::clock::{Clock, Time};
 use crate::commit::Identity;
+use crate::follow::Follows;
 use crate::host::HostRoot;
 use crate::idle::IdleEntry;
 use crate::journal::Journal;
@@ -14,6 +15,7 @@ use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
 use crate::records::notice;
+use crate::remote::LeftBehind;
 use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
@@ -37,6 +39,8 @@ pub struct Settings {
     pub threads: usize,
     /// What the first compare after the start calls its differences.
     pub first_detection: Detection,
+    /// A file system that may never answer, for example of another machine, is left alone when it has not for so long.
+    pub answer_within: Duration,
 }
 
 /// Why a compare could not be made.
@@ -150,6 +154,9 @@ pub struct Engine {
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) left_behind: LeftBehind,
+    /// What lies behind links, as the last walk met it; `None` before the first: as the plan in force has it.
+    pub(crate) follows: Option<Follows>,
     /// What the state is still to be held against.
     pub(crate) anchors: Vec<Anchor>,
 }
@@ -207,6 +214,8 @@ impl Engine {
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
+            left_behind: LeftBehind::new(),
+            follows: None,
             anchors: anchors.into_iter().collect(),
         };
         // A restart takes no baseline back.

@@ -16,8 +16,9 @@
 //! | [`engine`], `compare` | what the caller holds; one compare, from the mount table to the notice at its end |
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
+//! | `follow` | links that are followed, and where they lead |
 //! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
-//! | `walk`, `frontier`, `crew` | the way down, its stack, its threads |
+//! | `walk`, `frontier`, `crew`, `remote` | the way down, its stack, its threads, those that may never come back |
 //! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
@@ -40,6 +41,7 @@ mod digest;
 pub mod driver;
 pub mod engine;
 mod fault;
+mod follow;
 mod frontier;
 mod hard_links;
 mod holder;
@@ -58,6 +60,7 @@ mod plan;
 mod plans;
 mod progress;
 mod records;
+mod remote;
 mod render;
 mod select;
 mod store;

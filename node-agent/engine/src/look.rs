@@ -15,7 +15,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use vedette_crds::record::{ContentState, Flag, ItemType};
 use vedette_crds::settings::HashSet;
@@ -65,15 +65,38 @@ pub(crate) struct Stop {
     told: Arc<AtomicBool>,
     /// A failure ends the walkers without touching the caller's flag.
     pub(crate) failed: Arc<AtomicBool>,
+    remote: Option<RemoteStop>,
+}
+
+/// The same for a thread that may be left behind.
+#[derive(Clone, Debug)]
+struct RemoteStop {
+    is_left: Arc<AtomicBool>,
+    /// Who asks whether to stop is alive.
+    pulse: Arc<AtomicU64>,
 }
 
 impl Stop {
     pub(crate) fn new(told: &Arc<AtomicBool>) -> Self {
-        Self { told: Arc::clone(told), failed: Arc::default() }
+        Self { told: Arc::clone(told), failed: Arc::default(), remote: None }
+    }
+
+    pub(crate) fn of_remote(&self, is_left: &Arc<AtomicBool>, pulse: &Arc<AtomicU64>) -> Self {
+        let remote = RemoteStop { is_left: Arc::clone(is_left), pulse: Arc::clone(pulse) };
+        Self { remote: Some(remote), ..self.clone() }
+    }
+
+    /// Whether the caller said so.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.told.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+        let is_left = self.remote.as_ref().is_some_and(|remote| {
+            remote.pulse.fetch_add(1, Ordering::Relaxed);
+            remote.is_left.load(Ordering::Relaxed)
+        });
+        is_left || self.is_told() || self.failed.load(Ordering::Relaxed)
     }
 }
 

@@ -11,7 +11,7 @@ use vedette_crds::pattern::{Cursor, PathPattern};
 use vedette_crds::settings::{Exclude, Links, Mounts as MountPolicy};
 
 /// One pattern that selects for an entry: its path, or a link that its path led through.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Selector {
     pub(crate) entry: u16,
     pub(crate) pattern: PathPattern,
@@ -19,6 +19,8 @@ pub(crate) struct Selector {
     pub(crate) excluded_paths: Vec<PathPattern>,
     pub(crate) max_depth: u32,
     pub(crate) is_prefix_link: bool,
+    /// Whether it is what lies behind a link.
+    pub(crate) is_followed: bool,
     /// Components of the pattern's literal prefix: above them nothing is excluded by name.
     pub(crate) prefix: u32,
 }
@@ -170,6 +172,32 @@ impl Plan {
         entries
     }
 
+    /// The running entries that follow the link of a step, each with the levels below it that they select.
+    pub(crate) fn following(&self, step: &Step) -> Vec<(u16, u32)> {
+        let mut following: Vec<(u16, u32)> = Vec::new();
+        for live in &step.context.live {
+            let selector = &self.selectors[usize::from(live.selector)];
+            // A link on the way to somewhere else was followed there.
+            let follows = self.entries[usize::from(selector.entry)].links == Links::Follow && !selector.is_prefix_link;
+            let Some(depth) = live.covered.filter(|_| follows && !self.is_suspended(selector.entry)) else { continue };
+            match following.iter_mut().find(|(entry, _)| *entry == selector.entry) {
+                Some((_, deepest)) => *deepest = depth.max(*deepest),
+                None => following.push((selector.entry, depth)),
+            }
+        }
+        following
+    }
+
+    /// How many levels below a path an entry selects, if it selects the path, whatever links lead there.
+    pub(crate) fn reach(&self, entry: u16, path: &HostPath) -> Option<u32> {
+        let context = self.context(path, &[]);
+        let of = |live: &&Live| {
+            let selector = &self.selectors[usize::from(live.selector)];
+            selector.entry == entry && !selector.is_followed
+        };
+        context.live.iter().filter(of).filter_map(|live| live.covered).max()
+    }
+
     /// Which names of a directory a walk of the due intervals has to look at.
     pub(crate) fn names(&self, directory: &Context, due: &Due) -> Names {
         let mut names = Vec::new();
@@ -228,9 +256,12 @@ impl Plan {
     fn enters(&self, selector: &Selector, depth: u32, mount: &Mount) -> bool {
         // The entry's own root lies on it, or below it.
         let leads_to_root = depth <= selector.prefix;
-        let is_readable = mount.is_local() || mount.is_overlay() && leads_to_root;
         let policy = self.entries[usize::from(selector.entry)].mounts;
-        is_readable && (policy == MountPolicy::Local || leads_to_root)
+        let is_readable = match policy {
+            MountPolicy::All => mount.is_enterable(),
+            MountPolicy::Local | MountPolicy::Same => mount.is_local() || mount.is_overlay() && leads_to_root,
+        };
+        is_readable && (policy != MountPolicy::Same || leads_to_root)
     }
 
     fn excludes_name(&self, selector: &Selector, name: &[u8]) -> bool {

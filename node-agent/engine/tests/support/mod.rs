@@ -237,6 +237,7 @@ impl Host {
             host_root: self.root(),
             threads: 2,
             first_detection: Detection::Startup,
+            answer_within: Duration::from_secs(3),
         };
         Engine::open_on(settings, Arc::clone(&self.clock), self.medium.clone())
     }
