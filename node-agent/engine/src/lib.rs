@@ -40,6 +40,8 @@ pub mod driver;
 pub mod engine;
 mod fault;
 mod frontier;
+#[doc(hidden)]
+pub mod fuzzing;
 mod holder;
 mod host;
 mod idle;
