@@ -231,6 +231,22 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("contentEncoding" = "base64", "pattern" = BASE64))]
     pub path_bytes: Option<String>,
+    /// Where the file is now, by its path on the host: the Added record of that path names this one. On Removed only, of a
+    /// regular file that is gone here and there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<ByteText>,
+    /// The exact bytes of movedTo, base64. Absent where movedTo is exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("contentEncoding" = "base64", "pattern" = BASE64))]
+    pub moved_to_bytes: Option<String>,
+    /// Where the file was before, by its path on the host: the Removed record of that path names this one. On Added only,
+    /// of a regular file that is there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<ByteText>,
+    /// The exact bytes of movedFrom, base64. Absent where movedFrom is exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("contentEncoding" = "base64", "pattern" = BASE64))]
+    pub moved_from_bytes: Option<String>,
     /// The values that differ between before and after and that a reporting entry compares, sorted. On Modified only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<Field>,

@@ -150,7 +150,8 @@ pub(crate) fn adopt(
             let before = page.items.len();
             let mut kept = Vec::with_capacity(before);
             for named in page.items {
-                let step = plan.step(&context, &named.name, mounts.on(&directory, &named.name));
+                let mounted = volumes.mounted(mounts, volume, &directory, &named.name);
+                let step = plan.step(&context, &named.name, mounted);
                 let selecting = plan.selecting(&step, named.state.kind == ItemType::Symlink);
                 if !selecting.is_empty() {
                     rules_of(plan, &selecting).into_iter().for_each(|rule| tracked[rule] += 1);

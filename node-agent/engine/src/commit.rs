@@ -9,7 +9,9 @@ use crate::host::{HostRoot, is_gone};
 use crate::item::ItemState;
 use crate::look::{Look, Looker};
 use crate::meta::Meta;
+use crate::mounted::Remount;
 use crate::mounts::{Mount, Mounts};
+use crate::moves::{Candidate, Moved, Moves};
 use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
@@ -33,8 +35,18 @@ pub(crate) struct Report {
     pub(crate) vanished: Vec<Vec<u8>>,
     /// Whether nothing in it was ever compared: all of it is baselined.
     pub(crate) is_new_ground: bool,
+    /// Names on which something else is mounted than the state knows.
+    pub(crate) remounts: Vec<Remount>,
     /// Directories, by their names in it, that are still to be seen for the first time; the empty name is itself.
     pub(crate) unseen: Vec<Vec<u8>>,
+}
+
+impl Report {
+    /// Of findings alone.
+    pub(crate) fn of(volume: Volume, directory: HostPath, findings: Vec<Finding>) -> Self {
+        let (vanished, remounts, unseen) = (Vec::new(), Vec::new(), Vec::new());
+        Self { volume, directory, findings, vanished, is_new_ground: false, remounts, unseen }
+    }
 }
 
 /// One name that may have changed.
@@ -45,6 +57,8 @@ pub(crate) struct Finding {
     pub(crate) selecting: Arc<[u16]>,
     pub(crate) ask: Arc<Ask>,
     pub(crate) what: What,
+    /// The other path of a move whose both ends were looked at again.
+    pub(crate) moved: Option<HostPath>,
 }
 
 /// What was seen under a name.
@@ -77,6 +91,7 @@ pub(crate) struct Committer<'a> {
     pub(crate) owners: &'a Owners,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) looker: Looker,
+    pub(crate) moves: &'a Moves,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
 }
@@ -112,9 +127,17 @@ impl Place<'_> {
 }
 
 impl Committer<'_> {
-    /// Commits reports and returns the description of the state after them; on an error nothing has changed.
-    pub(crate) fn commit(&mut self, mut reports: Vec<Report>, meta: &Meta) -> Result<Meta, StoreError> {
-        reports.sort_by_cached_key(|report| subtree_prefix(report.volume, &report.directory));
+    /// Commits reports and moves and returns the description of the state after them; on an error nothing has changed.
+    pub(crate) fn commit(
+        &mut self,
+        mut reports: Vec<Report>,
+        moves: Vec<Moved>,
+        meta: &Meta,
+    ) -> Result<Meta, StoreError> {
+        // Remounts first: what they say of an item is what the state held of it until now.
+        reports.sort_by_cached_key(|report| {
+            (report.remounts.is_empty(), subtree_prefix(report.volume, &report.directory))
+        });
         let writer = self.store.write()?;
         // A volume is known once the report of its top directory is stored; that one comes first.
         let mut volumes = self.volumes.unsaved();
@@ -125,6 +148,8 @@ impl Committer<'_> {
         }
         let now = self.clock.now();
         let mut transaction = Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: None };
+        reports.extend(transaction.confirm(moves)?);
+        reports.sort_by_cached_key(|report| subtree_prefix(report.volume, &report.directory));
         let mut pages = writer.pages()?;
         for report in reports {
             transaction.report(&mut pages, report)?;
@@ -141,10 +166,17 @@ impl Committer<'_> {
 
 impl Transaction<'_, '_> {
     fn report(&mut self, pages: &mut Pages<'_>, report: Report) -> Result<(), StoreError> {
-        let Report { volume, directory, findings, vanished, is_new_ground, unseen } = report;
+        let Report { volume, directory, findings, vanished, is_new_ground, remounts, unseen } = report;
         if is_new_ground {
             pages.unmark(volume, &directory)?;
         }
+        for remount in &remounts {
+            let known_under = self.meta.complete.filter(|_| !is_new_ground);
+            let place = Place { volume, directory: &directory, name: &remount.name };
+            self.remounted(pages, place, known_under, remount)?;
+        }
+        // What lay beneath a mount was never seen.
+        let uncovered = |name: &[u8]| remounts.iter().any(|remount| remount.name == name);
         let mut findings = findings.into_iter().peekable();
         while let Some(first) = findings.next() {
             let placed = pages.holding(volume, &directory, &first.name)?;
@@ -155,12 +187,13 @@ impl Transaction<'_, '_> {
             let known_under =
                 if is_new_ground { None } else { Some(page.plan).max(self.meta.complete).filter(|id| *id != NEVER) };
             let mut items = page.items;
-            self.finding(volume, &directory, &mut items, known_under, first)?;
+            let known = |name: &[u8]| known_under.filter(|_| !uncovered(name));
+            self.finding(volume, &directory, &mut items, known(&first.name), first)?;
             let belongs = |finding: &Finding| {
                 next.as_ref().is_none_or(|next| crate::page::key(volume, &directory, &finding.name) < *next)
             };
             while let Some(finding) = findings.next_if(belongs) {
-                self.finding(volume, &directory, &mut items, known_under, finding)?;
+                self.finding(volume, &directory, &mut items, known(&finding.name), finding)?;
             }
             let cut = paginate(items);
             let new_key = cut.first().map(|items| crate::page::key(volume, &directory, &items[0].name));
@@ -192,13 +225,15 @@ impl Transaction<'_, '_> {
         let place = Place { volume, directory, name: &finding.name };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
-            (Ok(at), What::Missing) => self.look_again(place, &items[*at].state, &finding.ask)?,
+            (Ok(at), What::Missing) if finding.moved.is_none() => {
+                self.look_again(place, Some(&items[*at].state), &finding.ask)?
+            }
             // Another look began later and is stored: this one may be older than what it would replace. What lies ahead
             // of the clock was stored before that went back.
             (Ok(at), What::Seen(seen))
                 if seen.looked < items[*at].state.looked && items[*at].state.looked <= self.now =>
             {
-                self.look_again(place, &items[*at].state, &finding.ask)?
+                self.look_again(place, Some(&items[*at].state), &finding.ask)?
             }
             (_, what) => Some(what),
         };
@@ -217,13 +252,13 @@ impl Transaction<'_, '_> {
             (Ok(at), Some(What::Missing)) => {
                 let before = items.remove(at).state;
                 self.track(&finding.selecting, -1);
-                self.removed(place, &before, &finding.ask)?;
+                self.removed(place, &before, finding.moved.as_ref(), &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
                 let was_selected = self.was_selected(known_under, place, state.kind == ItemType::Symlink)?;
                 self.track(&finding.selecting, 1);
                 if was_selected {
-                    self.added(place, &state, &finding.ask)?;
+                    self.added(place, &state, finding.moved.as_ref(), &finding.ask)?;
                 } else if let Some(pending) = &mut self.meta.pending {
                     pending.added += 1;
                 }
@@ -234,7 +269,12 @@ impl Transaction<'_, '_> {
     }
 
     /// The second lookup, in the volume that the item is stored under; `None` when it leaves things as they are.
-    fn look_again(&mut self, place: Place<'_>, stored: &ItemState, ask: &Ask) -> Result<Option<What>, StoreError> {
+    pub(crate) fn look_again(
+        &mut self,
+        place: Place<'_>,
+        stored: Option<&ItemState>,
+        ask: &Ask,
+    ) -> Result<Option<What>, StoreError> {
         let open = match self.committer.host.directory(place.directory) {
             Ok(open) => open,
             Err(errno) if is_gone(errno) && self.still_shows(place.volume, place.directory) => {
@@ -244,14 +284,16 @@ impl Transaction<'_, '_> {
         };
         let Ok(stat) = open.stat(b"") else { return Ok(None) };
         let Committer { host, mounts, volumes, .. } = self.committer;
-        if volumes.known(host, mounts, stat.stx_mnt_id) != Some(place.volume) {
+        let mounted = mounts.on(place.directory, place.name).filter(|mount| !mount.is_hidden);
+        let on = mounted.and_then(|mount| mounts.id_at(&mount.point)).unwrap_or(stat.stx_mnt_id);
+        if volumes.known(host, mounts, on) != Some(place.volume) {
             return Ok(None);
         }
         let want = ask.want(phase(place.directory, place.name));
-        Ok(match self.committer.looker.look(&open, place.name, Some(stored), want) {
+        Ok(match self.committer.looker.look(&open, place.name, stored, want, on) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
-            Look::Same | Look::Unknown(_) | Look::Interrupted | Look::Own => None,
+            Look::Same | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted | Look::Own => None,
         })
     }
 
@@ -285,6 +327,7 @@ impl Transaction<'_, '_> {
         }
         let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &gone);
+        let mut asked: Option<(Arc<[u16]>, Arc<Ask>)> = None;
         let mut from = prefix.clone();
         loop {
             let batch = pages.subtree(&prefix, &from, 64)?;
@@ -296,13 +339,26 @@ impl Transaction<'_, '_> {
                 for named in page.items {
                     let step = self.committer.plan.child(&context, &named.name);
                     let selecting = self.committer.plan.selecting(&step, false);
-                    match self.committer.plan.ask(&selecting) {
-                        Some(ask) => {
-                            self.track(&selecting, -1);
-                            let place = Place { volume, directory: &directory, name: &named.name };
-                            self.removed(place, &named.state, &ask)?;
+                    // Most names are selected by the same entries as their neighbors.
+                    let (selecting, ask) = match asked.take().filter(|(known, _)| **known == *selecting) {
+                        Some(asked) => asked,
+                        None => match self.committer.plan.ask(&selecting) {
+                            Some(ask) => (Arc::from(selecting), Arc::new(ask)),
+                            None if selecting.is_empty() => continue,
+                            None => {
+                                kept.push(named);
+                                continue;
+                            }
+                        },
+                    };
+                    asked = Some((Arc::clone(&selecting), Arc::clone(&ask)));
+                    let (directory, name) = (directory.clone(), named.name.clone());
+                    let candidate = Candidate { volume, directory, name, selecting, ask };
+                    match self.committer.moves.hold_gone(&named.state, candidate) {
+                        Some(gone) => {
+                            self.track(&gone.selecting, -1);
+                            self.removed(gone.place(), &named.state, None, &gone.ask)?;
                         }
-                        None if selecting.is_empty() => {}
                         None => kept.push(named),
                     }
                 }
@@ -316,7 +372,7 @@ impl Transaction<'_, '_> {
     }
 
     /// Whether a name that the state does not have was selected when its directory was last compared.
-    fn was_selected(
+    pub(crate) fn was_selected(
         &mut self,
         known_under: Option<PlanId>,
         place: Place<'_>,
@@ -348,17 +404,18 @@ impl Transaction<'_, '_> {
             }
             _ => plan.context(place.directory, &self.crossed(place.volume)),
         };
-        let mounted = self.committer.mounts.on(place.directory, place.name);
+        let Committer { mounts, volumes, .. } = self.committer;
+        let mounted = volumes.mounted(mounts, place.volume, place.directory, place.name);
         let selecting = plan.selecting(&plan.step(&context, place.name, mounted), is_link);
         self.older = Some((id, place.volume, place.directory.clone(), context));
         Ok(Some(Older { plan, selecting }))
     }
 
-    fn crossed(&self, volume: Volume) -> Vec<Mount> {
+    pub(crate) fn crossed(&self, volume: Volume) -> Vec<Mount> {
         self.committer.volumes.crossed(self.committer.mounts, volume)
     }
 
-    fn track(&mut self, selecting: &[u16], by: i64) {
+    pub(crate) fn track(&mut self, selecting: &[u16], by: i64) {
         let totals = &mut self.meta.totals;
         totals.tracked = totals.tracked.saturating_add_signed(by);
         for rule in crate::records::rules_of(self.committer.plan, selecting) {

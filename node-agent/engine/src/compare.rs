@@ -12,7 +12,10 @@ use crate::frontier::Frontier;
 use crate::host::{FileId, HostRoot};
 use crate::idle::idle;
 use crate::look::{Looker, Stop};
+use crate::meta::Meta;
+use crate::mounted;
 use crate::mounts::Mounts;
+use crate::moves::Moves;
 use crate::page::PlanId;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan, PlanSource};
@@ -22,7 +25,7 @@ use crate::render::Owners;
 use crate::store::StoreError;
 use crate::unknown::{Aspect, Unknown};
 use crate::volumes::identity;
-use crate::walk::{Before, Walk, Walked};
+use crate::walk::{Before, Walk, Walked, settle, walk};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,7 +166,7 @@ impl Engine {
         let clock = Arc::clone(&self.clock);
         let store = Arc::clone(&self.store);
         let progress = Arc::clone(&self.progress);
-        let owners = Owners::read(&self.host);
+        let owners = Owners::read(&self.host, mounts);
         let mut meta = self.meta.clone();
         let before = match meta.complete {
             None => Before::Nothing,
@@ -173,11 +176,12 @@ impl Engine {
         let stops = Stop::new(stop);
         // A database that was deleted under us has no name that the walk could meet.
         let own = FileId::at(&store.file()).ok();
-        let shared = Walk {
+        let shared = Arc::new(Walk {
             store: Arc::clone(&store),
             host: Arc::clone(&self.host),
             mounts: Arc::clone(mounts),
             volumes: Arc::clone(&self.volumes),
+            shown: mounted::load(&store.read()?)?,
             plan: Arc::clone(plan),
             before,
             due: due.clone(),
@@ -186,7 +190,9 @@ impl Engine {
             own,
             progress: Arc::clone(&progress),
             frontier: Frontier::new(plan),
-        };
+            moves: Moves::default(),
+            links: Arc::default(),
+        });
         let mut committer = Committer {
             store: &store,
             host: &self.host,
@@ -197,12 +203,24 @@ impl Engine {
             identity: &self.identity,
             owners: &owners,
             clock: &*clock,
-            looker: Looker::new(Arc::clone(&clock), stops, own, progress),
+            looker: Looker::new(Arc::clone(&clock), stops, own, progress, Arc::clone(&shared.links)),
+            moves: &shared.moves,
             detection: self.detection,
         };
         let this = &*self;
-        let crew = Crew::start(shared, this.settings.threads)?;
-        let result = crew.commit(&mut committer, &mut meta, &mut |meta| committed(&this.standing_at(meta)));
+        let mut committed = |meta: &Meta| committed(&this.standing_at(meta));
+        let mut work = |work| -> Result<Walked, EngineError> {
+            let crew = Crew::start(&shared, this.settings.threads, work)?;
+            Ok(crew.commit(&mut committer, &mut meta, &mut committed)?)
+        };
+        let mut result = work(walk);
+        // All names were seen: what is gone and what is new can be told apart from what moved.
+        if result.is_ok() && !stop.load(Ordering::Relaxed) && shared.moves.settle() {
+            result = result.and_then(|mut walked| {
+                walked.extend(work(settle)?);
+                Ok(walked)
+            });
+        }
         self.meta = meta;
         let walked = result?;
         Ok((!stop.load(Ordering::Relaxed)).then_some(walked))

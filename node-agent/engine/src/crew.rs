@@ -5,8 +5,9 @@
 use crate::commit::{Committer, Report};
 use crate::engine::EngineError;
 use crate::meta::Meta;
+use crate::moves::Moved;
 use crate::store::StoreError;
-use crate::walk::{Walk, Walked, walk};
+use crate::walk::{Walk, Walked};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -23,8 +24,12 @@ const CHUNK_TIME: Duration = Duration::from_secs(2);
 /// What a walker says.
 pub(crate) enum Sent {
     Report(Report),
+    Moved(Box<Moved>),
     Ended(Result<Walked, StoreError>),
 }
+
+/// What a walker does from its start to its end.
+pub(crate) type Work = fn(&Walk, &SyncSender<Sent>) -> Result<Walked, StoreError>;
 
 /// Walkers at work.
 pub(crate) struct Crew {
@@ -34,16 +39,15 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// Starts so many walkers, fewer when the system has no more threads to give.
+    /// Starts so many walkers on this work, fewer when the system has no more threads to give.
     ///
     /// # Errors
     /// When it gives none.
-    pub(crate) fn start(walk: Walk, threads: usize) -> Result<Self, EngineError> {
-        let walk = Arc::new(walk);
+    pub(crate) fn start(walk: &Arc<Walk>, threads: usize, work: Work) -> Result<Self, EngineError> {
         let (sender, receiver) = sync_channel(REPORTS);
         let mut walkers = Vec::new();
         for _ in 0..threads.max(1) {
-            match spawn(&walk, sender.clone()) {
+            match spawn(walk, sender.clone(), work) {
                 Ok(walker) => walkers.push(walker),
                 Err(error) if walkers.is_empty() => return Err(EngineError::Threads(error)),
                 Err(error) => {
@@ -52,7 +56,7 @@ impl Crew {
                 }
             }
         }
-        Ok(Self { walk, walkers, receiver })
+        Ok(Self { walk: Arc::clone(walk), walkers, receiver })
     }
 
     /// Commits what the walkers send until all have ended; what they met.
@@ -78,10 +82,10 @@ impl Crew {
     }
 }
 
-fn spawn(shared: &Arc<Walk>, sender: SyncSender<Sent>) -> std::io::Result<JoinHandle<()>> {
+fn spawn(shared: &Arc<Walk>, sender: SyncSender<Sent>, work: Work) -> std::io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     Builder::new().name("walker".into()).spawn(move || {
-        let ended = Sent::Ended(walk(&shared, &sender));
+        let ended = Sent::Ended(work(&shared, &sender));
         // Nobody hears it only after a failed commit, which is what the compare ends with.
         drop(sender.send(ended));
     })
@@ -95,20 +99,27 @@ fn commit_all(
     meta: &mut Meta,
     committed: &mut dyn FnMut(&Meta),
 ) -> Result<Walked, StoreError> {
-    let mut chunk: Vec<Report> = Vec::new();
+    let (mut chunk, mut moves): (Vec<Report>, Vec<Moved>) = Default::default();
     let mut findings = 0;
     let mut since = Instant::now();
     let mut running = walkers;
     let mut all = Ok(Walked::default());
     while running > 0 {
         let left = CHUNK_TIME.saturating_sub(since.elapsed());
-        match receiver.recv_timeout(if chunk.is_empty() { CHUNK_TIME } else { left }) {
+        match receiver.recv_timeout(if findings == 0 { CHUNK_TIME } else { left }) {
             Ok(Sent::Report(report)) => {
-                if chunk.is_empty() {
+                if findings == 0 {
                     since = Instant::now();
                 }
                 findings += 1 + report.findings.len();
                 chunk.push(report);
+            }
+            Ok(Sent::Moved(moved)) => {
+                if findings == 0 {
+                    since = Instant::now();
+                }
+                findings += 2;
+                moves.push(*moved);
             }
             Ok(Sent::Ended(walked)) => {
                 running -= 1;
@@ -124,8 +135,8 @@ fn commit_all(
             Err(RecvTimeoutError::Disconnected) => running = 0,
         }
         let is_full = findings >= CHUNK_FINDINGS || since.elapsed() >= CHUNK_TIME;
-        if !chunk.is_empty() && (is_full || running == 0) {
-            *meta = committer.commit(std::mem::take(&mut chunk), meta)?;
+        if findings > 0 && (is_full || running == 0) {
+            *meta = committer.commit(std::mem::take(&mut chunk), std::mem::take(&mut moves), meta)?;
             findings = 0;
             committed(meta);
         }

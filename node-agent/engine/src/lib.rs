@@ -18,13 +18,14 @@
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
 //! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
 //! | `walk`, `frontier`, `crew` | the way down, its stack, its threads |
-//! | `host`, `mounts` | confined opening; mounts |
+//! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `anchor` | whether the state is the one that was known elsewhere; another journal if it is not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
+//! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`] | lines and cursors for sinks |
 
@@ -42,6 +43,7 @@ mod fault;
 mod frontier;
 #[doc(hidden)]
 pub mod fuzzing;
+mod hard_links;
 mod holder;
 mod host;
 mod idle;
@@ -49,7 +51,9 @@ mod item;
 pub mod journal;
 mod look;
 mod meta;
+mod mounted;
 mod mounts;
+mod moves;
 mod page;
 mod path;
 mod plan;

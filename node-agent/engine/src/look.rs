@@ -4,9 +4,11 @@
 //! never waits for a FIFO or device, never reads more than the size that was seen, and never decides what a change is.
 
 use crate::clock::{Clock, Time};
-use crate::digest::{Hasher, kinds};
+use crate::digest::{Hasher, kinds, restrict};
+use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{Digests, FLAGS, ItemState};
+use crate::mounts::MountId;
 use crate::progress::Progress;
 use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
@@ -49,6 +51,8 @@ pub(crate) enum Look {
     Same,
     /// The state as it is now.
     Seen(Box<ItemState>),
+    /// Another mount shows there than the compare knows of: the next one does.
+    Elsewhere,
     /// The look was told to end.
     Interrupted,
     /// It is the agent's own open database, which every compare changes.
@@ -81,6 +85,7 @@ pub(crate) struct Looker {
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
+    links: Arc<HardLinks>,
 }
 
 enum Content {
@@ -93,13 +98,26 @@ enum Content {
 }
 
 impl Looker {
-    pub(crate) fn new(clock: Arc<dyn Clock>, stop: Stop, own: Option<FileId>, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        stop: Stop,
+        own: Option<FileId>,
+        progress: Arc<Progress>,
+        links: Arc<HardLinks>,
+    ) -> Self {
         let buffer = vec![0; BUFFER + PAGE];
-        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress }
+        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress, links }
     }
 
-    /// Looks at `name` in `directory`; the empty name is the directory itself.
-    pub(crate) fn look(&mut self, directory: &Directory, name: &[u8], stored: Option<&ItemState>, want: Want) -> Look {
+    /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
+    pub(crate) fn look(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        stored: Option<&ItemState>,
+        want: Want,
+        on: MountId,
+    ) -> Look {
         for attempt in 1.. {
             let began = self.clock.now();
             let stat = match directory.stat(name) {
@@ -107,12 +125,18 @@ impl Looker {
                 Err(errno) if is_gone(errno) => return Look::Gone,
                 Err(errno) => return Look::Unknown(errno),
             };
+            if stat.stx_mnt_id != on {
+                return Look::Elsewhere;
+            }
             if self.own == Some(FileId::of(&stat)) {
                 return Look::Own;
             }
             let mut seen = from_stat(&stat, began);
             if attempt == 1 && stored.is_some_and(|stored| !must_read(stored, &seen, want, began)) {
                 return Look::Same;
+            }
+            if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
+                return Look::Seen(Box::new(read));
             }
             let mut settled = true;
             if seen.kind == ItemType::Symlink {
@@ -151,6 +175,9 @@ impl Looker {
                 Err(errno) => return Look::Unknown(errno),
             };
             if settled && unmoved(&stat, &after) {
+                if seen.links > 1 && seen.is_read() && seen.attributes.is_some() {
+                    self.links.remember(FileId::of(&stat), &seen);
+                }
                 return Look::Seen(Box::new(seen));
             }
             if attempt == TRIES {
@@ -158,6 +185,33 @@ impl Looker {
             }
         }
         unreachable!("the loop ends at its last try")
+    }
+
+    /// What this compare read of a file under another one of its names, while that must still be so.
+    fn read_under_another_name(
+        &self,
+        stat: &Statx,
+        seen: &ItemState,
+        stored: Option<&ItemState>,
+        want: Want,
+    ) -> Option<ItemState> {
+        let is_asked = !want.hashes.is_empty() && seen.size <= want.max_content_size;
+        if seen.links < 2 || seen.kind != ItemType::Regular || !is_asked {
+            return None;
+        }
+        let hashes = hashes(stored, want);
+        let holds = |read: &ItemState| {
+            !has_moved(read, seen) && !is_racy(read) && kinds(&restrict(read.digests, hashes)) == hashes
+        };
+        let read = self.links.get(FileId::of(stat), holds)?;
+        let ItemState { attributes, content, digests, read, .. } = read;
+        Some(ItemState { attributes, content, digests: restrict(digests, hashes), read, ..seen.clone() })
+    }
+
+    /// What statx alone says of a name; `None` where a look has to say what stands in the way.
+    pub(crate) fn glance(&self, directory: &Directory, name: &[u8]) -> Option<ItemState> {
+        let now = self.clock.now();
+        directory.stat(name).ok().filter(|stat| self.own != Some(FileId::of(stat))).map(|stat| from_stat(&stat, now))
     }
 
     fn content(
@@ -186,9 +240,7 @@ impl Looker {
             Ok(_) => return Content::Again,
             Err(_) => return unreadable,
         }
-        // A digest of a kind that is asked for no more is computed once again, to compare what is stored.
-        let hashes = want.hashes.union(stored.map_or(HashSet::empty(), |stored| kinds(&stored.digests)));
-        match self.hash(&file, seen.stx_size, hashes) {
+        match self.hash(&file, seen.stx_size, hashes(stored, want)) {
             Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
             Ok(None) => Content::Interrupted,
             Err(errno) if is_lack(errno) => Content::Unknown(errno),
@@ -222,17 +274,31 @@ impl Looker {
     }
 }
 
+/// What is computed: a digest of a kind that is asked for no more once again, to compare what is stored.
+fn hashes(stored: Option<&ItemState>, want: Want) -> HashSet {
+    want.hashes.union(stored.map_or(HashSet::empty(), |stored| kinds(&stored.digests)))
+}
+
 /// Whether content and attributes must be read to say that an item is what it was.
 fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
-    let moved = stored.kind != seen.kind
+    has_moved(stored, seen) || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+}
+
+/// Whether statx says that something was done to an item, or that it is another one.
+fn has_moved(stored: &ItemState, seen: &ItemState) -> bool {
+    stored.kind != seen.kind
         || stored.changed != seen.changed
         || stored.modified != seen.modified
         || stored.size != seen.size
         || stored.inode != seen.inode
         || stored.created != seen.created
         || stored.mode != seen.mode
-        || (stored.uid, stored.gid) != (seen.uid, seen.gid);
-    moved || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+        || (stored.uid, stored.gid) != (seen.uid, seen.gid)
+}
+
+/// Whether statx still says what was seen.
+pub(crate) fn is_still(seen: &ItemState, stat: &Statx) -> bool {
+    !has_moved(seen, &from_stat(stat, seen.looked))
 }
 
 /// Whether a write may hide behind a state: its ctime lies in the same tick as the look, or after it.

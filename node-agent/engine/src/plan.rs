@@ -60,7 +60,7 @@ pub(crate) struct Plan {
 }
 
 /// The entries that cover one item, and what they ask for together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ask {
     /// Of rules that are not suspended; sorted.
     pub(crate) entries: Vec<u16>,

@@ -4,10 +4,11 @@
 //! reports what, never what is stored.
 
 use crate::clock::Time;
-use crate::commit::{Identity, Place, Transaction};
+use crate::commit::{Committer, Identity, Place, Transaction};
 use crate::item::{Fields, ItemState};
 use crate::look::is_racy;
 use crate::meta::Meta;
+use crate::mounts::Mount;
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan};
 use crate::render::item;
@@ -19,37 +20,51 @@ use vedette_crds::record::{
 use vedette_crds::rule::Severity;
 
 /// What one record says beside where and for whom.
-struct Difference {
-    change_type: ChangeType,
-    detection: Detection,
-    fields: Fields,
-    since: Option<Time>,
-    before: Option<Item>,
-    after: Option<Item>,
+pub(crate) struct Difference {
+    pub(crate) change_type: ChangeType,
+    pub(crate) detection: Detection,
+    pub(crate) fields: Fields,
+    pub(crate) since: Option<Time>,
+    pub(crate) before: Option<Item>,
+    pub(crate) after: Option<Item>,
+    /// The other path of a move.
+    pub(crate) moved: Option<HostPath>,
 }
 
 impl Transaction<'_, '_> {
-    pub(crate) fn added(&mut self, place: Place<'_>, after: &ItemState, ask: &Ask) -> Result<(), StoreError> {
+    pub(crate) fn added(
+        &mut self,
+        place: Place<'_>,
+        after: &ItemState,
+        moved_from: Option<&HostPath>,
+        ask: &Ask,
+    ) -> Result<(), StoreError> {
         let since = self.compared(place, ask, after.kind == ItemType::Symlink)?;
-        let after = item(after, self.committer.owners);
+        let after = self.shown(place, after);
         let detection = self.detection(&ask.entries);
-        let (change_type, fields) = (ChangeType::Added, Fields::NONE);
+        let (change_type, fields, moved) = (ChangeType::Added, Fields::NONE, moved_from.cloned());
         self.record(
             &place.path(),
             &ask.entries,
-            Difference { change_type, detection, fields, since, before: None, after: Some(after) },
+            Difference { change_type, detection, fields, since, before: None, after: Some(after), moved },
         )
     }
 
-    pub(crate) fn removed(&mut self, place: Place<'_>, before: &ItemState, ask: &Ask) -> Result<(), StoreError> {
+    pub(crate) fn removed(
+        &mut self,
+        place: Place<'_>,
+        before: &ItemState,
+        moved_to: Option<&HostPath>,
+        ask: &Ask,
+    ) -> Result<(), StoreError> {
         let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
-        let before = item(before, self.committer.owners);
+        let before = self.shown(place, before);
         let detection = self.detection(&ask.entries);
-        let (change_type, fields) = (ChangeType::Removed, Fields::NONE);
+        let (change_type, fields, moved) = (ChangeType::Removed, Fields::NONE, moved_to.cloned());
         self.record(
             &place.path(),
             &ask.entries,
-            Difference { change_type, detection, fields, since, before: Some(before), after: None },
+            Difference { change_type, detection, fields, since, before: Some(before), after: None, moved },
         )
     }
 
@@ -82,14 +97,25 @@ impl Transaction<'_, '_> {
             self.detection(&entries)
         };
         let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
-        let before = Some(item(before, self.committer.owners));
-        let after = Some(item(after, self.committer.owners));
+        let before = Some(self.shown(place, before));
+        let after = Some(self.shown(place, after));
         let change_type = ChangeType::Modified;
-        self.record(&place.path(), &entries, Difference { change_type, detection, fields, since, before, after })
+        self.record(
+            &place.path(),
+            &entries,
+            Difference { change_type, detection, fields, since, before, after, moved: None },
+        )
+    }
+
+    /// A state as its record shows it, with what is mounted there.
+    fn shown(&self, place: Place<'_>, state: &ItemState) -> Item {
+        let Committer { mounts, volumes, owners, .. } = &*self.committer;
+        let mount = volumes.mounted(mounts, place.volume, place.directory, place.name);
+        Item { mount: mount.map(Mount::info), ..item(state, owners) }
     }
 
     /// The beginning of the last complete compare that looked at an item, under the plan that it was made under.
-    fn compared(&mut self, place: Place<'_>, ask: &Ask, is_link: bool) -> Result<Option<Time>, StoreError> {
+    pub(crate) fn compared(&mut self, place: Place<'_>, ask: &Ask, is_link: bool) -> Result<Option<Time>, StoreError> {
         let Some(complete) = self.meta.complete else { return Ok(None) };
         if complete == self.committer.plan.id {
             return Ok(self.compared_of(self.committer.plan, &ask.entries));
@@ -105,7 +131,7 @@ impl Transaction<'_, '_> {
         intervals.filter_map(began).map(|(_, began)| *began).max()
     }
 
-    fn detection(&self, entries: &[u16]) -> Detection {
+    pub(crate) fn detection(&self, entries: &[u16]) -> Detection {
         let Some(complete) = self.meta.complete.filter(|complete| *complete != self.committer.plan.id) else {
             return self.committer.detection;
         };
@@ -116,8 +142,13 @@ impl Transaction<'_, '_> {
         if entries.iter().all(resumed) { Detection::Resumed } else { self.committer.detection }
     }
 
-    fn record(&mut self, path: &HostPath, entries: &[u16], difference: Difference) -> Result<(), StoreError> {
-        let Difference { change_type, detection, fields, since, before, after } = difference;
+    pub(crate) fn record(
+        &mut self,
+        path: &HostPath,
+        entries: &[u16],
+        difference: Difference,
+    ) -> Result<(), StoreError> {
+        let Difference { change_type, detection, fields, since, before, after, moved } = difference;
         let plan = self.committer.plan;
         let mut rules: Vec<String> = entries.iter().map(|entry| plan.entry_name(*entry)).collect();
         rules.sort_unstable();
@@ -133,6 +164,13 @@ impl Transaction<'_, '_> {
         tags.sort_unstable();
         tags.dedup();
         let (path, path_bytes) = ByteText::exact(path.as_bytes());
+        let (moved, moved_bytes) = match moved.map(|moved| ByteText::exact(moved.as_bytes())) {
+            Some((text, exact)) => (Some(text), exact),
+            None => (None, None),
+        };
+        let is_new = change_type == ChangeType::Added;
+        let (moved_from, moved_to) = if is_new { (moved, None) } else { (None, moved) };
+        let (moved_from_bytes, moved_to_bytes) = if is_new { (moved_bytes, None) } else { (None, moved_bytes) };
         let change = Change {
             schema: CHANGE_SCHEMA.to_owned(),
             origin: origin(self.committer.identity, &self.meta),
@@ -143,6 +181,10 @@ impl Transaction<'_, '_> {
             detection,
             path,
             path_bytes,
+            moved_to,
+            moved_to_bytes,
+            moved_from,
+            moved_from_bytes,
             fields: fields.list(),
             before,
             after,

@@ -30,6 +30,8 @@ const PLANS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("plans");
 const VOLUMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("volumes");
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
+/// What is mounted where entries look, by path.
+const MOUNTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("mounts");
 const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 const FORMAT_KEY: &str = "format";

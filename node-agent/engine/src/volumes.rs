@@ -103,8 +103,46 @@ impl Volumes {
         let identity = inner.numbers.iter().find(|(_, number)| **number == volume).map(|(identity, _)| parse(identity));
         let Some((file_system, point)) = identity else { return Vec::new() };
         let mut crossed: Vec<Mount> = mounts.on_the_way(&point).filter(|mount| mount.point != point).cloned().collect();
-        crossed.push(Mount { point, file_system, is_hidden: false });
+        let (source, root, device) = Default::default();
+        crossed.push(Mount { point, file_system, source, root, device, is_hidden: false });
         crossed
+    }
+
+    /// What is mounted on a name: of the items under one path only the one at the top of its own volume lies on a mount.
+    pub(crate) fn mounted<'m>(
+        &self,
+        mounts: &'m Mounts,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Option<&'m Mount> {
+        let mount = mounts.on(directory, name)?;
+        self.is_top(volume, &mount.point).then_some(mount)
+    }
+
+    /// Whether a volume's file system shows as a whole on one of a device's mounts, wherever that is.
+    pub(crate) fn shows_on(&self, host: &HostRoot, mounts: &Mounts, volume: Volume, device: &[u8]) -> bool {
+        let inner = self.lock();
+        let known = inner.numbers.iter().find(|(_, number)| **number == volume);
+        let Some(known) = known.map(|(identity, _)| without_point(identity)) else { return false };
+        mounts.of_device(device).any(|id| {
+            // What cannot be seen may be it.
+            identity_of(host, mounts, id)
+                .map_or(true, |found| found.is_some_and(|found| without_point(&found) == known))
+        })
+    }
+
+    fn is_top(&self, volume: Volume, path: &HostPath) -> bool {
+        let inner = self.lock();
+        inner.numbers.iter().any(|(identity, number)| *number == volume && parse(identity).1 == *path)
+    }
+
+    /// A volume is gone for good.
+    pub(crate) fn forget(&self, volume: Volume) {
+        let mut inner = self.lock();
+        inner.numbers.retain(|_, number| *number != volume);
+        inner.of_mount.retain(|_, number| *number != volume);
+        inner.unsaved.remove(&volume);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -115,7 +153,8 @@ impl Volumes {
 
 fn identity_of(host: &HostRoot, mounts: &Mounts, id: MountId) -> Result<Option<Vec<u8>>, Errno> {
     let Some(mount) = mounts.get(id) else { return Ok(None) };
-    match host.directory(&mount.point).and_then(|directory| directory.stat(b"")) {
+    let (directory, name) = mount.point.split();
+    match host.directory(&directory).and_then(|directory| directory.stat(name)) {
         Ok(stat) => Ok((stat.stx_mnt_id == id).then(|| identity(mount, &stat))),
         Err(errno) if is_gone(errno) => Ok(None),
         Err(errno) => Err(errno),
@@ -134,6 +173,11 @@ pub(crate) fn identity(mount: &Mount, top: &Statx) -> Vec<u8> {
     let mut identity = format!("{} {inode} {}.{:09} ", mount.file_system, birth.0, birth.1).into_bytes();
     identity.extend_from_slice(mount.point.as_bytes());
     identity
+}
+
+/// Type, inode and birth time of an identity.
+fn without_point(identity: &[u8]) -> Vec<&[u8]> {
+    identity.splitn(4, |byte| *byte == b' ').take(3).collect()
 }
 
 /// The type and the mount point in an identity.

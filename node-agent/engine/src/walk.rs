@@ -4,15 +4,22 @@
 //! bounded, so a slow disk slows the walk and nothing piles up.
 
 mod directory;
+mod mount;
 mod name;
+mod settle;
+
+pub(crate) use settle::settle;
 
 use crate::clock::Clock;
 use crate::crew::Sent;
 use crate::frontier::Frontier;
+use crate::hard_links::HardLinks;
 use crate::host::{FileId, HostRoot};
 use crate::idle::Met;
 use crate::look::{Looker, Stop};
+use crate::mounted::Shown;
 use crate::mounts::Mounts;
+use crate::moves::Moves;
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, Plan};
 use crate::progress::Progress;
@@ -31,6 +38,8 @@ pub(crate) struct Walk {
     pub(crate) host: Arc<HostRoot>,
     pub(crate) mounts: Arc<Mounts>,
     pub(crate) volumes: Arc<Volumes>,
+    /// What is mounted where entries look, as far as the state knows.
+    pub(crate) shown: BTreeMap<HostPath, Shown>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) before: Before,
     pub(crate) due: Due,
@@ -39,6 +48,8 @@ pub(crate) struct Walk {
     pub(crate) own: Option<FileId>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Frontier,
+    pub(crate) moves: Moves,
+    pub(crate) links: Arc<HardLinks>,
 }
 
 /// What the last compare that came to its end was under.
@@ -85,8 +96,7 @@ struct Asked {
 
 /// Walks until nothing waits any more, or it is told to stop.
 pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
-    let looker = Looker::new(Arc::clone(&walk.clock), walk.stop.clone(), walk.own, Arc::clone(&walk.progress));
-    let mut walker = Walker { walk, looker, walked: Walked::default(), asks: BTreeMap::new() };
+    let mut walker = Walker::new(walk);
     let mut result = Ok(());
     while let Some(directory) = walk.frontier.next() {
         let mut found = Vec::new();
@@ -101,7 +111,13 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
     result.map(|()| walker.walked)
 }
 
-impl Walker<'_> {
+impl<'w> Walker<'w> {
+    fn new(walk: &'w Walk) -> Self {
+        let Walk { clock, stop, own, progress, links, .. } = walk;
+        let looker = Looker::new(Arc::clone(clock), stop.clone(), *own, Arc::clone(progress), Arc::clone(links));
+        Self { walk, looker, walked: Walked::default(), asks: BTreeMap::new() }
+    }
+
     /// What these entries ask together, when one of them is due.
     fn ask(&mut self, selecting: &[u16], all_due: bool) -> Option<(Arc<[u16]>, Arc<Ask>)> {
         if selecting.is_empty() {
@@ -116,6 +132,13 @@ impl Walker<'_> {
         }
         let asked = self.asks.get(selecting).filter(|asked| asked.is_due || all_due)?;
         Some((Arc::clone(&asked.selecting), Arc::clone(asked.ask.as_ref()?)))
+    }
+
+    fn send(&self, reports: &SyncSender<Sent>, sent: Sent) {
+        // The committer is gone only after it failed, and then says why itself.
+        if reports.send(sent).is_err() {
+            self.walk.stop.failed.store(true, Ordering::Relaxed);
+        }
     }
 
     fn unknown(&mut self, path: HostPath, aspect: Aspect, reason: String, interval: Duration, items: u64) {

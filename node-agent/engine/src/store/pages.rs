@@ -1,7 +1,8 @@
 //! The pages inside a write transaction: the one that holds a name, subtrees in order, and what was never seen.
 
 use super::{During, StoreError, decode_page};
-use crate::page::{Page, Volume, directory_prefix};
+use crate::item::ItemState;
+use crate::page::{Page, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
 use redb::{ReadableTable, Table};
 
@@ -50,6 +51,36 @@ impl Pages<'_> {
         let next = here.next().transpose().during("read")?.map(|(key, _)| key.value().to_vec());
         let next = next.filter(|next| next.starts_with(&prefix));
         Ok(Some(Placed { key: found.value().to_vec(), page: decode_page(directory, value.value())?, next }))
+    }
+
+    /// The item of this name; none without a volume.
+    pub(crate) fn item(
+        &self,
+        volume: Option<Volume>,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Result<Option<ItemState>, StoreError> {
+        let Some(volume) = volume else { return Ok(None) };
+        let Some(placed) = self.holding(volume, directory, name)? else { return Ok(None) };
+        let mut items = placed.page.items;
+        let at = items.binary_search_by(|item| item.name.as_slice().cmp(name));
+        Ok(at.ok().map(|at| items.swap_remove(at).state))
+    }
+
+    /// Whether any item lies below a path.
+    pub(crate) fn has_items(&self, volume: Option<Volume>, path: &HostPath) -> Result<bool, StoreError> {
+        let Some(volume) = volume else { return Ok(false) };
+        let prefix = subtree_prefix(volume, path);
+        // A directory that was never seen has a page without items.
+        let mut from = prefix.clone();
+        loop {
+            let batch = self.subtree(&prefix, &from, 8)?;
+            let Some(last) = batch.last() else { return Ok(false) };
+            if batch.iter().any(|found| !found.page.items.is_empty()) {
+                return Ok(true);
+            }
+            from = [last.key.as_slice(), &[0]].concat();
+        }
     }
 
     /// The pages of a subtree, at most `limit` from `from` on.

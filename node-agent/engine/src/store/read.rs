@@ -1,9 +1,11 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
-use super::{CURSORS, During, JOURNAL, META, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use crate::commit::Place;
+use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
 /// A value that describes the state.
 pub(super) fn meta(
@@ -33,6 +35,19 @@ impl Reader {
             pages.push(decode_page(directory, value.value())?);
         }
         Ok(pages)
+    }
+
+    /// The state of the item that stands there.
+    pub(crate) fn item(&self, place: Place<'_>) -> Result<Option<ItemState>, StoreError> {
+        let Place { volume, directory, name } = place;
+        let prefix = directory_prefix(volume, directory);
+        let key = crate::page::key(volume, directory, name);
+        let Some(entry) = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() else {
+            return Ok(None);
+        };
+        let (_, value) = entry.during("read")?;
+        let items = decode_page(directory, value.value())?.items;
+        Ok(items.into_iter().find(|item| item.name == name).map(|item| item.state))
     }
 
     /// The names of a directory's subdirectories that have pages in or below them.
@@ -86,6 +101,23 @@ impl Reader {
             volumes.push((id.value(), unseal(value.value(), || format!("volume {}", id.value()))?));
         }
         Ok(volumes)
+    }
+
+    /// What was mounted where entries look.
+    pub(crate) fn shown(&self) -> Result<Vec<(HostPath, Vec<u8>)>, StoreError> {
+        let table = match self.transaction.open_table(MOUNTS) {
+            // An older version did not keep it.
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => table.during("read")?,
+        };
+        let mut shown = Vec::new();
+        for entry in table.range::<&[u8]>(..).during("read")? {
+            let (path, value) = entry.during("read")?;
+            let path = HostPath::from_components(path.value().split(|byte| *byte == b'/').skip(1));
+            let value = unseal(value.value(), || format!("the mount at {path}"))?;
+            shown.push((path, value));
+        }
+        Ok(shown)
     }
 
     /// The lines after a sequence, at most `limit` bytes of them but at least one.

@@ -2,9 +2,10 @@
 
 use super::pages::Pages;
 use super::read;
-use super::{CURSORS, During, JOURNAL, META, PAGES, PLANS, StoreError, VOLUMES, seal};
+use super::{CURSORS, During, JOURNAL, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, seal, unseal};
 use crate::page::{PlanId, Volume};
-use redb::WriteTransaction;
+use crate::path::HostPath;
+use redb::{ReadableTable, WriteTransaction};
 
 /// A write transaction.
 pub(crate) struct Writer {
@@ -17,6 +18,7 @@ impl Writer {
         self.transaction.open_table(PLANS).during("write")?;
         self.transaction.open_table(VOLUMES).during("write")?;
         self.transaction.open_table(PAGES).during("write")?;
+        self.transaction.open_table(MOUNTS).during("write")?;
         self.transaction.open_table(JOURNAL).during("write")?;
         self.transaction.open_table(CURSORS).during("write")?;
         Ok(())
@@ -43,6 +45,27 @@ impl Writer {
     pub(crate) fn set_volume(&self, id: Volume, value: &[u8]) -> Result<(), StoreError> {
         let mut table = self.transaction.open_table(VOLUMES).during("write")?;
         table.insert(id, seal(value).as_slice()).during("write")?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_volume(&self, id: Volume) -> Result<(), StoreError> {
+        self.transaction.open_table(VOLUMES).during("write")?.remove(id).during("write")?;
+        Ok(())
+    }
+
+    /// What is mounted at a path, as it was last noted.
+    pub(crate) fn shown(&self, path: &HostPath) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.transaction.open_table(MOUNTS).during("read")?;
+        let value = table.get(path.as_bytes()).during("read")?;
+        value.map(|value| unseal(value.value(), || format!("the mount at {path}"))).transpose()
+    }
+
+    pub(crate) fn set_shown(&self, path: &HostPath, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let mut table = self.transaction.open_table(MOUNTS).during("write")?;
+        match value {
+            Some(value) => table.insert(path.as_bytes(), seal(value).as_slice()).during("write")?,
+            None => table.remove(path.as_bytes()).during("write")?,
+        };
         Ok(())
     }
 

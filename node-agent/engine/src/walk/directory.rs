@@ -1,11 +1,13 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
+use super::name::Spot;
 use super::{Before, Walk, Walker};
-use crate::commit::{Finding, Report, What};
+use crate::commit::{Finding, Report};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
 use crate::item::ItemState;
+use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
 use crate::page::{NEVER, Named, Page, Volume};
 use crate::path::HostPath;
@@ -14,8 +16,9 @@ use crate::select::{Context, Names};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
 use rustix::io::Errno;
-use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -32,10 +35,28 @@ pub(super) struct Visit {
     pub(super) is_new_ground: bool,
     /// Names that the state has items below.
     pub(super) known_below: Vec<Vec<u8>>,
+    /// Whether a new name in it may be one that moved: not where it would be baselined.
+    pub(super) may_pair: bool,
+    /// What the plan of the last complete compare had alive here, once that was asked.
+    pub(super) older: OnceCell<Context>,
     pub(super) findings: Vec<Finding>,
+    /// The same for what shows at the tops of other volumes.
+    pub(super) tops: BTreeMap<Volume, Vec<Finding>>,
+    pub(super) remounts: Vec<Remount>,
     /// Names that are directories, or covered by a mount.
     pub(super) directories: BTreeSet<Vec<u8>>,
     pub(super) found: Vec<Waiting>,
+}
+
+impl Visit {
+    /// Where names lie on which nothing is mounted.
+    pub(super) fn spot(&self) -> Spot {
+        Spot { on: self.mount, volume: self.volume }
+    }
+
+    pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Finding> {
+        if spot.volume == self.volume { &mut self.findings } else { self.tops.entry(spot.volume).or_default() }
+    }
 }
 
 struct Listed {
@@ -104,13 +125,18 @@ impl Walker<'_> {
             path,
             is_new_ground,
             known_below,
+            may_pair: self.may_pair(is_new_ground, &stored),
+            older: OnceCell::new(),
             findings: Vec::new(),
+            tops: BTreeMap::new(),
+            remounts: Vec::new(),
             directories: BTreeSet::new(),
             found: Vec::new(),
         };
         if visit.path == HostPath::root() {
             let selecting = plan.selecting(&plan.root(), false);
-            self.item(&mut visit, b"", &selecting, stored_item(&stored, b""));
+            let spot = visit.spot();
+            self.item(&mut visit, b"", spot, &selecting, stored_item(&stored, b""));
         }
         for Entry { name, kind } in &listed.entries {
             // Half a directory is no report: what it lacks would be taken for absent.
@@ -129,27 +155,25 @@ impl Walker<'_> {
                 }
             }
         }
-        let lost = visit.known_below.into_iter().filter(|name| !visit.directories.contains(name));
-        let vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).collect();
-        if visit.findings.is_empty() && vanished.is_empty() && !is_new_ground && !volume.is_new {
-            return Ok(visit.found);
-        }
-        let mut findings = visit.findings;
+        self.unmounted(&mut visit);
+        let lost = visit.known_below.iter().filter(|name| !visit.directories.contains(*name));
+        let vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).cloned().collect();
+        let Visit { volume: number, path: directory, mut findings, tops, remounts, found, .. } = visit;
         findings.sort_by(|a, b| a.name.cmp(&b.name));
-        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
-        let unseen = unseen.collect();
-        self.send(
-            reports,
-            Report { volume: visit.volume, directory: visit.path, findings, vanished, is_new_ground, unseen },
-        );
-        Ok(visit.found)
-    }
-
-    fn send(&self, reports: &SyncSender<Sent>, report: Report) {
-        // The committer is gone only after it failed, and then says why itself.
-        if reports.send(Sent::Report(report)).is_err() {
-            self.walk.stop.failed.store(true, Ordering::Relaxed);
+        let is_news = !(findings.is_empty() && remounts.is_empty() && vanished.is_empty());
+        if is_news || is_new_ground || volume.is_new {
+            let unseen = found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
+            let unseen = unseen.collect();
+            let directory = directory.clone();
+            let report = Report { volume: number, directory, findings, vanished, is_new_ground, remounts, unseen };
+            self.send(reports, Sent::Report(report));
         }
+        for (volume, findings) in tops {
+            // That it shows here is no addition: the remount says so.
+            let report = Report { is_new_ground: true, ..Report::of(volume, directory.clone(), findings) };
+            self.send(reports, Sent::Report(report));
+        }
+        Ok(found)
     }
 
     fn list(&self, open: &Directory, names: Names) -> Result<Listed, Errno> {
@@ -168,7 +192,17 @@ impl Walker<'_> {
         let plan = &self.walk.plan;
         let selecting = plan.selecting(&plan.child(&visit.context, &named.name), false);
         if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
-            visit.findings.push(Finding { name: named.name.clone(), selecting, ask, what: What::Missing });
+            self.gone(visit, &named.name, selecting, ask, &named.state);
+        }
+    }
+
+    fn may_pair(&self, is_new_ground: bool, stored: &[Page]) -> bool {
+        let Walk { before, plan, .. } = self.walk;
+        let known = |older: &Arc<Plan>| stored.iter().all(|page| page.plan <= older.id || page.plan == plan.id);
+        match before {
+            Before::Nothing => false,
+            Before::Same => !is_new_ground,
+            Before::Other(older) => !is_new_ground && older.as_ref().is_some_and(known),
         }
     }
 
@@ -198,9 +232,9 @@ impl Walker<'_> {
                 Before::Other(plan) => !is_new_ground && plan.as_ref().is_some_and(|plan| self.walks(plan, &path)),
             };
             if !was_seen && reader.directory(volume, &path)?.is_empty() {
-                let (findings, vanished, unseen) = (Vec::new(), Vec::new(), vec![Vec::new()]);
-                let directory = path.clone();
-                self.send(reports, Report { volume, directory, findings, vanished, is_new_ground: false, unseen });
+                let unseen = vec![Vec::new()];
+                let report = Report { unseen, ..Report::of(volume, path.clone(), Vec::new()) };
+                self.send(reports, Sent::Report(report));
             }
         }
         self.unknown(path, Aspect::Listing, errno.to_string(), interval, below.max(1));

@@ -1,21 +1,39 @@
 //! One name in a directory: what is mounted there, whether it is walked, and a look at it.
 
 use super::directory::Visit;
-use super::{Walk, Walker};
+use super::{Before, Walk, Walker};
 use crate::commit::{Finding, What};
 use crate::frontier::Waiting;
 use crate::host::{EntryKind, MAX_PATH, is_gone};
 use crate::item::ItemState;
 use crate::look::Look;
-use crate::mounts::Mount;
-use crate::plan::{Due, phase_in};
-use crate::select::{Context, Names};
+use crate::mounts::MountId;
+use crate::moves::Candidate;
+use crate::page::Volume;
+use crate::path::HostPath;
+use crate::plan::{Ask, Due, phase_in};
+use crate::select::{Names, Step};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
+use std::sync::Arc;
 use vedette_crds::record::ContentState;
 
 /// Directories are walked so many levels deep.
 const MAX_DEPTH: usize = 1024;
+
+/// A name with what its listing says of it.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'n> {
+    pub(super) name: &'n [u8],
+    pub(super) kind: EntryKind,
+}
+
+/// Where an item lies.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) on: MountId,
+    pub(super) volume: Volume,
+}
 
 impl Walker<'_> {
     /// A name that was listed, or that a pattern asks for.
@@ -26,21 +44,29 @@ impl Walker<'_> {
         kind: EntryKind,
         stored: Option<&ItemState>,
     ) -> Result<(), StoreError> {
-        let Walk { plan, mounts, due, .. } = self.walk;
-        let due = if visit.is_new_ground { &Due::All } else { due };
-        let mut step = plan.child(&visit.context, name);
+        let Walk { plan, mounts, .. } = self.walk;
+        let step = plan.child(&visit.context, name);
         // Known before the name is touched: what is mounted there may hang.
         if visit.has_mounts
             && let Some(mount) = mounts.at(&visit.path.join(name))
         {
-            visit.directories.insert(name.to_vec());
-            let entered = plan.enter(&step, mount);
-            self.covered(visit, name, mount, &step.context, stored.filter(|_| entered.is_dead()))?;
-            step = entered;
-            if step.is_dead() {
-                return Ok(());
-            }
+            return self.mounted(visit, Named { name, kind }, &step, mount, stored);
         }
+        let spot = visit.spot();
+        self.object(visit, Named { name, kind }, step, spot, stored)
+    }
+
+    /// What shows under a name.
+    pub(super) fn object(
+        &mut self,
+        visit: &mut Visit,
+        Named { name, kind }: Named<'_>,
+        step: Step,
+        spot: Spot,
+        stored: Option<&ItemState>,
+    ) -> Result<(), StoreError> {
+        let Walk { plan, due, .. } = self.walk;
+        let due = if visit.is_new_ground { &Due::All } else { due };
         let kind = match kind {
             EntryKind::Unknown => match visit.open.kind(name) {
                 Ok(kind) => kind,
@@ -76,72 +102,114 @@ impl Walker<'_> {
                 }
             }
         }
-        self.item(visit, name, &selecting, stored);
+        self.item(visit, name, spot, &selecting, stored);
         Ok(())
     }
 
-    /// What the state knows beneath a mount is not seen while it covers that.
-    fn covered(
+    pub(super) fn item(
         &mut self,
-        visit: &Visit,
+        visit: &mut Visit,
         name: &[u8],
-        mount: &Mount,
-        context: &Context,
+        spot: Spot,
+        selecting: &[u16],
         stored: Option<&ItemState>,
-    ) -> Result<(), StoreError> {
-        let Walk { store, plan, .. } = self.walk;
-        let path = visit.path.join(name);
-        let below = if visit.known_below.iter().any(|known| known == name) {
-            store.read()?.items_below(visit.volume, &path)?
-        } else {
-            0
-        };
-        let items = (below + u64::from(stored.is_some())).max(u64::from(mount.is_hidden));
-        if items > 0 {
-            self.walked.met.mark(plan.alive(context));
-            let Some(interval) = plan.interval_below(context) else { return Ok(()) };
-            let reason = if mount.is_hidden {
-                format!("the host has a mount of type {} there that is not seen here", mount.file_system)
-            } else {
-                format!("a mount of type {} covers what is known there", mount.file_system)
-            };
-            self.unknown(path, Aspect::Volume, reason, interval, items);
+    ) {
+        let Some((selecting, ask)) = self.ask(selecting, visit.is_new_ground) else { return };
+        if stored.is_none() && self.may_have_moved(visit, name) && self.held(visit, name, &selecting, &ask) {
+            return;
         }
-        Ok(())
+        let want = ask.want(phase_in(visit.phase, name));
+        match self.looker.look(&visit.open, name, stored, want, spot.on) {
+            Look::Same => self.saw(&selecting),
+            Look::Gone => {
+                // At the top of another volume it was unmounted a moment ago.
+                if let Some(stored) = stored.filter(|_| spot.volume == visit.volume) {
+                    self.gone(visit, name, selecting, ask, stored);
+                }
+            }
+            look => {
+                let seen = self.seen(&visit.path, name, &selecting, &ask, look);
+                let repeats =
+                    |state: &ItemState| unread(state).is_some() && stored.is_some_and(|stored| stored.is_same(state));
+                if let Some(state) = seen.filter(|state| !repeats(state)) {
+                    let (name, what) = (name.to_vec(), What::Seen(state));
+                    visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None });
+                }
+            }
+        }
     }
 
-    pub(super) fn item(&mut self, visit: &mut Visit, name: &[u8], selecting: &[u16], stored: Option<&ItemState>) {
-        let Some((selecting, ask)) = self.ask(selecting, visit.is_new_ground) else { return };
-        let want = ask.want(phase_in(visit.phase, name));
-        match self.looker.look(&visit.open, name, stored, want) {
-            Look::Same => self.saw(&selecting),
-            Look::Gone if stored.is_some() => {
-                visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Missing });
+    /// An item of the state that is not there: it may be there under another name.
+    pub(super) fn gone(
+        &mut self,
+        visit: &mut Visit,
+        name: &[u8],
+        selecting: Arc<[u16]>,
+        ask: Arc<Ask>,
+        stored: &ItemState,
+    ) {
+        let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
+        let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask });
+        visit.findings.extend(gone.map(|gone| gone.finding(What::Missing)));
+    }
+
+    /// Whether a name that the state does not have would be Added: only that can be the other end of a move.
+    fn may_have_moved(&self, visit: &Visit, name: &[u8]) -> bool {
+        let Walk { before, mounts, volumes, .. } = self.walk;
+        if !visit.may_pair || visit.has_mounts && mounts.at(&visit.path.join(name)).is_some() {
+            return false;
+        }
+        let Before::Other(older) = before else { return true };
+        older.as_ref().is_some_and(|older| {
+            let crossed = || volumes.crossed(mounts, visit.volume);
+            let context = visit.older.get_or_init(|| older.context(&visit.path, &crossed()));
+            !older.selecting(&older.child(context, name), false).is_empty()
+        })
+    }
+
+    /// Whether a new name waits until all names were seen; its content is not read before.
+    fn held(&self, visit: &Visit, name: &[u8], selecting: &Arc<[u16]>, ask: &Arc<Ask>) -> bool {
+        let Some(state) = self.looker.glance(&visit.open, name) else { return false };
+        let (selecting, ask) = (Arc::clone(selecting), Arc::clone(ask));
+        let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
+        self.walk.moves.hold_new(&state, Candidate { volume, directory, name, selecting, ask }).is_none()
+    }
+
+    /// What a look saw, where it saw something; what it could not see is unknown.
+    pub(super) fn seen(
+        &mut self,
+        directory: &HostPath,
+        name: &[u8],
+        selecting: &[u16],
+        ask: &Ask,
+        look: Look,
+    ) -> Option<Box<ItemState>> {
+        match look {
+            Look::Same | Look::Gone | Look::Elsewhere | Look::Interrupted => None,
+            Look::Own => {
+                self.walked.met.mark(selecting.iter().copied());
+                None
             }
-            Look::Gone | Look::Interrupted => {}
-            Look::Own => self.walked.met.mark(selecting.iter().copied()),
             Look::Unknown(errno) => {
                 self.walked.met.mark(selecting.iter().copied());
-                self.unknown(visit.path.join(name), Aspect::Metadata, errno.to_string(), ask.interval, 1);
+                self.unknown(directory.join(name), Aspect::Metadata, errno.to_string(), ask.interval, 1);
+                None
             }
             Look::Seen(state) => {
-                self.saw(&selecting);
+                self.saw(selecting);
                 if state.attributes.is_none() {
                     let reason = "its attributes cannot be read".to_owned();
-                    self.unknown(visit.path.join(name), Aspect::Attributes, reason, ask.interval, 1);
+                    self.unknown(directory.join(name), Aspect::Attributes, reason, ask.interval, 1);
                 } else if let Some(reason) = unread(&state) {
-                    self.unknown(visit.path.join(name), Aspect::Content, reason.to_owned(), ask.interval, 1);
+                    self.unknown(directory.join(name), Aspect::Content, reason.to_owned(), ask.interval, 1);
                 }
-                let repeats = unread(&state).is_some() && stored.is_some_and(|stored| stored.is_same(&state));
-                if !repeats {
-                    visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Seen(state) });
-                }
+                Some(state)
             }
         }
     }
 
     /// An item that these entries select is there.
-    fn saw(&mut self, selecting: &[u16]) {
+    pub(super) fn saw(&mut self, selecting: &[u16]) {
         self.walk.progress.looked_at_one();
         self.walked.met.mark(selecting.iter().copied());
     }

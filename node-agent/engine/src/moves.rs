@@ -1,0 +1,277 @@
+//! Moves: a regular file that is gone under one name and there again under another, in one compare.
+//!
+//! Walkers and committer hold back what is gone and what is new, as it may be one file; the state stays as it is until
+//! all names were seen. Then what belongs together is paired, and each end is looked at once more before the two records
+//! that name each other are made in one transaction. It pairs by what a rename leaves alone, never by content alone.
+
+use crate::clock::Time;
+use crate::commit::{Finding, Place, Report, Transaction, What};
+use crate::host::is_gone;
+use crate::item::ItemState;
+use crate::look::is_still;
+use crate::page::Volume;
+use crate::path::HostPath;
+use crate::plan::Ask;
+use crate::store::StoreError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vedette_crds::record::ItemType;
+
+/// As many names wait on either side, some 200 bytes each; what comes later is committed as it comes, unpaired.
+const LIMIT: usize = 65_536;
+/// A walker takes so many at once: enough to open a directory for, few enough that all walkers have work.
+const BATCH: usize = 256;
+
+/// What a rename leaves alone, and no two files of one time share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Identity {
+    volume: Volume,
+    inode: u64,
+    /// Inode numbers are used again. A file system without birth times therefore never pairs.
+    created: Time,
+    size: u64,
+    modified: Time,
+}
+
+impl Identity {
+    /// `None` for what is never paired.
+    fn of(volume: Volume, state: &ItemState) -> Option<Self> {
+        let created = state.created.filter(|_| state.kind == ItemType::Regular)?;
+        Some(Self { volume, inode: state.inode, created, size: state.size, modified: state.modified })
+    }
+}
+
+/// A name that is gone or new.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) volume: Volume,
+    pub(crate) directory: HostPath,
+    pub(crate) name: Vec<u8>,
+    /// The entries that select it, suspended ones included.
+    pub(crate) selecting: Arc<[u16]>,
+    pub(crate) ask: Arc<Ask>,
+}
+
+impl Candidate {
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place { volume: self.volume, directory: &self.directory, name: &self.name }
+    }
+
+    pub(crate) fn finding(self, what: What) -> Finding {
+        Finding { name: self.name, selecting: self.selecting, ask: self.ask, what, moved: None }
+    }
+}
+
+/// What a candidate turned out to be.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Gone(Candidate),
+    New(Candidate),
+    /// Perhaps: it is one when its digests are the same too.
+    Moved {
+        from: Candidate,
+        to: Candidate,
+    },
+}
+
+impl Outcome {
+    /// Where it has to be looked at.
+    pub(crate) fn here(&self) -> &Candidate {
+        match self {
+            Self::Gone(here) | Self::New(here) | Self::Moved { to: here, .. } => here,
+        }
+    }
+}
+
+/// A file that was looked at under its new name.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) from: Candidate,
+    pub(crate) to: Candidate,
+    /// The stored state of the old name.
+    pub(crate) before: Box<ItemState>,
+    pub(crate) after: Box<ItemState>,
+}
+
+/// Whether one file can have been seen in both states.
+pub(crate) fn is_one_file(volume: Volume, before: &ItemState, after: &ItemState) -> bool {
+    let same = Identity::of(volume, before).is_some_and(|before| Some(before) == Identity::of(volume, after));
+    same && !(after.is_read() && before.digests.differ(&after.digests) == Some(true))
+}
+
+/// The candidates of one compare.
+#[derive(Debug)]
+pub(crate) struct Moves {
+    limit: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    gone: Vec<(Identity, Candidate)>,
+    new: Vec<(Identity, Candidate)>,
+    batches: Vec<Vec<Outcome>>,
+}
+
+impl Default for Moves {
+    fn default() -> Self {
+        Self { limit: LIMIT, held: Mutex::default() }
+    }
+}
+
+impl Moves {
+    /// Keeps a stored item that is gone, or gives it back: it is never paired, or too many wait.
+    pub(crate) fn hold_gone(&self, state: &ItemState, candidate: Candidate) -> Option<Candidate> {
+        hold(&mut self.lock().gone, self.limit, state, candidate)
+    }
+
+    /// Keeps a name that is new, or gives it back likewise. `state` is what statx said of it.
+    pub(crate) fn hold_new(&self, state: &ItemState, candidate: Candidate) -> Option<Candidate> {
+        hold(&mut self.lock().new, self.limit, state, candidate)
+    }
+
+    /// Pairs what was held, for walkers to take; false when there is nothing.
+    pub(crate) fn settle(&self) -> bool {
+        let mut held = self.lock();
+        let outcomes = pair(std::mem::take(&mut held.gone), std::mem::take(&mut held.new));
+        held.batches = batches(outcomes);
+        !held.batches.is_empty()
+    }
+
+    /// Candidates of one directory; `None` when there are no more.
+    pub(crate) fn next(&self) -> Option<Vec<Outcome>> {
+        self.lock().batches.pop()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // What it guards is whole between any two statements.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hold(
+    held: &mut Vec<(Identity, Candidate)>,
+    limit: usize,
+    state: &ItemState,
+    candidate: Candidate,
+) -> Option<Candidate> {
+    match Identity::of(candidate.volume, state) {
+        Some(identity) if held.len() < limit => {
+            held.push((identity, candidate));
+            None
+        }
+        _ => Some(candidate),
+    }
+}
+
+/// One to one. Among hard links, whose names nothing tells apart, in the order of names: the same at every run, and a
+/// directory that moved keeps its own.
+fn pair(mut gone: Vec<(Identity, Candidate)>, mut new: Vec<(Identity, Candidate)>) -> Vec<Outcome> {
+    let by_identity = |(a, one): &(Identity, Candidate), (b, other): &(Identity, Candidate)| {
+        (a, &one.name, &one.directory).cmp(&(b, &other.name, &other.directory))
+    };
+    gone.sort_unstable_by(by_identity);
+    new.sort_unstable_by(by_identity);
+    let mut outcomes = Vec::with_capacity(gone.len().max(new.len()));
+    let mut gone = gone.into_iter().peekable();
+    for (identity, to) in new {
+        while let Some((_, from)) = gone.next_if(|(of, _)| *of < identity) {
+            outcomes.push(Outcome::Gone(from));
+        }
+        outcomes.push(match gone.next_if(|(of, _)| *of == identity) {
+            Some((_, from)) => Outcome::Moved { from, to },
+            None => Outcome::New(to),
+        });
+    }
+    outcomes.extend(gone.map(|(_, from)| Outcome::Gone(from)));
+    outcomes
+}
+
+fn batches(mut outcomes: Vec<Outcome>) -> Vec<Vec<Outcome>> {
+    let place = |outcome: &Outcome| {
+        let Candidate { volume, directory, name, .. } = outcome.here();
+        (*volume, directory.clone(), name.clone())
+    };
+    outcomes.sort_by_cached_key(place);
+    let mut batches: Vec<Vec<Outcome>> = Vec::new();
+    for outcome in outcomes {
+        let here = outcome.here();
+        match batches.last_mut() {
+            Some(batch)
+                if batch.len() < BATCH
+                    && (batch[0].here().volume, &batch[0].here().directory) == (here.volume, &here.directory) =>
+            {
+                batch.push(outcome);
+            }
+            _ => batches.push(vec![outcome]),
+        }
+    }
+    batches
+}
+
+impl Transaction<'_, '_> {
+    /// Looks at both ends of moves once more, and reports those that stand as moves, the others as what they are.
+    pub(crate) fn confirm(&mut self, moves: Vec<Moved>) -> Result<Vec<Report>, StoreError> {
+        let mut reports: BTreeMap<(Volume, HostPath), Vec<Finding>> = BTreeMap::new();
+        for Moved { from, to, before, after } in moves {
+            let left = self.look_again(from.place(), Some(&before), &from.ask)?;
+            let stands = self.stands(to.place(), &after);
+            let is_move = matches!(left, Some(What::Missing)) && stands == Some(true);
+            let (old, new) = (from.place().path(), to.place().path());
+            let came = stands.map(|_| What::Seen(after));
+            for (candidate, what, other) in [(from, left, new), (to, came, old)] {
+                let Some(what) = what else { continue };
+                let place = (candidate.volume, candidate.directory.clone());
+                let moved = is_move.then_some(other);
+                reports.entry(place).or_default().push(Finding { moved, ..candidate.finding(what) });
+            }
+        }
+        let reports = reports.into_iter().map(|((volume, directory), mut findings)| {
+            findings.sort_by(|a, b| a.name.cmp(&b.name));
+            Report::of(volume, directory, findings)
+        });
+        Ok(reports.collect())
+    }
+
+    /// Whether a name still shows the file that was seen there; `None` when it is gone again.
+    fn stands(&self, place: Place<'_>, seen: &ItemState) -> Option<bool> {
+        let stat = self.committer.host.directory(place.directory).and_then(|directory| directory.stat(place.name));
+        match stat {
+            Ok(stat) => Some(is_still(seen, &stat)),
+            Err(errno) if is_gone(errno) => None,
+            Err(_) => Some(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::tests::regular;
+
+    fn candidate(name: &str) -> Candidate {
+        let ask = Arc::default();
+        let (directory, name) = (HostPath::from("/d"), name.as_bytes().to_vec());
+        Candidate { volume: 1, directory, name, selecting: Arc::from([0]), ask }
+    }
+
+    #[test]
+    fn beyond_the_limit_names_do_not_wait() {
+        let moves = Moves { limit: 2, ..Moves::default() };
+        for name in ["a", "b"] {
+            assert!(moves.hold_gone(&regular(), candidate(name)).is_none());
+            assert!(moves.hold_new(&regular(), candidate(name)).is_none());
+        }
+        assert!(moves.hold_gone(&regular(), candidate("c")).is_some());
+        assert!(moves.hold_new(&regular(), candidate("c")).is_some());
+    }
+
+    #[test]
+    fn a_file_system_without_birth_times_pairs_nothing() {
+        let moves = Moves::default();
+        let unborn = ItemState { created: None, ..regular() };
+        assert!(moves.hold_gone(&unborn, candidate("a")).is_some());
+        assert!(!is_one_file(1, &unborn, &unborn));
+        assert!(!moves.settle());
+    }
+}
