@@ -206,7 +206,7 @@ impl Engine {
         let clock = Arc::clone(&self.clock);
         let store = Arc::clone(&self.store);
         let progress = Arc::clone(&self.progress);
-        let owners = Owners::read(&self.host);
+        let owners = Owners::read(&self.host, mounts);
         let mut meta = self.meta.clone();
         let before = match meta.complete {
             None => Before::Nothing,

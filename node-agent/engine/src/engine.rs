@@ -10,6 +10,7 @@ use crate::host::HostRoot;
 use crate::idle::IdleEntry;
 use crate::journal::Journal;
 use crate::meta::{Meta, Totals};
+use crate::mounts::Mounts;
 use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
@@ -291,8 +292,12 @@ impl Engine {
 
     /// What the host calls itself in its own /etc/hostname.
     pub fn host_name(host_root: &Path) -> Option<String> {
-        let text = HostRoot::open(host_root).ok()?.read_text(&HostPath::from("/etc/hostname"), 1024)?;
+        let text = Self::read_own(&HostRoot::open(host_root).ok()?, host_root, "/etc/hostname")?;
         text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)
+    }
+
+    fn read_own(host: &HostRoot, host_root: &Path, path: &str) -> Option<String> {
+        host.read_text(&HostPath::from(path), 1024, &Mounts::read(host_root).ok()?)
     }
 
     /// The configuration that was last remembered: bytes that only the caller understands.
@@ -320,7 +325,8 @@ impl Engine {
     pub fn announce_start(&mut self) -> Result<(), StoreError> {
         self.settle()?;
         let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        let machine_id = self.host.read_text(&HostPath::from("/etc/machine-id"), 128).map(|id| id.trim().to_owned());
+        let machine_id = Self::read_own(&self.host, &self.settings.host_root, "/etc/machine-id");
+        let machine_id = machine_id.map(|id| id.trim().to_owned());
         let kind = NoticeKind::Started {
             stopped_since: self.meta.alive.map(|alive| vedette_crds::record::Nanos(alive.timestamp())),
             boot_id: text("/proc/sys/kernel/random/boot_id"),

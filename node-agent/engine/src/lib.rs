@@ -43,6 +43,8 @@ pub mod engine;
 mod fault;
 mod follow;
 mod frontier;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hard_links;
 mod holder;
 mod host;

@@ -91,6 +91,11 @@ impl Mount {
         }
     }
 
+    /// Whether what lies on it can be asked for without a wait: it is on this machine and no pseudo file system.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.is_local() || self.is_overlay()
+    }
+
     /// Whether it is an overlay: entered only by an entry whose own root lies on it.
     pub(crate) fn is_overlay(&self) -> bool {
         !self.is_hidden && self.file_system == "overlay"
@@ -147,7 +152,8 @@ impl Mounts {
         let mut mounts = Self::parse(&own, &path);
         let proc = HostPath::from("/proc");
         if mounts.at(&proc).is_some_and(|mount| mount.file_system == "proc")
-            && let Some(table) = HostRoot::open(host_root)?.read(&HostPath::from("/proc/1/mountinfo"), LIMIT)?
+            && let Some(table) =
+                HostRoot::open(host_root)?.read(&HostPath::from("/proc/1/mountinfo"), LIMIT, &|_| true)?
         {
             mounts.hide(&own, &path, &table);
         }

@@ -2,6 +2,7 @@
 
 use crate::host::HostRoot;
 use crate::item::{AttributeValue, FLAGS, ItemState};
+use crate::mounts::Mounts;
 use crate::path::HostPath;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::HashMap;
@@ -20,9 +21,10 @@ pub(crate) struct Owners {
 
 impl Owners {
     /// Reads the host's passwd and group; a host without them has numbers only.
-    pub(crate) fn read(host: &HostRoot) -> Self {
-        let names =
-            |path: &str| host.read_text(&HostPath::from(path), LIMIT).map(|text| parse(&text)).unwrap_or_default();
+    pub(crate) fn read(host: &HostRoot, mounts: &Mounts) -> Self {
+        let names = |path: &str| {
+            host.read_text(&HostPath::from(path), LIMIT, mounts).map(|text| parse(&text)).unwrap_or_default()
+        };
         Self { users: names("/etc/passwd"), groups: names("/etc/group") }
     }
 }
