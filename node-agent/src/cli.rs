@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use vedette_crds::record::Detection;
+use vedette_crds::size::Size;
 use vedette_engine::clock::SystemClock;
-use vedette_engine::{Engine, Settings};
+use vedette_engine::{Engine, JOURNAL_MIN, Settings};
 
 const LOG: &str = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug.";
 
@@ -83,6 +84,9 @@ pub struct Places {
     /// Where the host's / is mounted: every path is resolved inside it
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub host_root: PathBuf,
+    /// How many bytes of lines the journal holds, the oldest go first: a number, or one with Ki, Mi or Gi
+    #[arg(long, value_name = "SIZE", value_parser = journal_max, default_value = "256Mi")]
+    pub journal_max: u64,
 }
 
 impl Places {
@@ -94,7 +98,9 @@ impl Places {
             threads: walkers(),
             first_detection,
         };
-        Engine::open(settings, Arc::new(SystemClock)).map_err(Trouble::of)
+        let mut engine = Engine::open(settings, Arc::new(SystemClock)).map_err(Trouble::of)?;
+        engine.set_journal_max(self.journal_max);
+        Ok(engine)
     }
 }
 
@@ -162,6 +168,11 @@ fn node_name(text: &str) -> Result<String, &'static str> {
     vedette_crds::names::is_node_name(text).then(|| text.to_owned()).ok_or(refused)
 }
 
+fn journal_max(text: &str) -> Result<u64, &'static str> {
+    let refused = "write a size of at least 1Mi, for example 256Mi: about 1 KiB for each record";
+    Size::Text(text.to_owned()).bytes().filter(|bytes| *bytes >= JOURNAL_MIN).ok_or(refused)
+}
+
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "write an IP address and a port, for example 127.0.0.1:8080")
 }
@@ -213,6 +224,14 @@ mod tests {
                 let name = format!("{:?}", parsed.command).to_lowercase();
                 assert!(name.starts_with(subcommand.get_name()), "{example} stands under {}", subcommand.get_name());
             }
+        }
+    }
+
+    #[test]
+    fn the_default_bound_of_the_journal_is_the_engines() {
+        assert_eq!(journal_max("256Mi"), Ok(vedette_engine::JOURNAL_MAX));
+        for refused in ["", "0", "1048575", "1023Ki", "256MiB", "256M b", "-1Gi"] {
+            journal_max(refused).unwrap_err();
         }
     }
 

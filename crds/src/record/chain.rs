@@ -90,6 +90,19 @@ pub fn unchain(line: &[u8], previous: Chain) -> Result<Chain, ChainError> {
     }
 }
 
+/// The chain value that stands in a line, right or wrong; `None` when the line has none.
+pub fn chain_of(line: &[u8]) -> Option<Chain> {
+    let member = &line[line.len().checked_sub(MEMBER_LEN)?..];
+    let hex = member.strip_prefix(MEMBER)?.strip_suffix(br#""}"#)?;
+    let mut chain = [0; 32];
+    for (byte, digits) in chain.iter_mut().zip(hex.chunks(2)) {
+        let digits =
+            std::str::from_utf8(digits).ok().filter(|digits| !digits.bytes().any(|d| d.is_ascii_uppercase()))?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(Chain(chain))
+}
+
 /// Compact JSON that also escapes what JSON itself would let through to a terminal (DEL, C1, bidirectional overrides).
 struct VisibleControls;
 

@@ -209,6 +209,7 @@ impl Engine {
             clock: &*clock,
             looker: Looker::new(&*clock, stop, own, &progress),
             detection: self.detection,
+            journal_max: self.journal_max,
         };
         let this = &*self;
         let result = std::thread::scope(|scope| {

@@ -12,6 +12,7 @@ use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
+use crate::prune::{JOURNAL_MAX, prune};
 use crate::records::notice;
 use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
@@ -146,6 +147,7 @@ pub struct Engine {
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) journal_max: u64,
 }
 
 impl Engine {
@@ -192,6 +194,7 @@ impl Engine {
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
+            journal_max: JOURNAL_MAX,
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -238,6 +241,11 @@ impl Engine {
         self.rules = Some(rules);
         self.identity = identity;
         self.generation = Some(generation);
+    }
+
+    /// Sets how many bytes of lines the journal holds: from the next commit on the oldest lines go first.
+    pub fn set_journal_max(&mut self, bytes: u64) {
+        self.journal_max = bytes;
     }
 
     /// The values in rules that this version does not know.
@@ -329,6 +337,7 @@ impl Engine {
         for kind in kinds {
             notice(&writer, &mut meta, &self.identity, now, kind)?;
         }
+        prune(&writer, &mut meta, &self.identity, now, self.journal_max)?;
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;

@@ -24,7 +24,7 @@
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
-//! | [`journal`] | lines and cursors for sinks |
+//! | [`journal`], `prune` | lines and cursors for sinks; the journal's bound |
 
 mod adopt;
 mod attributes;
@@ -49,6 +49,7 @@ mod path;
 mod plan;
 mod plans;
 mod progress;
+mod prune;
 mod records;
 mod render;
 mod select;
@@ -67,6 +68,7 @@ pub use meta::{RuleTotals, Totals};
 pub use path::HostPath;
 pub use plan::Due;
 pub use progress::{Progress, SoFar};
+pub use prune::{JOURNAL_MAX, JOURNAL_MIN};
 #[doc(hidden)]
 pub use store::Medium;
 pub use unknown::{Aspect, Unknown, Unknowns};

@@ -15,6 +15,7 @@ use std::process::{Command, Output};
 use support::{Host, is_root, rule_with};
 use vedette_crds::record::{CHANGE_SCHEMA, Chain, Change, Item, Nanos, Notice, NoticeKind, Origin, render, schema};
 use vedette_engine::Identity;
+use vedette_engine::journal::Sink;
 
 /// As many lines are on the page whole; the others lend their members to the tables.
 const SHOWN: usize = 4;
@@ -67,6 +68,12 @@ fn lines() -> Option<Vec<String>> {
     host.engine().configure(rules, identity, 1);
     host.engine().announce_start().unwrap();
     lines.extend(host.lines());
+    // A file of records that has had nothing yet, and a journal that is full.
+    host.engine().journal().advance(Sink::File, 0).unwrap();
+    let full = host.standing().totals.journal_bytes;
+    host.engine().set_journal_max(full);
+    host.engine().announce_start().unwrap();
+    lines.extend(host.lines().into_iter().filter(|line| line["kind"] == "Gap"));
 
     let mut chain = Chain::default();
     let rendered = lines.into_iter().map(|line| {
@@ -128,11 +135,15 @@ fn settle_item(item: &mut Item, modified: i64, created: i64, inode: u64) {
 
 fn settle_notice(mut notice: Notice) -> Notice {
     notice.time = settle_origin(&mut notice.origin);
-    if let NoticeKind::Started { stopped_since, boot_id, kernel, agent_version, .. } = &mut notice.kind {
-        *stopped_since = stopped_since.map(|_| minutes(-1));
-        *boot_id = "0f8fad5b-d9cb-469f-a165-70867728950e".into();
-        *kernel = "6.18.0".into();
-        *agent_version = "0.1.0".into();
+    match &mut notice.kind {
+        NoticeKind::Started { stopped_since, boot_id, kernel, agent_version, .. } => {
+            *stopped_since = stopped_since.map(|_| minutes(-1));
+            *boot_id = "0f8fad5b-d9cb-469f-a165-70867728950e".into();
+            *kernel = "6.18.0".into();
+            *agent_version = "0.1.0".into();
+        }
+        NoticeKind::Gap { from, to, .. } => (*from, *to) = (1042, 9317),
+        _ => {}
     }
     notice
 }
@@ -165,7 +176,7 @@ fn made(lines: &[String]) -> Vec<(&'static str, String)> {
     let (change, notice) = (schema::change(), schema::notice());
     let pretty: Change = serde_json::from_str(&lines[SHOWN - 1]).unwrap();
     let mut sets = String::new();
-    for (name, set) in change["$defs"].as_object().unwrap() {
+    for (name, set) in change["$defs"].as_object().unwrap().iter().chain(notice["$defs"].as_object().unwrap()) {
         if set.get("enum").is_some() {
             writeln!(sets, "- **{name}**: {}", set["description"].as_str().unwrap()).unwrap();
         }
