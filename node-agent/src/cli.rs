@@ -1,11 +1,11 @@
 //! The command line: flags, where their values come from, and the words that explain them.
 
 use crate::Trouble;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use vedette_crds::record::Detection;
+use vedette_crds::record::{Chain, Detection};
 use vedette_crds::size::Size;
 use vedette_engine::clock::SystemClock;
 use vedette_engine::{Engine, JOURNAL_MIN, Settings};
@@ -32,6 +32,15 @@ const SCAN: &str = "Examples:
 
 Exit: 0 no change, 1 changes, 2 trouble, 3 no change found, but some items are unknown (standard error names them).
 Records that could not be written come with the next run.";
+
+const VERIFY: &str = "Examples:
+  vedette-agent verify /var/log/vedette.jsonl                   # lines of one journal or of several
+  cat vedette.jsonl.2 vedette.jsonl.1 | vedette-agent verify -  # rotated files, the oldest first
+  vedette-agent verify --state-dir /var/lib/vedette
+  vedette-agent verify --head sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef vedette.jsonl
+
+Standard output has one JSON object a journal, standard error says it in words. A state is read and not changed.
+Exit: 0 whole, 1 broken, 2 trouble.";
 
 /// Says when a file on this node changes: what it was, and what it is.
 #[derive(Clone, Debug, Parser)]
@@ -61,16 +70,19 @@ pub enum Command {
     /// Compare once: records on standard output, the answer as the exit code
     #[command(after_help = SCAN)]
     Scan(Scan),
+    /// Check that lines, or a state, are what was written: none is changed, missing or out of its place
+    #[command(after_help = VERIFY)]
+    Verify(Verify),
 }
 
 impl Command {
-    /// Whether records go to standard output.
+    /// Whether what it finds goes to standard output.
     pub(crate) fn writes_to_standard_output(&self) -> bool {
         match self {
             Self::Run(Run { records, .. }) | Self::Standalone(Standalone { records, .. }) => {
                 *records == Records::Stdout
             }
-            Self::Scan(_) => true,
+            Self::Scan(_) | Self::Verify(_) => true,
         }
     }
 }
@@ -161,6 +173,29 @@ pub struct Scan {
     /// The name that records give this host; without it, the host's own
     #[arg(long, value_parser = node_name)]
     pub node: Option<String>,
+}
+
+/// `vedette-agent verify`.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["file", "state_dir"])))]
+pub struct Verify {
+    /// Lines as they were exported; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The state of an agent that does not run
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// A head that was noted elsewhere, for example in a NodeConfig's status: it must be there
+    #[arg(long, value_name = "sha256:HEX", value_parser = head)]
+    pub head: Option<Chain>,
+    /// The sequence that it was noted with
+    #[arg(long, value_name = "NUMBER", requires = "head")]
+    pub sequence: Option<u64>,
+}
+
+fn head(text: &str) -> Result<Chain, &'static str> {
+    let refused = "write sha256: and 64 hex digits, as in a NodeConfig's status.journal.head";
+    text.strip_prefix("sha256:").and_then(Chain::parse).ok_or(refused)
 }
 
 fn node_name(text: &str) -> Result<String, &'static str> {

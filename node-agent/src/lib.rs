@@ -11,12 +11,14 @@
 //! | room | what it holds |
 //! |---|---|
 //! | [`cli`], `standard_output` | flags and subcommands; whether there is an output to write to |
-//! | [`scan`], [`standalone`], [`run`] | the subcommands |
+//! | [`scan`], [`standalone`], [`run`], [`verify`] | the subcommands |
+//! | `answer` | what `verify` and its like print |
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
 //! | `observe`, `narrate` | what the engine says, for tasks that wait for it, and for people |
 //! | `lines`, `status` | sinks: each delivers the journal from its own cursor |
 //! | `metrics`, `http` | what is scraped; `vedette-service` serves it |
 
+mod answer;
 pub mod cli;
 mod config;
 mod http;
@@ -30,6 +32,7 @@ pub mod scan;
 pub mod standalone;
 mod standard_output;
 mod status;
+pub mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -84,6 +87,7 @@ pub fn main(arguments: cli::Arguments) -> ExitCode {
         cli::Command::Run(options) => run::run(options),
         cli::Command::Standalone(options) => standalone::standalone(options),
         cli::Command::Scan(options) => scan::scan(&options),
+        cli::Command::Verify(options) => verify::verify(&options),
     };
     result.unwrap_or_else(|trouble| {
         say(&format!("vedette-agent: {}", sentence(&trouble)));

@@ -20,6 +20,21 @@ impl Chain {
     }
 }
 
+impl Chain {
+    /// The value that these 64 lower-case hex digits write.
+    pub fn parse(hex: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if hex.len() != 64 || !hex.bytes().all(is_digit) {
+            return None;
+        }
+        let mut chain = [0; 32];
+        for (at, byte) in chain.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(Self(chain))
+    }
+}
+
 impl std::fmt::Display for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -94,13 +109,7 @@ pub fn unchain(line: &[u8], previous: Chain) -> Result<Chain, ChainError> {
 pub fn chain_of(line: &[u8]) -> Option<Chain> {
     let member = &line[line.len().checked_sub(MEMBER_LEN)?..];
     let hex = member.strip_prefix(MEMBER)?.strip_suffix(br#""}"#)?;
-    let mut chain = [0; 32];
-    for (byte, digits) in chain.iter_mut().zip(hex.chunks(2)) {
-        let digits =
-            std::str::from_utf8(digits).ok().filter(|digits| !digits.bytes().any(|d| d.is_ascii_uppercase()))?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(Chain(chain))
+    Chain::parse(std::str::from_utf8(hex).ok()?)
 }
 
 /// Compact JSON that also escapes what JSON itself would let through to a terminal (DEL, C1, bidirectional overrides).
@@ -133,6 +142,7 @@ mod tests {
         assert!(matches!(unchain(&second.line, Chain::default()), Err(ChainError::Broken { .. })));
         let value: serde_json::Value = serde_json::from_slice(&second.line).unwrap();
         assert_eq!(value["chain"], second.chain.to_string());
+        assert_eq!((chain_of(&first.line), chain_of(&second.line)), (Some(first.chain), Some(second.chain)));
     }
 
     #[test]

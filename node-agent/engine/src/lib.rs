@@ -22,6 +22,7 @@
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
+//! | [`verify`] | whether a state, or lines that were taken out of one, are whole |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`], `prune` | lines and cursors for sinks; the journal's bound |
@@ -55,6 +56,7 @@ mod render;
 mod select;
 mod store;
 mod unknown;
+pub mod verify;
 mod volumes;
 mod walk;
 mod xattrs;

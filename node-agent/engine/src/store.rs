@@ -4,6 +4,7 @@
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
 mod medium;
+mod overlay;
 mod pages;
 mod read;
 mod write;
@@ -53,6 +54,9 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the state in a directory, making both where they are missing.
     pub(crate) fn open(directory: &Path, medium: Medium) -> Result<Self, StoreError> {
+        if matches!(medium, Medium::Unchanged) {
+            return Self::open_unchanged(directory);
+        }
         // Its owner's alone: digests of secrets are in it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| match source.kind() {
@@ -64,6 +68,25 @@ impl Store {
             store.make()?;
         }
         store.reopen()?;
+        store.check_format()?;
+        Ok(store)
+    }
+
+    /// Opens the state in a directory where there has to be one.
+    pub(crate) fn open_existing(directory: &Path, medium: Medium) -> Result<Self, StoreError> {
+        if !medium.is_there(&directory.join(FILE)) {
+            return Err(StoreError::NoState { path: directory.to_owned() });
+        }
+        Self::open(directory, medium)
+    }
+
+    /// Opens the state in a directory without changing anything there; where there is none, an empty one in memory.
+    fn open_unchanged(directory: &Path) -> Result<Self, StoreError> {
+        let store = Self { directory: directory.to_owned(), medium: Medium::Unchanged, database: RwLock::new(None) };
+        store.reopen()?;
+        if !store.medium.is_there(&store.file()) {
+            store.initialize()?;
+        }
         store.check_format()?;
         Ok(store)
     }
@@ -110,10 +133,7 @@ impl Store {
         let database = Builder::new().set_cache_size(CACHE).create(&path);
         let database = database.map_err(|error| StoreError::Open { path: self.file(), source: error.into() })?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-        let writer = self.write()?;
-        writer.set_meta(FORMAT_KEY, &[FORMAT])?;
-        writer.touch()?;
-        writer.commit()?;
+        self.initialize()?;
         self.close();
         // A link is not made over a database that another process has made meanwhile; some file systems have none.
         match std::fs::hard_link(&path, self.file()) {
@@ -122,6 +142,13 @@ impl Store {
             Err(_) => std::fs::rename(&path, self.file()).map_err(io)?,
         }
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)
+    }
+
+    fn initialize(&self) -> Result<(), StoreError> {
+        let writer = self.write()?;
+        writer.set_meta(FORMAT_KEY, &[FORMAT])?;
+        writer.touch()?;
+        writer.commit()
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
