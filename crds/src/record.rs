@@ -10,7 +10,7 @@ mod item;
 pub mod schema;
 
 pub use bytes::{ByteText, escape_controls};
-pub use chain::{Chain, ChainError, ChainedLine, chain_of, render, unchain};
+pub use chain::{Chain, ChainError, ChainedLine, chain_of, render, unchain, without_place};
 pub use item::{ContentState, Flag, Item, ItemType, MountInfo, Xattr};
 
 use crate::rule::Severity;

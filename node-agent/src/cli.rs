@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use vedette_crds::record::{Chain, Detection};
 use vedette_crds::size::Size;
-use vedette_engine::clock::SystemClock;
-use vedette_engine::{Engine, JOURNAL_MIN, Settings};
+use vedette_engine::clock::{Clock, SystemClock};
+use vedette_engine::{Engine, EngineError, JOURNAL_MIN, Settings};
 
 const LOG: &str = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug.";
 
@@ -29,6 +29,7 @@ Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
 const SCAN: &str = "Examples:
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette        # the first run makes the baseline
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq   # what changed since the last run
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --dry-run
 
 Exit: 0 no change, 1 changes, 2 trouble, 3 no change found, but some items are unknown (standard error names them).
 Records that could not be written come with the next run.";
@@ -104,13 +105,26 @@ pub struct Places {
 impl Places {
     /// Opens the state and the host.
     pub(crate) fn open(&self, first_detection: Detection) -> Result<Engine, Trouble> {
+        self.open_by(Engine::open, first_detection)
+    }
+
+    /// The same without changing the state.
+    pub(crate) fn rehearse(&self, first_detection: Detection) -> Result<Engine, Trouble> {
+        self.open_by(Engine::rehearse, first_detection)
+    }
+
+    fn open_by(
+        &self,
+        open: impl FnOnce(Settings, Arc<dyn Clock>) -> Result<Engine, EngineError>,
+        first_detection: Detection,
+    ) -> Result<Engine, Trouble> {
         let settings = Settings {
             state_dir: self.state_dir.clone(),
             host_root: self.host_root.clone(),
             threads: walkers(),
             first_detection,
         };
-        let mut engine = Engine::open(settings, Arc::new(SystemClock)).map_err(Trouble::of)?;
+        let mut engine = open(settings, Arc::new(SystemClock)).map_err(Trouble::of)?;
         engine.set_journal_max(self.journal_max);
         Ok(engine)
     }
@@ -173,6 +187,9 @@ pub struct Scan {
     /// The name that records give this host; without it, the host's own
     #[arg(long, value_parser = node_name)]
     pub node: Option<String>,
+    /// Say what changed and leave the state as it is: the records have no sequence and no chain, and come again
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `vedette-agent verify`.

@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vedette_crds::record::CHANGE_SCHEMA;
+use vedette_crds::record::{CHANGE_SCHEMA, without_place};
 use vedette_engine::journal::{Journal, Line, Sink};
 
 /// Every line begins so.
@@ -181,6 +181,24 @@ pub(crate) fn deliver(journal: &Journal, sink: Sink, head: u64, output: &mut Out
         journal.advance(sink, last.sequence).map_err(unread)?;
         delivered.sequence = last.sequence;
         delivered.changes += lines.iter().filter(|line| is_change(line)).count() as u64;
+    }
+}
+
+/// Writes the changes after a sequence as what they would be, without sequence and chain: they are not committed.
+pub(crate) fn show_changes(journal: &Journal, after: u64, output: &mut Output) -> Result<Delivered, Trouble> {
+    let mut shown = Delivered { changes: 0, sequence: after };
+    loop {
+        let unread = |source| Trouble::because("cannot read the journal", source);
+        let lines = journal.after(shown.sequence, PIECE).map_err(unread)?;
+        let Some(last) = lines.last() else { return Ok(shown) };
+        shown.sequence = last.sequence;
+        let changes = lines
+            .iter()
+            .filter(|line| is_change(line))
+            .filter_map(|line| Some(Line { sequence: line.sequence, bytes: without_place(&line.bytes)? }));
+        let changes: Vec<Line> = changes.collect();
+        shown.changes += changes.len() as u64;
+        output.write(&changes)?;
     }
 }
 

@@ -112,6 +112,17 @@ pub fn chain_of(line: &[u8]) -> Option<Chain> {
     Chain::parse(std::str::from_utf8(hex).ok()?)
 }
 
+/// The line without what only a journal gives it, for a change that is not committed: no sequence, no chain.
+pub fn without_place(line: &[u8]) -> Option<Vec<u8>> {
+    const SEQUENCE: &[u8] = br#","sequence":"#;
+    chain_of(line)?;
+    let body = &line[..line.len() - MEMBER_LEN];
+    // A quote within a name before it would be escaped, so the first one is the member.
+    let begin = body.windows(SEQUENCE.len()).position(|part| part == SEQUENCE)?;
+    let digits = body[begin + SEQUENCE.len()..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Some([&body[..begin], &body[begin + SEQUENCE.len() + digits..], b"}"].concat())
+}
+
 /// Compact JSON that also escapes what JSON itself would let through to a terminal (DEL, C1, bidirectional overrides).
 struct VisibleControls;
 
@@ -158,6 +169,14 @@ mod tests {
         let line = render(&json!({"path": "/a\u{1b}[2J\u{9b}\u{7f}\u{202e}é\n"}), Chain::default());
         let text = String::from_utf8(line.line).unwrap();
         assert!(text.starts_with(r#"{"path":"/a\u001b[2J\u009b\u007f\u202eé\n""#), "{text}");
+    }
+
+    #[test]
+    fn a_line_without_its_place_has_neither_sequence_nor_chain() {
+        let line = render(&json!({"node": ",\"sequence\":1", "sequence": 42, "time": "t"}), Chain::default());
+        let bare = String::from_utf8(without_place(&line.line).unwrap()).unwrap();
+        assert_eq!(bare, r#"{"node":",\"sequence\":1","time":"t"}"#);
+        assert_eq!(without_place(b"{}"), None);
     }
 
     #[test]

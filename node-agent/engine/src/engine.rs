@@ -159,6 +159,14 @@ impl Engine {
         Self::open_on(settings, clock, Medium::File)
     }
 
+    /// The same without changing the state, or making one: what is committed stays in memory and goes with the engine.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn rehearse(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        Self::open_on(settings, clock, Medium::Unchanged)
+    }
+
     /// The same with the database on what a test gives.
     #[doc(hidden)]
     pub fn open_on(settings: Settings, clock: Arc<dyn Clock>, medium: Medium) -> Result<Self, EngineError> {
