@@ -43,6 +43,21 @@ const VERIFY: &str = "Examples:
 Standard output has one JSON object a journal, standard error says it in words. A state is read and not changed.
 Exit: 0 whole, 1 broken, 2 trouble.";
 
+const INVENTORY: &str = "Examples:
+  vedette-agent inventory --state-dir /var/lib/vedette
+  vedette-agent inventory --state-dir /var/lib/vedette | jq 'select(.item.mode == \"4755\")'
+
+A running agent is asked, through a socket in its state directory. docs/inventory.md says what each member means.
+Exit: 0, or 2 on trouble.";
+
+const EXPLAIN: &str = "Examples:
+  vedette-agent explain /etc/passwd --rule web.yaml
+  vedette-agent explain /etc/passwd --state-dir /var/lib/vedette                 # by the rules in force
+  vedette-agent explain /etc/passwd --state-dir /var/lib/vedette --output json
+
+Says which entry decides, what is compared and how often, when it was last looked at and read, or why it is not tracked.
+A running agent is asked, through a socket in its state directory. Exit: 0, or 2 on trouble.";
+
 /// Says when a file on this node changes: what it was, and what it is.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -74,6 +89,12 @@ pub enum Command {
     /// Check that lines, or a state, are what was written: none is changed, missing or out of its place
     #[command(after_help = VERIFY)]
     Verify(Verify),
+    /// Print what is tracked and its last seen state, an item a line
+    #[command(after_help = INVENTORY)]
+    Inventory(Inventory),
+    /// Say which entry decides about a path, and why it is tracked or not
+    #[command(after_help = EXPLAIN)]
+    Explain(Explain),
 }
 
 impl Command {
@@ -83,7 +104,7 @@ impl Command {
             Self::Run(Run { records, .. }) | Self::Standalone(Standalone { records, .. }) => {
                 *records == Records::Stdout
             }
-            Self::Scan(_) | Self::Verify(_) => true,
+            Self::Scan(_) | Self::Verify(_) | Self::Inventory(_) | Self::Explain(_) => true,
         }
     }
 }
@@ -208,6 +229,46 @@ pub struct Verify {
     /// The sequence that it was noted with
     #[arg(long, value_name = "NUMBER", requires = "head")]
     pub sequence: Option<u64>,
+}
+
+/// `vedette-agent inventory`.
+#[derive(Clone, Debug, Args)]
+pub struct Inventory {
+    /// Where the state lies
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Where the host's / is mounted; an agent that is asked knows better
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
+}
+
+/// `vedette-agent explain`.
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// A path of the host
+    #[arg(value_name = "PATH")]
+    pub path: std::ffi::OsString,
+    /// DataCollectionRules as YAML, instead of those in force; may be given several times
+    #[arg(long = "rule", value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
+    /// Where the state lies
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where the host's / is mounted; an agent that is asked knows better
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
+    /// Words for people, or JSON for programs
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: OutputForm,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutputForm {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 fn head(text: &str) -> Result<Chain, &'static str> {

@@ -182,7 +182,7 @@ impl Engine {
         let failed = AtomicBool::new(false);
         let stop = Stop { told: stop, failed: &failed };
         // A database that was deleted under us has no name that the walk could meet.
-        let own = FileId::at(&store.file()).ok();
+        let own = [FileId::at(&store.file()).ok(), FileId::of_socket(&store.socket())];
         let shared = Walk {
             store: &store,
             host: &self.host,

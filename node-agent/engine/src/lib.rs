@@ -23,6 +23,7 @@
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | [`verify`] | whether a state, or lines that were taken out of one, are whole |
+//! | [`inspect`], [`explain`] | what the state holds; why a path is tracked or not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`], `prune` | lines and cursors for sinks; the journal's bound |
@@ -35,11 +36,13 @@ mod compare;
 mod digest;
 pub mod driver;
 pub mod engine;
+pub mod explain;
 mod fault;
 mod frontier;
 mod holder;
 mod host;
 mod idle;
+pub mod inspect;
 mod item;
 pub mod journal;
 mod look;
@@ -73,4 +76,5 @@ pub use progress::{Progress, SoFar};
 pub use prune::{JOURNAL_MAX, JOURNAL_MIN};
 #[doc(hidden)]
 pub use store::Medium;
+pub use store::SOCKET;
 pub use unknown::{Aspect, Unknown, Unknowns};

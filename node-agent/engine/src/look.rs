@@ -37,6 +37,9 @@ pub(crate) struct Want {
     pub(crate) phase: u64,
 }
 
+/// Files that are the agent's own: its open database, and the socket beside it.
+pub(crate) type Own = [Option<FileId>; 2];
+
 /// What one look found.
 #[derive(Debug)]
 pub(crate) enum Look {
@@ -50,7 +53,7 @@ pub(crate) enum Look {
     Seen(Box<ItemState>),
     /// The look was told to end.
     Interrupted,
-    /// It is the agent's own open database, which every compare changes.
+    /// It is the agent's own open database, which every compare changes, or its socket.
     Own,
 }
 
@@ -71,7 +74,7 @@ impl Stop<'_> {
 pub(crate) struct Looker<'a> {
     clock: &'a dyn Clock,
     stop: Stop<'a>,
-    own: Option<FileId>,
+    own: Own,
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
     progress: &'a Progress,
@@ -87,7 +90,7 @@ enum Content {
 }
 
 impl<'a> Looker<'a> {
-    pub(crate) fn new(clock: &'a dyn Clock, stop: Stop<'a>, own: Option<FileId>, progress: &'a Progress) -> Self {
+    pub(crate) fn new(clock: &'a dyn Clock, stop: Stop<'a>, own: Own, progress: &'a Progress) -> Self {
         let buffer = vec![0; BUFFER + PAGE];
         Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress }
     }
@@ -101,7 +104,7 @@ impl<'a> Looker<'a> {
                 Err(errno) if is_gone(errno) => return Look::Gone,
                 Err(errno) => return Look::Unknown(errno),
             };
-            if self.own == Some(FileId::of(&stat)) {
+            if self.own.contains(&Some(FileId::of(&stat))) {
                 return Look::Own;
             }
             let mut seen = from_stat(&stat, began);

@@ -4,6 +4,7 @@
 
 use crate::clock::Time;
 use crate::page::PlanId;
+use crate::plan::Plan;
 use crate::store::{Reader, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -136,6 +137,14 @@ impl Meta {
             alive: None,
             totals: Totals::default(),
         }
+    }
+
+    /// The beginning of the last complete compare that one of a plan's running entries was due in.
+    pub(crate) fn last_compared(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
+        let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
+        let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
+        let began = |interval| self.compared.iter().find(|(compared, _)| *compared == interval);
+        intervals.filter_map(began).map(|(_, began)| *began).max()
     }
 
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {

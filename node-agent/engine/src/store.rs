@@ -36,6 +36,8 @@ const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 const FORMAT_KEY: &str = "format";
 /// What this version writes and reads.
 pub(crate) const FORMAT: u8 = 1;
+/// The socket in a state directory at which the process that holds it answers questions.
+pub const SOCKET: &str = "agent.sock";
 const FILE: &str = "vedette.redb";
 /// A database that is being made.
 const UNFINISHED: &str = "vedette.redb.new";
@@ -106,6 +108,11 @@ impl Store {
     /// The database file.
     pub(crate) fn file(&self) -> PathBuf {
         self.directory.join(FILE)
+    }
+
+    /// Where the process that holds the state answers questions.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join(SOCKET)
     }
 
     fn open_file(&self, path: &Path) -> Result<Database, StoreError> {

@@ -6,10 +6,10 @@
 use crate::clock::Clock;
 use crate::commit::{Finding, Report, What};
 use crate::frontier::{Frontier, Waiting};
-use crate::host::{Directory, Entry, EntryKind, FileId, HostRoot, MAX_PATH, is_gone};
+use crate::host::{Directory, Entry, EntryKind, HostRoot, MAX_PATH, is_gone};
 use crate::idle::Met;
 use crate::item::ItemState;
-use crate::look::{Look, Looker, Stop};
+use crate::look::{Look, Looker, Own, Stop};
 use crate::mounts::{Mount, MountId, Mounts};
 use crate::page::{NEVER, Named, Page, Volume};
 use crate::path::HostPath;
@@ -29,7 +29,7 @@ use vedette_crds::record::ContentState;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Directories are walked so many levels deep.
-const MAX_DEPTH: usize = 1024;
+pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// What the walkers of one compare share.
 pub(crate) struct Walk<'a> {
@@ -42,7 +42,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) due: &'a Due,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) stop: Stop<'a>,
-    pub(crate) own: Option<FileId>,
+    pub(crate) own: Own,
     pub(crate) progress: &'a Progress,
     pub(crate) frontier: Frontier,
 }

@@ -1,5 +1,6 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
+use super::pages::{Found, subtree};
 use super::{CURSORS, During, JOURNAL, META, PLANS, StoreError, VOLUMES, decode_page, unseal};
 use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
@@ -24,6 +25,11 @@ impl Reader {
             pages.push(decode_page(directory, value.value())?);
         }
         Ok(pages)
+    }
+
+    /// The pages from a key on, at most so many.
+    pub(crate) fn pages_from(&self, key: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
+        subtree(&self.pages, &[], key, limit)
     }
 
     /// The names of a directory's subdirectories that have pages in or below them.
