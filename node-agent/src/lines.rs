@@ -21,6 +21,8 @@ use vedette_engine::journal::{Journal, Line, Sink};
 const HEAD: &[u8] = b"{\"schema\":\"vedette.dev/";
 /// Lines are read and written in pieces of about this size.
 const PIECE: usize = 1 << 20;
+/// Who rotates a file does not do so again within a write.
+const TRIES: usize = 3;
 /// After a failed write the next try is made this much later.
 const RETRY: Duration = Duration::from_secs(5);
 /// While they go on failing, the log says so as often as this.
@@ -114,8 +116,28 @@ impl Output {
         Ok(())
     }
 
+    /// Writes lines; again, where the file was deleted or emptied while they were written.
     fn write(&mut self, lines: &[Line]) -> Result<(), Trouble> {
-        self.renew()?;
+        for _ in 0..TRIES {
+            self.renew()?;
+            self.write_once(lines)?;
+            if self.is_kept() {
+                return Ok(());
+            }
+        }
+        Err(Trouble::new("somebody deletes or empties the records file as often as it is written"))
+    }
+
+    /// Whether what was written last is still in a file that has a name.
+    fn is_kept(&mut self) -> bool {
+        let To::File { file, .. } = &mut self.to else { return true };
+        match (file.metadata(), file.stream_position()) {
+            (Ok(open), Ok(end)) if open.is_file() => open.nlink() > 0 && open.len() >= end,
+            _ => true,
+        }
+    }
+
+    fn write_once(&mut self, lines: &[Line]) -> Result<(), Trouble> {
         let mut bytes = Vec::with_capacity(lines.iter().map(|line| line.bytes.len() + 1).sum::<usize>() + 1);
         if self.is_torn {
             bytes.push(b'\n');
@@ -273,6 +295,24 @@ mod tests {
         output.write(&lines(3, 3)).unwrap();
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "xxx\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "xxx\nxxx\nxxx\n");
+    }
+
+    #[test]
+    fn what_is_written_into_a_file_that_is_deleted_or_emptied_meanwhile_is_not_taken_for_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records");
+        let mut output = Output::file(&path).unwrap();
+        output.write_once(&lines(1, 3)).unwrap();
+        assert!(output.is_kept());
+        std::fs::rename(&path, folder.path().join("records.1")).unwrap();
+        assert!(output.is_kept(), "it has another name, and is read there");
+        std::fs::rename(folder.path().join("records.1"), &path).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        assert!(!output.is_kept());
+        output.write(&lines(2, 3)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "xxx\nxxx\n", "from its beginning");
+        std::fs::remove_file(&path).unwrap();
+        assert!(!output.is_kept());
     }
 
     #[test]
