@@ -47,6 +47,8 @@ pub(crate) struct Delivered {
     pub(crate) changes: u64,
     /// The sequence of the last line.
     pub(crate) sequence: u64,
+    /// Lines that had left the journal.
+    pub(crate) lost: u64,
 }
 
 impl Output {
@@ -195,10 +197,11 @@ fn put(fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> std::io::Result
 /// Delivers all lines that the sink has not had; `head` is the journal's last sequence.
 pub(crate) fn deliver(journal: &Journal, sink: Sink, head: u64, output: &mut Output) -> Result<Delivered, Trouble> {
     let unread = |source| Trouble::because("cannot read the journal", source);
-    let mut delivered = Delivered { changes: 0, sequence: journal.cursor(sink, head).map_err(unread)? };
+    let mut delivered = Delivered { sequence: journal.cursor(sink, head).map_err(unread)?, ..Delivered::default() };
     loop {
         let lines = journal.after(delivered.sequence, PIECE).map_err(unread)?;
-        let Some(last) = lines.last() else { return Ok(delivered) };
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(delivered) };
+        delivered.lost += first.sequence - delivered.sequence - 1;
         output.write(&lines)?;
         journal.advance(sink, last.sequence).map_err(unread)?;
         delivered.sequence = last.sequence;
@@ -208,11 +211,12 @@ pub(crate) fn deliver(journal: &Journal, sink: Sink, head: u64, output: &mut Out
 
 /// Writes the changes after a sequence as what they would be, without sequence and chain: they are not committed.
 pub(crate) fn show_changes(journal: &Journal, after: u64, output: &mut Output) -> Result<Delivered, Trouble> {
-    let mut shown = Delivered { changes: 0, sequence: after };
+    let mut shown = Delivered { sequence: after, ..Delivered::default() };
     loop {
         let unread = |source| Trouble::because("cannot read the journal", source);
         let lines = journal.after(shown.sequence, PIECE).map_err(unread)?;
-        let Some(last) = lines.last() else { return Ok(shown) };
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(shown) };
+        shown.lost += first.sequence - shown.sequence - 1;
         shown.sequence = last.sequence;
         let changes = lines
             .iter()
@@ -222,6 +226,11 @@ pub(crate) fn show_changes(journal: &Journal, after: u64, output: &mut Output) -
         shown.changes += changes.len() as u64;
         output.write(&changes)?;
     }
+}
+
+/// What is said where lines had left the journal.
+pub(crate) fn lost(lines: u64) -> String {
+    format!("{lines} records left the journal before they could be written: give --journal-max more")
 }
 
 fn is_change(line: &Line) -> bool {
@@ -251,6 +260,9 @@ pub(crate) async fn run(
         let failed = match result {
             Ok(delivered) => {
                 metrics.delivered(sink, delivered.sequence);
+                if delivered.lost > 0 {
+                    tracing::warn!(sink = sink.as_str(), "{}", lost(delivered.lost));
+                }
                 if said.take().is_some() {
                     tracing::info!(sink = sink.as_str(), "records are written again, none is lost");
                 }

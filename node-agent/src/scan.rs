@@ -1,7 +1,7 @@
 //! `vedette-agent scan`: one compare, records on standard output, and the answer as the exit code.
 
 use crate::cli::Scan;
-use crate::lines::{Output, deliver, show_changes};
+use crate::lines::{Output, deliver, lost, show_changes};
 use crate::narrate::{self, mebibytes};
 use crate::{Trouble, rules, say, sentence};
 use std::io::IsTerminal;
@@ -117,6 +117,7 @@ struct Delivery {
     /// In a dry run the last line that was looked at: no cursor moves.
     dry: Option<u64>,
     changes: u64,
+    lost: u64,
     /// Why the output is left alone from then on.
     failed: Option<Trouble>,
 }
@@ -124,7 +125,7 @@ struct Delivery {
 impl Delivery {
     fn new(engine: &Engine, is_dry: bool) -> Self {
         let dry = is_dry.then(|| engine.standing().sequence);
-        Self { journal: engine.journal().clone(), output: Output::stdout(), dry, changes: 0, failed: None }
+        Self { journal: engine.journal().clone(), output: Output::stdout(), dry, changes: 0, lost: 0, failed: None }
     }
 
     /// Delivers what is there; `head` is the journal's last sequence.
@@ -139,7 +140,10 @@ impl Delivery {
             }
         };
         match delivered {
-            Ok(delivered) => self.changes += delivered.changes,
+            Ok(delivered) => {
+                self.changes += delivered.changes;
+                self.lost += delivered.lost;
+            }
             Err(trouble) => self.failed = Some(trouble),
         }
     }
@@ -147,7 +151,11 @@ impl Delivery {
     /// Delivers the rest; returns how many changes there were.
     fn end(mut self, head: u64) -> Result<u64, Trouble> {
         self.deliver(head);
-        self.failed.map_or(Ok(self.changes), Err)
+        match self.failed {
+            Some(trouble) => Err(trouble),
+            None if self.lost > 0 => Err(Trouble::new(lost(self.lost))),
+            None => Ok(self.changes),
+        }
     }
 }
 

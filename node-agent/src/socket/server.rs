@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use vedette_engine::SOCKET;
 use vedette_engine::inspect::Inspector;
 
-/// A question and its answer take no longer, or the next one has its turn.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// A question is there within this time, for who asks has it ready,
+const ASKED: Duration = Duration::from_secs(2);
+/// and its answer is taken in within this, or the next one has its turn.
+const ANSWERED: Duration = Duration::from_secs(10);
 /// After the system had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A socket that is being made.
@@ -72,7 +74,7 @@ fn answer_all(listener: &UnixListener, ending: &AtomicBool, inspector: &Inspecto
     while !ending.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((stream, _)) => {
-                let mut stream = Timed { stream, until: Instant::now() + DEADLINE };
+                let mut stream = Timed { stream, until: Instant::now() + ASKED };
                 // Who asked is gone or too slow: nobody is there to be told.
                 if let Err(error) = answer(&mut stream, inspector) {
                     tracing::debug!("a question was not answered to its end: {error}");
@@ -90,6 +92,7 @@ fn answer_all(listener: &UnixListener, ending: &AtomicBool, inspector: &Inspecto
 fn answer(stream: &mut Timed, inspector: &Inspector) -> std::io::Result<()> {
     let mut line = Vec::new();
     BufReader::new(&mut *stream).take(LONGEST_QUESTION).read_until(b'\n', &mut line)?;
+    stream.until = Instant::now() + ANSWERED;
     let mut out = BufWriter::new(stream);
     let mut write = |answer: &Answer| -> std::io::Result<()> {
         serde_json::to_writer(&mut out, answer)?;
