@@ -16,6 +16,7 @@ use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
 use crate::plans::Plans;
+use crate::prune::prune;
 use crate::render::Owners;
 use crate::select::Context;
 use crate::store::{Found, Pages, Store, StoreError, Writer};
@@ -94,6 +95,8 @@ pub(crate) struct Committer<'a> {
     pub(crate) moves: &'a Moves,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
+    /// How many bytes of lines the journal may hold.
+    pub(crate) journal_max: u64,
 }
 
 /// One transaction under way.
@@ -156,6 +159,7 @@ impl Committer<'_> {
         }
         drop(pages);
         let mut meta = transaction.meta;
+        prune(&writer, &mut meta, self.identity, now, self.journal_max)?;
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;

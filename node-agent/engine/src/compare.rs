@@ -215,7 +215,7 @@ impl Engine {
         };
         let stops = Stop::new(stop);
         // A database that was deleted under us has no name that the walk could meet.
-        let own = FileId::at(&store.file()).ok();
+        let own = [FileId::at(&store.file()).ok(), FileId::of_socket(&store.socket())];
         let shared = Arc::new(Walk {
             store: Arc::clone(&store),
             host: Arc::clone(&self.host),
@@ -247,6 +247,7 @@ impl Engine {
             looker: Looker::new(Arc::clone(&clock), stops, own, progress, Arc::clone(&shared.links)),
             moves: &shared.moves,
             detection: self.detection,
+            journal_max: self.journal_max,
         };
         let mut left_behind = std::mem::take(&mut self.left_behind);
         let this = &*self;

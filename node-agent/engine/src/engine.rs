@@ -15,6 +15,7 @@ use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
+use crate::prune::{JOURNAL_MAX, prune};
 use crate::records::notice;
 use crate::remote::LeftBehind;
 use crate::store::{Medium, Store, StoreError};
@@ -160,6 +161,7 @@ pub struct Engine {
     pub(crate) follows: Option<Follows>,
     /// What the state is still to be held against.
     pub(crate) anchors: Vec<Anchor>,
+    pub(crate) journal_max: u64,
 }
 
 impl Engine {
@@ -169,6 +171,14 @@ impl Engine {
     /// When either cannot be used; the sentence says what to do.
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
         Self::open_on(settings, clock, Medium::File)
+    }
+
+    /// The same without changing the state, or making one: what is committed stays in memory and goes with the engine.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn rehearse(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        Self::open_on(settings, clock, Medium::Unchanged)
     }
 
     /// The same with the database on what a test gives.
@@ -218,6 +228,7 @@ impl Engine {
             left_behind: LeftBehind::new(),
             follows: None,
             anchors: anchors.into_iter().collect(),
+            journal_max: JOURNAL_MAX,
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -264,6 +275,11 @@ impl Engine {
         self.rules = Some(rules);
         self.identity = identity;
         self.generation = Some(generation);
+    }
+
+    /// Sets how many bytes of lines the journal holds: from the next commit on the oldest lines go first.
+    pub fn set_journal_max(&mut self, bytes: u64) {
+        self.journal_max = bytes;
     }
 
     /// The values in rules that this version does not know.
@@ -361,6 +377,7 @@ impl Engine {
         for kind in kinds {
             notice(&writer, &mut meta, &self.identity, now, kind)?;
         }
+        prune(&writer, &mut meta, &self.identity, now, self.journal_max)?;
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;

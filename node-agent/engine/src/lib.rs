@@ -25,10 +25,12 @@
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `anchor` | whether the state is the one that was known elsewhere; another journal if it is not |
+//! | [`verify`] | whether a state, or lines that were taken out of one, are whole |
+//! | [`inspect`], [`explain`] | what the state holds; why a path is tracked or not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
 //! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
-//! | [`journal`] | lines and cursors for sinks |
+//! | [`journal`], `prune` | lines and cursors for sinks; the journal's bound |
 
 mod adopt;
 mod anchor;
@@ -40,6 +42,7 @@ mod crew;
 mod digest;
 pub mod driver;
 pub mod engine;
+pub mod explain;
 mod fault;
 mod follow;
 mod frontier;
@@ -49,6 +52,7 @@ mod hard_links;
 mod holder;
 mod host;
 mod idle;
+pub mod inspect;
 mod item;
 pub mod journal;
 mod look;
@@ -61,12 +65,14 @@ mod path;
 mod plan;
 mod plans;
 mod progress;
+mod prune;
 mod records;
 mod remote;
 mod render;
 mod select;
 mod store;
 mod unknown;
+pub mod verify;
 mod volumes;
 mod walk;
 mod xattrs;
@@ -81,6 +87,8 @@ pub use meta::{RuleTotals, Totals};
 pub use path::HostPath;
 pub use plan::Due;
 pub use progress::{Progress, SoFar};
+pub use prune::{JOURNAL_MAX, JOURNAL_MIN};
 #[doc(hidden)]
 pub use store::Medium;
+pub use store::SOCKET;
 pub use unknown::{Aspect, Unknown, Unknowns};

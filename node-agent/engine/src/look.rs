@@ -40,6 +40,9 @@ pub(crate) struct Want {
     pub(crate) phase: u64,
 }
 
+/// Files that are the agent's own: its open database, and the socket beside it.
+pub(crate) type Own = [Option<FileId>; 2];
+
 /// What one look found.
 #[derive(Debug)]
 pub(crate) enum Look {
@@ -55,7 +58,7 @@ pub(crate) enum Look {
     Elsewhere,
     /// The look was told to end.
     Interrupted,
-    /// It is the agent's own open database, which every compare changes.
+    /// It is the agent's own open database, which every compare changes, or its socket.
     Own,
 }
 
@@ -104,7 +107,7 @@ impl Stop {
 pub(crate) struct Looker {
     clock: Arc<dyn Clock>,
     stop: Stop,
-    own: Option<FileId>,
+    own: Own,
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
@@ -124,7 +127,7 @@ impl Looker {
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
         stop: Stop,
-        own: Option<FileId>,
+        own: Own,
         progress: Arc<Progress>,
         links: Arc<HardLinks>,
     ) -> Self {
@@ -151,7 +154,7 @@ impl Looker {
             if stat.stx_mnt_id != on {
                 return Look::Elsewhere;
             }
-            if self.own == Some(FileId::of(&stat)) {
+            if self.own.contains(&Some(FileId::of(&stat))) {
                 return Look::Own;
             }
             let mut seen = from_stat(&stat, began);
@@ -234,7 +237,11 @@ impl Looker {
     /// What statx alone says of a name; `None` where a look has to say what stands in the way.
     pub(crate) fn glance(&self, directory: &Directory, name: &[u8]) -> Option<ItemState> {
         let now = self.clock.now();
-        directory.stat(name).ok().filter(|stat| self.own != Some(FileId::of(stat))).map(|stat| from_stat(&stat, now))
+        directory
+            .stat(name)
+            .ok()
+            .filter(|stat| !self.own.contains(&Some(FileId::of(stat))))
+            .map(|stat| from_stat(&stat, now))
     }
 
     fn content(

@@ -106,11 +106,13 @@ impl Plan {
             let mut prefixes = resolution.excludes.iter();
             // An exclude holds for paths as it names them, and for where its links lead.
             let mut excluded_paths = Vec::new();
-            for exclude in &entry.exclude {
+            let mut excluded_by = Vec::new();
+            for (at, exclude) in entry.exclude.iter().enumerate() {
                 let Exclude::Path(pattern) = exclude else { continue };
                 let resolved = prefixes.next().map(|real| pattern.with_prefix(real));
                 excluded_paths.extend(resolved.filter(|resolved| resolved != pattern));
                 excluded_paths.push(pattern.clone());
+                excluded_by.resize(excluded_paths.len(), at);
             }
             let names = entry.exclude.iter().enumerate().filter(|(_, exclude)| matches!(exclude, Exclude::Name(_)));
             let own_links = resolution.links.iter().map(|link| (HostPath::from_components(link), false));
@@ -120,6 +122,7 @@ impl Plan {
                 pattern: entry.path.with_prefix(&resolution.real),
                 excluded_names: names.map(|(at, _)| at).collect(),
                 excluded_paths,
+                excluded_by,
                 max_depth: entry.max_depth.unwrap_or(u32::MAX),
                 is_prefix_link: false,
                 is_followed: false,
@@ -144,6 +147,7 @@ impl Plan {
                     pattern: PathPattern::literal(&link),
                     excluded_names: Vec::new(),
                     excluded_paths: Vec::new(),
+                    excluded_by: Vec::new(),
                     max_depth: 0,
                     is_prefix_link: true,
                     is_followed,

@@ -17,6 +17,8 @@ pub(crate) struct Selector {
     pub(crate) pattern: PathPattern,
     pub(crate) excluded_names: Vec<usize>,
     pub(crate) excluded_paths: Vec<PathPattern>,
+    /// Which of the entry's excludes each of them is.
+    pub(crate) excluded_by: Vec<usize>,
     pub(crate) max_depth: u32,
     pub(crate) is_prefix_link: bool,
     /// Whether it is what lies behind a link.
@@ -35,6 +37,17 @@ struct Live {
     excludes: Vec<Cursor>,
 }
 
+/// Why a selector ends at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Its path matches above, and the name lies deeper than it selects.
+    Depth,
+    /// This one of the entry's excludes leaves it out.
+    Excluded(usize),
+    /// Its path does not lead there.
+    Pattern,
+}
+
 /// The selectors that are alive in one directory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Context {
@@ -51,6 +64,11 @@ pub(crate) struct Step {
 }
 
 impl Context {
+    /// The selectors that are alive in it.
+    pub(crate) fn selectors(&self) -> impl Iterator<Item = u16> + '_ {
+        self.live.iter().map(|live| live.selector)
+    }
+
     /// How many components lie above the names in it, and itself.
     pub(crate) fn depth(&self) -> usize {
         self.depth as usize
@@ -58,6 +76,11 @@ impl Context {
 }
 
 impl Step {
+    /// The selectors that hit its object.
+    pub(crate) fn hits(&self) -> &[u16] {
+        &self.hits
+    }
+
     /// Whether nothing selects this object or anything below it.
     pub(crate) fn is_dead(&self) -> bool {
         self.hits.is_empty() && self.context.live.is_empty()
@@ -83,7 +106,7 @@ impl Plan {
         for (at, selector) in self.selectors.iter().enumerate() {
             let cursor = selector.pattern.start();
             let excludes: Vec<Cursor> = selector.excluded_paths.iter().map(PathPattern::start).collect();
-            if matches_any(&excludes, &selector.excluded_paths) {
+            if matching(&excludes, &selector.excluded_paths).is_some() {
                 continue;
             }
             let covered = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
@@ -101,30 +124,44 @@ impl Plan {
         let mut live = Vec::new();
         let mut hits = Vec::new();
         for above in &directory.live {
-            let selector = &self.selectors[usize::from(above.selector)];
-            let covered = above.covered.and_then(|left| left.checked_sub(u32::from(left != u32::MAX)));
-            if covered.is_none() && above.cursor.is_dead() {
-                continue;
+            let Ok(below) = self.descend(above, depth, name) else { continue };
+            if below.covered.is_some() {
+                hits.push(below.selector);
             }
-            if depth >= selector.prefix && self.excludes_name(selector, name) {
-                continue;
-            }
-            let steps = above.excludes.iter().zip(&selector.excluded_paths);
-            let excludes: Vec<Cursor> = steps.map(|(cursor, pattern)| cursor.step(pattern, name)).collect();
-            if matches_any(&excludes, &selector.excluded_paths) {
-                continue;
-            }
-            let cursor = above.cursor.step(&selector.pattern, name);
-            let matched = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
-            let covered = covered.max(matched);
-            if covered.is_some() {
-                hits.push(above.selector);
-            }
-            if covered.is_some() || !cursor.is_dead() {
-                live.push(Live { selector: above.selector, cursor, covered, excludes });
-            }
+            live.push(below);
         }
         Step { context: Context { live, depth }, hits }
+    }
+
+    /// A selector one component further down, at this depth, or why it ends there.
+    fn descend(&self, above: &Live, depth: u32, name: &[u8]) -> Result<Live, Lost> {
+        let selector = &self.selectors[usize::from(above.selector)];
+        let covered = above.covered.and_then(|left| left.checked_sub(u32::from(left != u32::MAX)));
+        if covered.is_none() && above.cursor.is_dead() {
+            return Err(Lost::Depth);
+        }
+        if depth >= selector.prefix
+            && let Some(exclude) = self.excludes_name(selector, name)
+        {
+            return Err(Lost::Excluded(exclude));
+        }
+        let steps = above.excludes.iter().zip(&selector.excluded_paths);
+        let excludes: Vec<Cursor> = steps.map(|(cursor, pattern)| cursor.step(pattern, name)).collect();
+        if let Some(at) = matching(&excludes, &selector.excluded_paths) {
+            return Err(Lost::Excluded(selector.excluded_by[at]));
+        }
+        let cursor = above.cursor.step(&selector.pattern, name);
+        let covered = covered.max(cursor.is_match(&selector.pattern).then_some(selector.max_depth));
+        if covered.is_none() && cursor.is_dead() {
+            return Err(Lost::Pattern);
+        }
+        Ok(Live { selector: above.selector, cursor, covered, excludes })
+    }
+
+    /// The selectors of a directory that do not go on at a name, each with why.
+    pub(crate) fn lost(&self, directory: &Context, name: &[u8]) -> Vec<(u16, Lost)> {
+        let end = |above: &Live| Some((above.selector, self.descend(above, directory.depth + 1, name).err()?));
+        directory.live.iter().filter_map(end).collect()
     }
 
     /// The context of any directory as a walk from the root comes to it over these mounts.
@@ -264,15 +301,14 @@ impl Plan {
         is_readable && (policy != MountPolicy::Same || leads_to_root)
     }
 
-    fn excludes_name(&self, selector: &Selector, name: &[u8]) -> bool {
+    /// Which of the entry's excludes leaves this name out.
+    fn excludes_name(&self, selector: &Selector, name: &[u8]) -> Option<usize> {
         let excludes = &self.entries[usize::from(selector.entry)].exclude;
-        selector
-            .excluded_names
-            .iter()
-            .any(|at| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name)))
+        let matches = |at: &usize| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name));
+        selector.excluded_names.iter().copied().find(matches)
     }
 }
 
-fn matches_any(cursors: &[Cursor], patterns: &[PathPattern]) -> bool {
-    cursors.iter().zip(patterns).any(|(cursor, pattern)| cursor.is_match(pattern))
+fn matching(cursors: &[Cursor], patterns: &[PathPattern]) -> Option<usize> {
+    cursors.iter().zip(patterns).position(|(cursor, pattern)| cursor.is_match(pattern))
 }

@@ -15,9 +15,9 @@ use crate::crew::Sent;
 use crate::follow::{self, Follows};
 use crate::frontier::Frontier;
 use crate::hard_links::HardLinks;
-use crate::host::{FileId, HostRoot};
+use crate::host::HostRoot;
 use crate::idle::Met;
-use crate::look::{Looker, Stop};
+use crate::look::{Looker, Own, Stop};
 use crate::mounted::Shown;
 use crate::mounts::Mounts;
 use crate::moves::Moves;
@@ -28,6 +28,7 @@ use crate::remote::Remote;
 use crate::store::{Store, StoreError};
 use crate::unknown::{Aspect, Found, Unknown};
 use crate::volumes::Volumes;
+pub(crate) use name::MAX_DEPTH;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,7 +49,7 @@ pub(crate) struct Walk {
     pub(crate) due: Due,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: Stop,
-    pub(crate) own: Option<FileId>,
+    pub(crate) own: Own,
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Arc<Frontier>,
     pub(crate) moves: Arc<Moves>,

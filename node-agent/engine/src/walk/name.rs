@@ -23,7 +23,7 @@ use std::sync::mpsc::SyncSender;
 use vedette_crds::record::ContentState;
 
 /// Directories are walked so many levels deep.
-const MAX_DEPTH: usize = 1024;
+pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// A name with what its listing says of it.
 #[derive(Clone, Copy)]
