@@ -81,7 +81,6 @@ const ALL: &[&[Sentence]] = &[
     EXCLUDE,
     LINKS,
     MOUNTS,
-    HASHES,
     MAX_CONTENT_SIZE,
 ];
 
@@ -273,12 +272,6 @@ pub(crate) const MOUNTS: &[Sentence] = &[Sentence::new(
     "self != 'All'",
     |mounts| mounts != "All",
     "file systems that are not local are not entered by this version: write Local or Same",
-)];
-
-pub(crate) const HASHES: &[Sentence] = &[Sentence::new(
-    "self.all(h, h in ['Md5', 'Sha256'])",
-    |hashes| hashes.as_array().into_iter().flatten().all(|hash| hash == "Md5" || hash == "Sha256"),
-    "Sha512 and Blake3 are not computed by this version: write Md5, Sha256 or both",
 )];
 
 pub(crate) const MAX_CONTENT_SIZE: &[Sentence] = &[Sentence::new(

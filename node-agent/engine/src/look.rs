@@ -4,9 +4,9 @@
 //! never waits for a FIFO or device, never reads more than the size that was seen, and never decides what a change is.
 
 use crate::clock::{Clock, Time};
-use crate::digest::{Hasher, kinds};
+use crate::digest::{Digests, Hasher, kinds};
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
-use crate::item::{Digests, FLAGS, ItemState};
+use crate::item::{FLAGS, ItemState};
 use crate::progress::Progress;
 use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};

@@ -32,7 +32,9 @@ const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 const FORMAT_KEY: &str = "format";
 /// What this version writes and reads.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
+/// The one before: its pages are read as they are, all else is the same.
+const OLD_FORMAT: u8 = 1;
 const FILE: &str = "vedette.redb";
 /// A database that is being made.
 const UNFINISHED: &str = "vedette.redb.new";
@@ -124,9 +126,18 @@ impl Store {
     fn check_format(&self) -> Result<(), StoreError> {
         match self.read()?.meta(FORMAT_KEY)?.as_deref() {
             Some([FORMAT]) => Ok(()),
+            Some([OLD_FORMAT]) => self.raise_format(),
             Some([found, ..]) => Err(StoreError::Format { path: self.file(), found: *found }),
             Some([]) | None => Err(StoreError::damaged("its format is missing")),
         }
+    }
+
+    /// From here on an older version refuses the state by name.
+    fn raise_format(&self) -> Result<(), StoreError> {
+        let writer = self.write()?;
+        writer.set_meta(FORMAT_KEY, &[FORMAT])?;
+        writer.touch()?;
+        writer.commit()
     }
 
     /// A consistent view; short-lived, because the file grows while it is held.

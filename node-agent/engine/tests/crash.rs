@@ -33,7 +33,7 @@ fn helper_that_compares_until_it_is_killed() {
     engine.configure(vec![support::rule("r", everything())], Identity { node: "n1".into(), ..Identity::default() }, 1);
     engine.announce_start().unwrap();
     loop {
-        engine.compare(&Due::All, &std::sync::Arc::default(), &mut |_| {}).unwrap();
+        engine.compare(&Due::All, &Arc::default(), &mut |_| {}).unwrap();
     }
 }
 

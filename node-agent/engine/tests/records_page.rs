@@ -26,7 +26,10 @@ fn lines() -> Option<Vec<String>> {
         return None;
     }
     let mut host = Host::new(json!([]));
-    let entries = json!([{"name": "etc", "path": "/etc", "severity": "High"}, {"name": "srv", "path": "/srv"}]);
+    let entries = json!([
+        {"name": "etc", "path": "/etc", "severity": "High"},
+        {"name": "srv", "path": "/srv", "hashes": ["Md5", "Sha256", "Sha512", "Blake3"]},
+    ]);
     let rules = vec![rule_with("linux-baseline", entries, json!({"tags": ["pci-dss-11.5.2"]}))];
     let identity =
         Identity { cluster: Some("prod-eu".into()), node: "worker-3".into(), node_uid: Some(NODE_UID.into()) };
