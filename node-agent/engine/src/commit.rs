@@ -208,8 +208,8 @@ impl Transaction<'_, '_> {
                 let mut after = *seen;
                 after.keep_unknown(&items[at].state);
                 self.modified(place, &items[at].state, &after, &finding.ask)?;
-                // The last good digests stay behind a failure, whatever kinds they are of.
-                if after.is_read() || finding.ask.hashes().is_empty() {
+                // The last good digests stay behind a failure and while no entry asks, whatever kinds they are of.
+                if after.is_read() {
                     after.digests = restrict(after.digests, finding.ask.hashes());
                 }
                 items[at].state = after;

@@ -241,8 +241,12 @@ pub(crate) fn is_racy(state: &ItemState) -> bool {
 }
 
 fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
-    if stored.kind != ItemType::Regular || want.hashes.is_empty() {
+    if stored.kind != ItemType::Regular {
         return false;
+    }
+    if want.hashes.is_empty() {
+        // Looked at once more, so that the state says that its content is not compared any more.
+        return stored.content.is_some();
     }
     let too_large = stored.size > want.max_content_size;
     match stored.content {

@@ -78,6 +78,9 @@ impl Transaction<'_, '_> {
             == (after.changed, after.modified, after.size, after.inode);
         let detection = if differs.contains(Field::Content) && unmoved && !is_racy(before) {
             Detection::Rehash
+        } else if fields.contains(Field::Content) && before.content.is_none() {
+            // No entry asked for content when it was last looked at: this compares what was before that.
+            Detection::Resumed
         } else {
             self.detection(&entries)
         };
