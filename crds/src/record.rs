@@ -71,7 +71,7 @@ pub enum Detection {
     Startup,
     /// Content differs though no metadata does: the strongest sign of tampering.
     Rehash,
-    /// The first compare after a suspension ended.
+    /// It is watched again: its rule was suspended, or it had left watch, at most seven days ago.
     Resumed,
 }
 
@@ -289,9 +289,9 @@ pub enum NoticeKind {
     ConfigurationApplied {
         /// The names of the rules in force.
         rules: Vec<String>,
-        /// How many items came under watch and were baselined, without a record of each.
+        /// How many items came under watch: baselined, or compared with what they were when they left.
         items_added: u64,
-        /// How many items left watch, without a record of each.
+        /// How many items left watch, without a record of each. They are kept as they were for seven days.
         items_forgotten: u64,
     },
     /// The first baseline of this journal is complete: from here on, what is new is Added.

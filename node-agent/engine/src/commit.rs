@@ -7,18 +7,20 @@ use crate::clock::{Clock, Time};
 use crate::digest::restrict;
 use crate::host::{HostRoot, is_gone};
 use crate::item::ItemState;
+use crate::known::Known;
 use crate::look::{Look, Looker};
 use crate::meta::Meta;
 use crate::mounts::{Mount, Mounts};
-use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
+use crate::page::{Named, Page, PlanId, Volume, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
 use crate::plans::Plans;
+use crate::records::rules_of;
 use crate::render::Owners;
-use crate::select::Context;
 use crate::store::{Found, Pages, Store, StoreError, Writer};
+use crate::view::View;
 use crate::volumes::Volumes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vedette_crds::record::{Detection, ItemType};
 
@@ -87,14 +89,8 @@ pub(crate) struct Transaction<'a, 'c> {
     pub(crate) writer: &'c Writer,
     pub(crate) meta: Meta,
     pub(crate) now: Time,
-    /// What an older plan selected in the directory that was asked about last.
-    older: Option<(PlanId, Volume, HostPath, Context)>,
-}
-
-/// What an older plan says of an item.
-pub(crate) struct Older {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) selecting: Vec<u16>,
+    /// Older plans that were asked about; `None` for those that the state does not hold any more.
+    pub(crate) older: BTreeMap<PlanId, Option<View<'a>>>,
 }
 
 /// Where an item stands.
@@ -103,6 +99,8 @@ pub(crate) struct Place<'p> {
     pub(crate) volume: Volume,
     pub(crate) directory: &'p HostPath,
     pub(crate) name: &'p [u8],
+    /// The plan that its page was last written under; `None` where nothing was ever compared.
+    pub(crate) under: Option<PlanId>,
 }
 
 impl Place<'_> {
@@ -124,7 +122,8 @@ impl Committer<'_> {
             writer.set_volume(*volume, identity)?;
         }
         let now = self.clock.now();
-        let mut transaction = Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: None };
+        let mut transaction =
+            Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: BTreeMap::new() };
         let mut pages = writer.pages()?;
         for report in reports {
             transaction.report(&mut pages, report)?;
@@ -152,25 +151,16 @@ impl Transaction<'_, '_> {
                 Some(placed) => (Some(placed.key), placed.page, placed.next),
                 None => (None, Page::default(), None),
             };
-            let known_under =
-                if is_new_ground { None } else { Some(page.plan).max(self.meta.complete).filter(|id| *id != NEVER) };
+            let under = (!is_new_ground).then_some(page.plan);
             let mut items = page.items;
-            self.finding(volume, &directory, &mut items, known_under, first)?;
+            self.finding(volume, &directory, &mut items, under, first)?;
             let belongs = |finding: &Finding| {
                 next.as_ref().is_none_or(|next| crate::page::key(volume, &directory, &finding.name) < *next)
             };
             while let Some(finding) = findings.next_if(belongs) {
-                self.finding(volume, &directory, &mut items, known_under, finding)?;
+                self.finding(volume, &directory, &mut items, under, finding)?;
             }
-            let cut = paginate(items);
-            let new_key = cut.first().map(|items| crate::page::key(volume, &directory, &items[0].name));
-            if let Some(old_key) = old_key.filter(|old_key| Some(old_key) != new_key.as_ref()) {
-                pages.remove(&old_key)?;
-            }
-            for items in cut {
-                let key = crate::page::key(volume, &directory, &items[0].name);
-                pages.put(&key, &Page { plan: self.committer.plan.id, items })?;
-            }
+            pages.replace(old_key.as_deref(), volume, &directory, self.committer.plan.id, items)?;
         }
         for name in vanished {
             self.vanished(pages, volume, &directory, &name)?;
@@ -186,10 +176,10 @@ impl Transaction<'_, '_> {
         volume: Volume,
         directory: &HostPath,
         items: &mut Vec<Named>,
-        known_under: Option<PlanId>,
+        under: Option<PlanId>,
         finding: Finding,
     ) -> Result<(), StoreError> {
-        let place = Place { volume, directory, name: &finding.name };
+        let place = Place { volume, directory, name: &finding.name, under };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
             (Ok(at), What::Missing) => self.look_again(place, &items[*at].state, &finding.ask)?,
@@ -220,9 +210,9 @@ impl Transaction<'_, '_> {
                 self.removed(place, &before, &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
-                let was_selected = self.was_selected(known_under, place, state.kind == ItemType::Symlink)?;
+                let known = self.known(place, state.kind == ItemType::Symlink)?;
                 self.track(&finding.selecting, 1);
-                if was_selected {
+                if known != Known::Nothing {
                     self.added(place, &state, &finding.ask)?;
                 } else if let Some(pending) = &mut self.meta.pending {
                     pending.added += 1;
@@ -299,7 +289,8 @@ impl Transaction<'_, '_> {
                     match self.committer.plan.ask(&selecting) {
                         Some(ask) => {
                             self.track(&selecting, -1);
-                            let place = Place { volume, directory: &directory, name: &named.name };
+                            let under = Some(page.plan);
+                            let place = Place { volume, directory: &directory, name: &named.name, under };
                             self.removed(place, &named.state, &ask)?;
                         }
                         None if selecting.is_empty() => {}
@@ -315,45 +306,6 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Whether a name that the state does not have was selected when its directory was last compared.
-    fn was_selected(
-        &mut self,
-        known_under: Option<PlanId>,
-        place: Place<'_>,
-        is_link: bool,
-    ) -> Result<bool, StoreError> {
-        match known_under {
-            None => Ok(false),
-            Some(id) if id == self.committer.plan.id => Ok(true),
-            Some(id) => {
-                let older = self.selected_by(id, place, is_link)?;
-                Ok(older.is_some_and(|older| !older.selecting.is_empty()))
-            }
-        }
-    }
-
-    /// An older plan, and which of its entries selected an item; `None` when the state does not hold it any more.
-    pub(crate) fn selected_by(
-        &mut self,
-        id: PlanId,
-        place: Place<'_>,
-        is_link: bool,
-    ) -> Result<Option<Older>, StoreError> {
-        let Some(plan) = self.committer.plans.get(self.committer.store, id)? else { return Ok(None) };
-        let context = match self.older.take() {
-            Some((of, volume, directory, context))
-                if (of, volume, &directory) == (id, place.volume, place.directory) =>
-            {
-                context
-            }
-            _ => plan.context(place.directory, &self.crossed(place.volume)),
-        };
-        let mounted = self.committer.mounts.on(place.directory, place.name);
-        let selecting = plan.selecting(&plan.step(&context, place.name, mounted), is_link);
-        self.older = Some((id, place.volume, place.directory.clone(), context));
-        Ok(Some(Older { plan, selecting }))
-    }
-
     fn crossed(&self, volume: Volume) -> Vec<Mount> {
         self.committer.volumes.crossed(self.committer.mounts, volume)
     }
@@ -361,7 +313,8 @@ impl Transaction<'_, '_> {
     fn track(&mut self, selecting: &[u16], by: i64) {
         let totals = &mut self.meta.totals;
         totals.tracked = totals.tracked.saturating_add_signed(by);
-        for rule in crate::records::rules_of(self.committer.plan, selecting) {
+        let running = selecting.iter().copied().filter(|entry| !self.committer.plan.is_suspended(*entry));
+        for rule in rules_of(self.committer.plan, &running.collect::<Vec<_>>()) {
             if let Some(rule) = totals.rules.get_mut(rule) {
                 rule.tracked = rule.tracked.saturating_add_signed(by);
             }

@@ -3,7 +3,7 @@
 //! Reads the host through the walkers; writes the state through the committer. It decides what is due, never what
 //! differs.
 
-use crate::adopt::{Barred, Resolution, adopt, resolve};
+use crate::adopt::{Adoption, Barred, Resolution, resolve};
 use crate::clock::Time;
 use crate::commit::Committer;
 use crate::crew::Crew;
@@ -50,17 +50,21 @@ impl Engine {
         let mounts = Arc::new(Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?);
         self.check_host_root(&mounts)?;
         self.volumes.begin_compare();
+        let sequence = self.meta.sequence;
         let (plan, barred) = self.adopt_plan(&mounts)?;
+        if self.meta.sequence > sequence {
+            committed(&self.standing());
+        }
         let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
-        let before = (self.meta.sequence, self.meta.pending.as_ref().map_or(0, |pending| pending.added));
+        let added = self.meta.pending.as_ref().map_or(0, |pending| pending.added);
         self.progress.begin();
         let walked = self.walk(&mounts, &plan, &due, stop, committed);
         let SoFar { items, hashed, .. } = self.progress.end();
         let walked = walked?;
         let Some(mut walked) = walked else { return Ok(Outcome::Interrupted) };
         self.not_entered(&mounts, &plan, barred, &mut walked)?;
-        let records = self.meta.sequence - before.0;
-        let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
+        let records = self.meta.sequence - sequence;
+        let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - added;
         let plan_change = (self.meta.complete != Some(plan.id)).then(|| {
             let pending = self.meta.pending.clone().unwrap_or_default();
             PlanChange { added: pending.added, forgotten: pending.forgotten }
@@ -137,7 +141,22 @@ impl Engine {
             _ => Arc::new(Plan::new(id, resolved)),
         };
         if !same {
-            self.meta = adopt(&self.store, mounts, &self.volumes, &plan, &self.meta)?;
+            let before = match (&self.plan, in_force) {
+                (Some(plan), _) => Some(Arc::clone(plan)),
+                (None, in_force) => in_force.map(|(id, source)| Arc::new(Plan::new(id, source))),
+            };
+            let adoption = Adoption {
+                store: &self.store,
+                host: &self.host,
+                mounts,
+                volumes: &self.volumes,
+                plans: &self.plans,
+                identity: &self.identity,
+                now: self.clock.now(),
+                plan: &plan,
+                before,
+            };
+            self.meta = adoption.adopt(&self.meta)?;
         }
         self.plan = Some(Arc::clone(&plan));
         self.planned = Some(rules);
@@ -254,6 +273,7 @@ impl Engine {
         let mut kinds = Vec::new();
         if meta.complete != Some(plan.id) {
             meta.complete = Some(plan.id);
+            meta.plans.iter_mut().filter(|held| held.plan == plan.id).for_each(|held| held.is_complete = true);
             let pending = meta.pending.take().unwrap_or_default();
             kinds.push(NoticeKind::ConfigurationApplied {
                 rules: plan.rules.iter().map(|rule| rule.name.clone()).collect(),

@@ -13,6 +13,7 @@ use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
 use crate::records::notice;
+use crate::retain::{BATCH, horizon};
 use crate::store::{Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
@@ -328,6 +329,8 @@ impl Engine {
             notice(&writer, &mut meta, &self.identity, now, kind)?;
         }
         meta.alive = Some(now);
+        meta.forgotten_before = horizon(meta.forgotten_before, now);
+        writer.kept()?.forget_before(meta.forgotten_before, BATCH)?;
         meta.save(&writer)?;
         writer.commit()?;
         self.meta = meta;

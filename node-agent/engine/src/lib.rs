@@ -1,7 +1,7 @@
 //! The engine: looks at a host's files, compares them with what was, and commits the difference.
 //!
 //! ```text
-//! rules --(adopt: resolve links, forget, count)--> plan          what is selected: pure, asked name by name
+//! rules --(adopt: resolve links, sort, count)--> plan            what is selected: pure, asked name by name
 //! plan  --(walk: threads, directory by directory)--> findings    look: one item, confined to the host root
 //! findings --(commit: the one writer)--> state + journal         compared again inside the transaction
 //! journal --(cursors)--> whoever reads                           journal: lines after a sequence
@@ -16,7 +16,8 @@
 //! | [`engine`], `compare` | what the caller holds; one compare, from the mount table to the notice at its end |
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
-//! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
+//! | `plans`, `view`, `known` | older plans; what a plan selects of the state; what is known of a name from before |
+//! | `adopt`, `retain`, `suspend` | how a plan comes into force; what left watch; what is frozen while its rule is suspended |
 //! | `walk`, `frontier`, `crew` | the way down, its stack, its threads |
 //! | `host`, `mounts` | confined opening; mounts |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
@@ -43,6 +44,7 @@ mod host;
 mod idle;
 mod item;
 pub mod journal;
+mod known;
 mod look;
 mod meta;
 mod mounts;
@@ -53,9 +55,12 @@ mod plans;
 mod progress;
 mod records;
 mod render;
+mod retain;
 mod select;
 mod store;
+mod suspend;
 mod unknown;
+mod view;
 mod volumes;
 mod walk;
 mod xattrs;

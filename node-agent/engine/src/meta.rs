@@ -11,6 +11,8 @@ use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 
 const KEY: &str = "state";
+/// More plans than this are not held, however often rules change in a week; each may be 64 KiB.
+const MAX_PLANS: usize = 64;
 
 /// Counts of one rule since it came to this journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,25 @@ pub(crate) struct Pending {
     pub(crate) forgotten: u64,
 }
 
+/// A plan that is in force, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InForce {
+    pub(crate) plan: PlanId,
+    /// When it came into force.
+    pub(crate) since: Time,
+    /// Whether a complete compare has ended under it.
+    pub(crate) is_complete: bool,
+}
+
+/// A rule that is suspended, with its items as they were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Frozen {
+    /// The rule's uid.
+    pub(crate) rule: String,
+    /// The first plan that suspended it.
+    pub(crate) under: PlanId,
+}
+
 /// The description of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -101,6 +122,14 @@ pub(crate) struct Meta {
     /// When the state was last written.
     pub(crate) alive: Option<Time>,
     pub(crate) totals: Totals,
+    /// The plan in force and older ones that the state holds, oldest first.
+    #[serde(default)]
+    pub(crate) plans: Vec<InForce>,
+    /// What left watch before this is forgotten. It never goes back, even when the clock does.
+    #[serde(default)]
+    pub(crate) forgotten_before: Time,
+    #[serde(default)]
+    pub(crate) frozen: Vec<Frozen>,
 }
 
 impl Meta {
@@ -118,7 +147,48 @@ impl Meta {
             compared: Vec::new(),
             alive: None,
             totals: Totals::default(),
+            plans: Vec::new(),
+            forgotten_before: Time::default(),
+            frozen: Vec::new(),
         }
+    }
+
+    /// Notes that a plan is in force from `now` on, and which older ones still say something.
+    pub(crate) fn put_into_force(&mut self, plan: PlanId, now: Time) {
+        if self.plans.is_empty() {
+            // A state of an older version does not say since when.
+            let known = self.complete.into_iter().chain(self.plan.filter(|plan| Some(*plan) != self.complete));
+            let is_complete = |plan| Some(plan) == self.complete;
+            self.plans =
+                known.map(|plan| InForce { plan, since: Time::default(), is_complete: is_complete(plan) }).collect();
+        }
+        self.plan = Some(plan);
+        self.plans.push(InForce { plan, since: now, is_complete: false });
+        // What an older one alone selected has left with the one after it; what is frozen still may have been watched.
+        let frozen = self.frozen.iter().map(|frozen| frozen.under).min();
+        while let [oldest, next, ..] = *self.plans
+            && Some(oldest.plan) < self.complete
+            && next.since < self.forgotten_before
+            && frozen.is_none_or(|frozen| oldest.plan < frozen)
+        {
+            self.plans.remove(0);
+        }
+        let surplus = self.plans.len().saturating_sub(MAX_PLANS);
+        let mut at = 0;
+        self.plans.retain(|held| {
+            at += 1;
+            at > surplus || Some(held.plan) == self.complete
+        });
+    }
+
+    /// Whether the state holds a plan.
+    pub(crate) fn holds(&self, plan: PlanId) -> bool {
+        self.plans.iter().any(|held| held.plan == plan)
+    }
+
+    /// The plans that the state holds from before this one, newest first.
+    pub(crate) fn before(&self, plan: PlanId) -> Vec<InForce> {
+        self.plans.iter().rev().filter(|older| older.plan < plan).copied().collect()
     }
 
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {

@@ -120,6 +120,18 @@ fn take_item<'b, S: Deserialize<'b> + Into<ItemState>>(bytes: &'b [u8], previous
     Some((Named { name, state: encoded.state.into() }, after))
 }
 
+/// The items of both, sorted; of two under one name the one that was looked at later.
+pub(crate) fn merge(mut items: Vec<Named>, others: Vec<Named>) -> Vec<Named> {
+    for other in others {
+        match items.binary_search_by(|item| item.name.cmp(&other.name)) {
+            Ok(at) if items[at].state.looked < other.state.looked => items[at] = other,
+            Ok(_) => {}
+            Err(at) => items.insert(at, other),
+        }
+    }
+    items
+}
+
 /// Cuts a directory's sorted items into pages.
 pub(crate) fn paginate(items: Vec<Named>) -> Vec<Vec<Named>> {
     let mut pages: Vec<Vec<Named>> = Vec::new();

@@ -141,10 +141,12 @@ impl Plan {
         let of = |at: &u16| &self.entries[usize::from(*at)];
         let interval = entries.iter().map(|at| of(at).interval).min()?;
         let reads = |at: &&u16| of(at).compare.contains(Compare::Content);
+        // The kinds that a suspended rule asks for are computed with the others: they are compared when it is resumed.
+        let hashing = if entries.iter().any(|at| reads(&at)) { selecting } else { &[] };
         Some(Ask {
             fields: entries.iter().fold(Fields::NONE, |fields, at| fields.or(self.fields(*at, true))),
             interval,
-            hashes: entries.iter().filter(reads).fold(HashSet::empty(), |hashes, at| hashes.union(of(at).hashes)),
+            hashes: hashing.iter().filter(reads).fold(HashSet::empty(), |hashes, at| hashes.union(of(at).hashes)),
             max_content_size: entries.iter().filter(reads).map(|at| of(at).max_content_size).max().unwrap_or(0),
             rehash_interval: entries
                 .iter()
@@ -185,6 +187,11 @@ impl Plan {
     /// Whether an entry's rule keeps its state and collects nothing.
     pub(crate) fn is_suspended(&self, entry: u16) -> bool {
         self.rules[self.rule_of(entry)].suspended
+    }
+
+    /// Whether one of these entries stands in a rule that is not suspended.
+    pub(crate) fn any_running(&self, entries: &[u16]) -> bool {
+        entries.iter().any(|entry| !self.is_suspended(*entry))
     }
 
     /// The intervals of running entries, shortest first.

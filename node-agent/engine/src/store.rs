@@ -3,11 +3,13 @@
 //! Reads and writes the state directory, nothing else. Every value carries a checksum that is verified when it is read,
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
+mod kept;
 mod pages;
 mod read;
 mod write;
 
 pub(crate) use crate::fault::{During, StoreError};
+pub(crate) use kept::{Kept, Row};
 pub(crate) use pages::{Found, Pages};
 pub(crate) use read::Reader;
 pub(crate) use write::Writer;
@@ -27,6 +29,8 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const PLANS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("plans");
 const VOLUMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("volumes");
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
+/// What left watch.
+const KEPT: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("kept");
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
@@ -157,6 +161,14 @@ impl Store {
         transaction.set_durability(Durability::Immediate).during("write")?;
         Ok(Writer { transaction })
     }
+}
+
+/// A page of either table of them, from its key and value.
+fn found(key: &[u8], value: &[u8]) -> Result<Found, StoreError> {
+    let (volume, directory) =
+        crate::page::parse_key(key).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
+    let page = decode_page(&directory, value)?;
+    Ok(Found { key: key.to_vec(), volume, directory, page })
 }
 
 fn decode_page(directory: &HostPath, bytes: &[u8]) -> Result<Page, StoreError> {
