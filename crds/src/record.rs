@@ -299,4 +299,11 @@ pub enum NoticeKind {
         /// How many items are tracked.
         items: u64,
     },
+    /// The node's clock went back: times before and after this notice do not follow each other. All content is read again.
+    ClockStepped {
+        /// What it showed before, and would show now: RFC 3339, UTC, nanoseconds. After a restart, what it showed last.
+        from: Nanos,
+        /// What it shows: RFC 3339, UTC, nanoseconds.
+        to: Nanos,
+    },
 }

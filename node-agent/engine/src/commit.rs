@@ -130,7 +130,7 @@ impl Committer<'_> {
         }
         drop(pages);
         let mut meta = transaction.meta;
-        meta.alive = Some(now);
+        meta.alive = meta.alive.max(Some(now));
         meta.save(&writer)?;
         writer.commit()?;
         self.volumes.saved(&volumes);

@@ -35,7 +35,7 @@ impl Engine {
     /// Compares what is due with the state. `stop` ends it at the next directory or read; `committed` is called after
     /// each commit.
     ///
-    /// A changed configuration makes everything due. Without rules nothing is compared.
+    /// A changed configuration, and a clock that went back, make everything due. Without rules nothing is compared.
     ///
     /// # Errors
     /// When the host root, the mount table or the state cannot be used; what was committed stays.
@@ -50,12 +50,14 @@ impl Engine {
         let mounts = Arc::new(Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?);
         self.check_host_root(&mounts)?;
         self.volumes.begin_compare();
+        self.check_clock()?;
         let sequence = self.meta.sequence;
         let (plan, barred) = self.adopt_plan(&mounts)?;
         if self.meta.sequence > sequence {
             committed(&self.standing());
         }
-        let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
+        let is_all_due = self.meta.complete != Some(plan.id) || self.meta.reread;
+        let due = if is_all_due { Due::All } else { due.clone() };
         let added = self.meta.pending.as_ref().map_or(0, |pending| pending.added);
         self.progress.begin();
         let walked = self.walk(&mounts, &plan, &due, stop, committed);
@@ -199,6 +201,7 @@ impl Engine {
             plan: Arc::clone(plan),
             before,
             due: due.clone(),
+            reread: meta.reread,
             clock: Arc::clone(&clock),
             stop: stops.clone(),
             own,
@@ -262,6 +265,7 @@ impl Engine {
     /// Writes down that a compare came to its end.
     fn complete(&mut self, plan: &Plan, due: &Due, all_seen_since: Option<Time>) -> Result<(), StoreError> {
         let mut meta = self.meta.clone();
+        meta.reread = false;
         if meta.complete != Some(plan.id) {
             meta.compared.clear();
         }

@@ -21,10 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
-use vedette_crds::record::{Detection, NoticeKind};
+use vedette_crds::record::{Detection, Nanos, NoticeKind};
 
 /// The last configuration that the agent was given.
 const CONFIGURATION: &str = "configuration";
+
+/// A clock that goes back by less is none that was set: a leap second is one second, and what corrects a clock in small
+/// steps makes them shorter. One that is slewed does not go back at all.
+const STEP: Duration = Duration::from_secs(2);
 
 /// What an engine works on.
 #[derive(Clone, Debug)]
@@ -147,6 +151,8 @@ pub struct Engine {
     /// The rules that the plan was made of.
     pub(crate) planned: Option<Vec<NodeRule>>,
     pub(crate) detection: Detection,
+    /// Both clocks, when they were last checked against each other.
+    checked: Option<(Time, Duration)>,
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
@@ -188,6 +194,7 @@ impl Engine {
             plan: None,
             planned: None,
             detection,
+            checked: None,
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
@@ -295,7 +302,7 @@ impl Engine {
         let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
         let machine_id = self.host.read_text(&HostPath::from("/etc/machine-id"), 128).map(|id| id.trim().to_owned());
         let kind = NoticeKind::Started {
-            stopped_since: self.meta.alive.map(|alive| vedette_crds::record::Nanos(alive.timestamp())),
+            stopped_since: self.meta.alive.map(|alive| Nanos(alive.timestamp())),
             boot_id: text("/proc/sys/kernel/random/boot_id"),
             machine_id: machine_id.filter(|id| !id.is_empty()),
             kernel: text("/proc/sys/kernel/osrelease"),
@@ -318,6 +325,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Notices when the wall clock has gone back: behind what the state was last written at, or in this process behind
+    /// the boot clock. Then all content is due, because a file may change twice at what is the same time to its ctime.
+    pub(crate) fn check_clock(&mut self) -> Result<(), StoreError> {
+        let (now, since_boot) = (self.clock.now(), self.clock.since_boot());
+        let expected = self.checked.map(|(then, at)| then.after(since_boot.saturating_sub(at)));
+        if let Some(from) = expected.max(self.meta.alive).filter(|from| now < from.before(STEP)) {
+            let kind = NoticeKind::ClockStepped { from: Nanos(from.timestamp()), to: Nanos(now.timestamp()) };
+            self.write_notices(Meta { alive: None, reread: true, ..self.meta.clone() }, [kind])?;
+        }
+        self.checked = Some((now, since_boot));
+        Ok(())
+    }
+
     pub(crate) fn write_notices(
         &mut self,
         mut meta: Meta,
@@ -328,7 +348,7 @@ impl Engine {
         for kind in kinds {
             notice(&writer, &mut meta, &self.identity, now, kind)?;
         }
-        meta.alive = Some(now);
+        meta.alive = meta.alive.max(Some(now));
         meta.forgotten_before = horizon(meta.forgotten_before, now);
         writer.kept()?.forget_before(meta.forgotten_before, BATCH)?;
         meta.save(&writer)?;

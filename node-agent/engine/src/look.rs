@@ -32,7 +32,7 @@ pub(crate) struct Want {
     pub(crate) hashes: HashSet,
     /// Larger files are not read.
     pub(crate) max_content_size: u64,
-    /// All content is read again within this time.
+    /// All content is read again within this time; zero: now.
     pub(crate) rehash_interval: Duration,
     /// Spreads the re-hash over its interval; the same for one path forever.
     pub(crate) phase: u64,
@@ -258,10 +258,10 @@ fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
     }
 }
 
-/// Whether an item's own moment in the re-hash interval lies between its last read and now, or the wall clock went
-/// back behind that read.
+/// Whether an item's own moment in the re-hash interval lies between its last read and now, or the wall clock lies
+/// behind that read.
 fn rehash_due(read: Time, now: Time, want: Want) -> bool {
-    if now < read {
+    if now < read || want.rehash_interval.is_zero() {
         return true;
     }
     let interval = want.rehash_interval.as_secs().max(1) as i64;

@@ -119,9 +119,12 @@ pub(crate) struct Meta {
     pub(crate) baseline_made: bool,
     /// For each interval the beginning of its last complete compare that left nothing unknown.
     pub(crate) compared: Vec<(Duration, Time)>,
-    /// When the state was last written.
+    /// When the state was last written, by the latest that the clock has shown.
     pub(crate) alive: Option<Time>,
     pub(crate) totals: Totals,
+    /// Whether all content is to be read again because the clock went back.
+    #[serde(default)]
+    pub(crate) reread: bool,
     /// The plan in force and older ones that the state holds, oldest first.
     #[serde(default)]
     pub(crate) plans: Vec<InForce>,
@@ -147,6 +150,7 @@ impl Meta {
             compared: Vec::new(),
             alive: None,
             totals: Totals::default(),
+            reread: false,
             plans: Vec::new(),
             forgotten_before: Time::default(),
             frozen: Vec::new(),

@@ -210,6 +210,11 @@ impl Plan {
 }
 
 impl Ask {
+    /// The same, with all content due.
+    pub(crate) fn at_once(self) -> Self {
+        Self { rehash_interval: Duration::ZERO, ..self }
+    }
+
     /// What a look at an item of this phase has to find out.
     pub(crate) fn want(&self, phase: u64) -> Want {
         let Self { hashes, max_content_size, rehash_interval, .. } = *self;

@@ -175,7 +175,8 @@ impl Reporter<'_> {
             schema: CHANGE_SCHEMA.to_owned(),
             origin: origin(self.identity, meta),
             time: Nanos(self.now.timestamp()),
-            since: since.map(|since| Nanos(since.timestamp())),
+            // After a clock that went back it may lie ahead.
+            since: since.map(|since| Nanos(since.min(self.now).timestamp())),
             category: Category::File,
             change_type,
             detection,

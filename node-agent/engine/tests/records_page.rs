@@ -12,7 +12,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{Host, is_root, rule_with};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Host, SetClock, is_root, rule_with};
 use vedette_crds::record::{CHANGE_SCHEMA, Chain, Change, Item, Nanos, Notice, NoticeKind, Origin, render, schema};
 use vedette_engine::Identity;
 
@@ -25,7 +27,8 @@ fn lines() -> Option<Vec<String>> {
     if !is_root("docs/records.md is held to what the engine writes: owners, capabilities and devices need root") {
         return None;
     }
-    let mut host = Host::new(json!([]));
+    let clock = Arc::new(SetClock::now());
+    let mut host = Host::with_clock(json!([]), clock.clone());
     let entries = json!([
         {"name": "etc", "path": "/etc", "severity": "High"},
         {"name": "srv", "path": "/srv", "hashes": ["Md5", "Sha256", "Sha512", "Blake3"]},
@@ -69,7 +72,8 @@ fn lines() -> Option<Vec<String>> {
     host.start();
     host.engine().configure(rules, identity, 1);
     host.engine().announce_start().unwrap();
-    lines.extend(host.lines());
+    clock.go_back(Duration::from_secs(3600));
+    lines.extend(host.compare().lines);
 
     let mut chain = Chain::default();
     let rendered = lines.into_iter().map(|line| {
@@ -136,6 +140,9 @@ fn settle_notice(mut notice: Notice) -> Notice {
         *boot_id = "0f8fad5b-d9cb-469f-a165-70867728950e".into();
         *kernel = "6.18.0".into();
         *agent_version = "0.1.0".into();
+    }
+    if let NoticeKind::ClockStepped { from, to } = &mut notice.kind {
+        (*from, *to) = (minutes(60), minutes(0));
     }
     notice
 }
