@@ -20,6 +20,7 @@ use crate::plans;
 use crate::progress::SoFar;
 use crate::render::Owners;
 use crate::store::StoreError;
+use crate::suspend::hold;
 use crate::unknown::{Aspect, Unknown};
 use crate::volumes::identity;
 use crate::walk::{Before, Walk, Walked};
@@ -40,6 +41,22 @@ impl Engine {
     /// # Errors
     /// When the host root, the mount table or the state cannot be used; what was committed stays.
     pub fn compare(
+        &mut self,
+        due: &Due,
+        stop: &Arc<AtomicBool>,
+        committed: &mut dyn FnMut(&Standing),
+    ) -> Result<Outcome, EngineError> {
+        let first = self.compare_once(due, stop, committed)?;
+        match first {
+            Outcome::Complete(first) if self.holds => Ok(match self.compare_once(due, stop, committed)? {
+                Outcome::Complete(second) => Outcome::Complete(first.and(second)),
+                Outcome::Interrupted => Outcome::Interrupted,
+            }),
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn compare_once(
         &mut self,
         due: &Due,
         stop: &Arc<AtomicBool>,
@@ -123,11 +140,12 @@ impl Engine {
             (Some((id, source)), Some(complete)) if *id == complete => Some(source.clone()),
             (_, complete) => self.stored_plan(complete)?.map(|(_, source)| source),
         };
-        let rules = match (&self.rules, &in_force) {
+        let mut rules = match (&self.rules, &in_force) {
             (Some(rules), _) => rules.clone(),
             (None, Some((_, source))) => source.rules.clone(),
             (None, None) => Vec::new(),
         };
+        self.holds = hold(&mut rules, &self.meta);
         let source = in_force.as_ref().map(|(_, source)| source);
         let Resolution { source: resolved, barred } =
             resolve(rules.clone(), &self.host, mounts, source, compared.as_ref())
@@ -278,12 +296,14 @@ impl Engine {
         if meta.complete != Some(plan.id) {
             meta.complete = Some(plan.id);
             meta.plans.iter_mut().filter(|held| held.plan == plan.id).for_each(|held| held.is_complete = true);
-            let pending = meta.pending.take().unwrap_or_default();
-            kinds.push(NoticeKind::ConfigurationApplied {
-                rules: plan.rules.iter().map(|rule| rule.name.clone()).collect(),
-                items_added: pending.added,
-                items_forgotten: pending.forgotten,
-            });
+            if !self.holds {
+                let pending = meta.pending.take().unwrap_or_default();
+                kinds.push(NoticeKind::ConfigurationApplied {
+                    rules: plan.rules.iter().map(|rule| rule.name.clone()).collect(),
+                    items_added: pending.added,
+                    items_forgotten: pending.forgotten,
+                });
+            }
             if !meta.baseline_made && !plan.rules.is_empty() {
                 meta.baseline_made = true;
                 kinds.push(NoticeKind::BaselineMade { items: meta.totals.tracked });

@@ -101,6 +101,21 @@ pub struct Summary {
     pub plan_change: Option<PlanChange>,
 }
 
+impl Summary {
+    /// This compare and the one that followed it at once.
+    pub(crate) fn and(self, next: Self) -> Self {
+        Self {
+            began: self.began,
+            duration: self.duration + next.duration,
+            items: self.items + next.items,
+            hashed: self.hashed + next.hashed,
+            records: self.records + next.records,
+            baselined: self.baselined + next.baselined,
+            plan_change: next.plan_change,
+        }
+    }
+}
+
 /// What came under watch and what left it with a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanChange {
@@ -151,6 +166,8 @@ pub struct Engine {
     /// The rules that the plan was made of.
     pub(crate) planned: Option<Vec<NodeRule>>,
     pub(crate) detection: Detection,
+    /// Whether the plan still suspends a rule that is suspended no more.
+    pub(crate) holds: bool,
     /// Both clocks, when they were last checked against each other.
     checked: Option<(Time, Duration)>,
     pub(crate) unknowns: Unknowns,
@@ -194,6 +211,7 @@ impl Engine {
             plan: None,
             planned: None,
             detection,
+            holds: false,
             checked: None,
             unknowns: Unknowns::default(),
             idle: Arc::default(),

@@ -13,6 +13,7 @@ use crate::retain::BATCH;
 use crate::store::{Found, Kept, Pages, StoreError, Writer};
 use crate::view::View;
 use std::collections::BTreeSet;
+use vedette_crds::node_config::NodeRule;
 
 /// The suspended rules of a plan, and those that are not suspended any more.
 #[derive(Debug)]
@@ -167,12 +168,24 @@ impl Suspensions {
     }
 }
 
+/// Suspends the rules that are frozen for one more compare, when the last one has not come to its end: what stands for
+/// their items has to be whole. Says whether there are any.
+pub(crate) fn hold(rules: &mut [NodeRule], meta: &Meta) -> bool {
+    let mut holds = false;
+    if meta.complete != meta.plan {
+        let is_frozen = |rule: &&mut NodeRule| meta.frozen.iter().any(|frozen| frozen.rule == rule.uid);
+        for rule in rules.iter_mut().filter(is_frozen) {
+            holds |= !rule.suspend;
+            rule.suspend = true;
+        }
+    }
+    holds
+}
+
 impl Change<'_> {
     /// Whether what stands in the state, or does not, is what other rules saw of an item last.
     fn was_seen(&mut self, found: &Found, item: &Named) -> bool {
-        let before = self.before.as_ref().map(|before| before.plan.id);
-        let compared = self.compared.iter_mut().filter(|compared| Some(compared.plan.id) == before);
-        watch(compared, found, item)
+        watch(&mut self.before, found, item)
     }
 
     /// Whether an item that froze under this plan comes under watch, and was not watched since.

@@ -75,7 +75,7 @@ fn ten_thousand_files_are_read_again_evenly_over_the_day_whatever_restarts() {
     }
     clock.advance(Duration::from_secs(60));
     host.compare();
-    let mut day = |restarts: bool| -> Vec<u64> {
+    let mut read = |slots: usize, restarts: bool| -> Vec<u64> {
         let slot = |at: usize| {
             clock.advance(Duration::from_secs(24 * 3600) / SLOTS as u32);
             if restarts && at.is_multiple_of(5) {
@@ -86,13 +86,13 @@ fn ten_thousand_files_are_read_again_evenly_over_the_day_whatever_restarts() {
             assert!(seen.lines.is_empty(), "{:?}", seen.told());
             seen.summary.hashed
         };
-        (0..SLOTS).map(slot).collect()
+        (0..slots).map(slot).collect()
     };
-    let first = day(true);
+    let first = read(SLOTS, true);
     assert_eq!(first.iter().sum::<u64>(), 10_000, "each once in a day");
     // 417 on average: five standard deviations to both sides.
     assert!(first.iter().all(|read| (316..=517).contains(read)), "{first:?}");
-    assert_eq!(day(false), first, "each at its own time of the day");
+    assert_eq!(read(4, false), first[..4], "each at its own time of the day");
 }
 
 #[test]
