@@ -71,7 +71,7 @@ pub enum Detection {
     Startup,
     /// Content differs though no metadata does: the strongest sign of tampering.
     Rehash,
-    /// The first compare after a suspension ended.
+    /// It is watched again: its rule was suspended, or it had left watch, at most seven days ago.
     Resumed,
 }
 
@@ -305,9 +305,9 @@ pub enum NoticeKind {
     ConfigurationApplied {
         /// The names of the rules in force.
         rules: Vec<String>,
-        /// How many items came under watch and were baselined, without a record of each.
+        /// How many items came under watch: baselined, or compared with what they were when they left.
         items_added: u64,
-        /// How many items left watch, without a record of each.
+        /// How many items left watch, without a record of each. They are kept as they were for seven days.
         items_forgotten: u64,
     },
     /// Lines left the journal that a sink had not delivered: with that sink they are lost.
@@ -323,6 +323,13 @@ pub enum NoticeKind {
     BaselineMade {
         /// How many items are tracked.
         items: u64,
+    },
+    /// The node's clock went back: times before and after this notice do not follow each other. All content is read again.
+    ClockStepped {
+        /// What it showed before, and would show now: RFC 3339, UTC, nanoseconds. After a restart, what it showed last.
+        from: Nanos,
+        /// What it shows: RFC 3339, UTC, nanoseconds.
+        to: Nanos,
     },
     /// The state is not the one that this node was known by elsewhere. This journal, whose first line this is, takes the place
     /// of the one that was expected. The host is compared with the state that was found; where none was, it is baselined.

@@ -129,10 +129,7 @@ pub struct PathEntry {
     pub compare: Vec<Compare>,
     /// The digests of content.
     #[serde(default = "default_hashes")]
-    #[schemars(
-        length(min = 1, max = 4),
-        extend("x-kubernetes-list-type" = "atomic", "x-kubernetes-validations" = sentences::HASHES)
-    )]
+    #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "atomic"))]
     pub hashes: Vec<Hash>,
     /// The content of larger files is not read, which the item says.
     #[serde(default = "default_max_content_size")]
@@ -203,9 +200,9 @@ pub enum Hash {
     Md5,
     /// SHA-256.
     Sha256,
-    /// SHA-512. Not in this version.
+    /// SHA-512.
     Sha512,
-    /// BLAKE3. Not in this version.
+    /// BLAKE3, its usual 256 bits.
     Blake3,
 }
 

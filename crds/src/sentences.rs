@@ -79,7 +79,6 @@ const ALL: &[&[Sentence]] = &[
     ENTRY_NAME,
     PATH,
     EXCLUDE,
-    HASHES,
     MAX_CONTENT_SIZE,
 ];
 
@@ -260,12 +259,6 @@ pub(crate) const EXCLUDE: &[Sentence] = &[
     CLASS,
     BRACES,
 ];
-
-pub(crate) const HASHES: &[Sentence] = &[Sentence::new(
-    "self.all(h, h in ['Md5', 'Sha256'])",
-    |hashes| hashes.as_array().into_iter().flatten().all(|hash| hash == "Md5" || hash == "Sha256"),
-    "Sha512 and Blake3 are not computed by this version: write Md5, Sha256 or both",
-)];
 
 pub(crate) const MAX_CONTENT_SIZE: &[Sentence] = &[Sentence::new(
     "string(self).matches('^(0|[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti|k|M|G|T)?)$')",

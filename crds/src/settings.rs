@@ -14,8 +14,8 @@ use crate::node_config::{FileSettings, NodeFiles, NodePath, NodeRule};
 use crate::pattern::{NamePattern, PathPattern, PatternError};
 use crate::schema;
 
-pub use crate::rule::{Compare, Severity};
-pub use sets::{CompareSet, Hash, HashSet, Links, Mounts, Named, NamedSet};
+pub use crate::rule::{Compare, Hash, Severity};
+pub use sets::{CompareSet, HashSet, Links, Mounts, Named, NamedSet};
 
 /// The content of larger files is not read where an entry does not say otherwise: 4 GiB.
 pub const DEFAULT_MAX_CONTENT_SIZE: u64 = 4 << 30;
@@ -251,11 +251,11 @@ mod tests {
         let newer = FileSettings {
             links: Some("Chase".into()),
             compare: Some(vec!["Content".into(), "Mood".into()]),
-            hashes: Some(vec!["Blake3".into()]),
+            hashes: Some(vec!["Sha3".into()]),
             ..FileSettings::default()
         };
         let resolved = resolve(&[rule(FileSettings::default(), newer)]);
-        assert_eq!(resolved.unknown, ["rule/conf: links Chase", "rule/conf: compare Mood", "rule/conf: hashes Blake3"]);
+        assert_eq!(resolved.unknown, ["rule/conf: links Chase", "rule/conf: compare Mood", "rule/conf: hashes Sha3"]);
         let entry = &resolved.entries[0];
         assert_eq!(entry.compare.iter().collect::<Vec<_>>(), [Compare::Content]);
         assert_eq!(entry.hashes, HashSet::default());

@@ -169,6 +169,14 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,
+    /// The SHA-512 of the content: 128 lower-case hex digits. Where content is Read and an entry asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[0-9a-f]{128}$"))]
+    pub sha512: Option<String>,
+    /// The BLAKE3 of the content: 64 lower-case hex digits. Where content is Read and an entry asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    pub blake3: Option<String>,
 }
 
 impl Item {

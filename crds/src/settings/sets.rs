@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::rule::{Compare, Severity};
+use crate::rule::{Compare, Hash, Severity};
 
 /// A closed set of names.
 pub trait Named: Copy + Eq + fmt::Debug + 'static {
@@ -39,15 +39,6 @@ pub enum Mounts {
     All,
 }
 
-/// A digest of content that this version computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hash {
-    /// MD5.
-    Md5,
-    /// SHA-256.
-    Sha256,
-}
-
 macro_rules! named {
     ($type:ident: $($member:ident),+) => {
         impl Named for $type {
@@ -67,7 +58,7 @@ macro_rules! named {
 named!(Links: Record, Follow, Ignore);
 named!(Mounts: Local, Same, All);
 named!(Compare: Content, Type, Mode, Owner, Acl, Xattrs, Flags, LinkTarget, ModifiedTime, Inode, LinkCount, Created);
-named!(Hash: Md5, Sha256);
+named!(Hash: Md5, Sha256, Sha512, Blake3);
 named!(Severity: Info, Low, Medium, High, Critical);
 
 /// What of an item is compared; the default is what a rule compares that does not say.

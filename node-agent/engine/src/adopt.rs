@@ -1,27 +1,30 @@
-//! A plan comes into force: its links are resolved, what it does not select any more is forgotten, the rest is counted.
+//! A plan comes into force: its links are resolved, what it does not select any more is kept apart, what it selects
+//! again comes back, the rest is counted.
 //!
 //! Reads the host for links and the whole state once; writes one transaction. It looks at no item.
 
+use crate::clock::Time;
+use crate::commit::Identity;
 use crate::follow::{self, Follows};
 use crate::host::HostRoot;
 use crate::meta::{Meta, Pending, RuleTotals};
 use crate::mounts::{Mount, Mounts};
-use crate::page::{Page, Volume};
+use crate::page::{Named, Page};
 use crate::path::HostPath;
-use crate::plan::{Due, EntryResolution, Plan, PlanSource, entries, entry_name};
-use crate::plans;
-use crate::records::rules_of;
-use crate::select::{Context, Names};
-use crate::store::{Found, Store, StoreError};
+use crate::plan::{EntryResolution, Plan, PlanSource, entries, entry_name};
+use crate::plans::{self, Plans};
+use crate::records::{Reporter, rules_of};
+use crate::render::Owners;
+use crate::retain::{BATCH, bring_back, horizon};
+use crate::store::{Found, Kept, Pages, Store, StoreError, Writer};
+use crate::suspend::{Change, Suspensions};
+use crate::view::View;
 use crate::volumes::Volumes;
 use rustix::io::Errno;
+use std::sync::Arc;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
-use vedette_crds::record::ItemType;
 use vedette_crds::settings::{Exclude, Mounts as MountPolicy};
-
-/// More plans than this are not kept behind one that never came to a complete compare.
-const MAX_PLANS: u32 = 64;
 
 /// A plan's source as the host is now, and roots that cannot be entered.
 pub(crate) struct Resolution {
@@ -122,88 +125,165 @@ fn links_before(before: Option<&PlanSource>, rule: &NodeRule, entry: &str) -> Ve
     same.into_iter().flat_map(|resolution| &resolution.links).map(HostPath::from_components).collect()
 }
 
-/// Puts a plan into force: one transaction that forgets, counts and stores it. Returns the new description.
-pub(crate) fn adopt(
-    store: &Store,
-    mounts: &Mounts,
-    volumes: &Volumes,
-    plan: &Plan,
-    meta: &Meta,
-) -> Result<Meta, StoreError> {
-    let mut meta = meta.clone();
-    let writer = store.write()?;
-    let mut tracked = vec![0u64; plan.rules.len()];
-    let mut items = 0;
-    let mut forgotten = 0;
-    let mut pages = writer.pages()?;
-    let mut from = Vec::new();
-    let mut crossed: Option<(Volume, Vec<Mount>)> = None;
-    let mut here: Option<(Volume, HostPath, Context)> = None;
-    loop {
-        let batch = pages.subtree(&[], &from, 256)?;
-        let Some(last) = batch.last() else { break };
-        from = [last.key.as_slice(), &[0]].concat();
-        for Found { key, volume, directory, page } in batch {
-            let over = match crossed.take() {
-                Some((of, crossed)) if of == volume => crossed,
-                _ => volumes.crossed(mounts, volume),
-            };
-            let context = match here.take() {
-                Some((on, at, context)) if on == volume && at == directory => context,
-                _ => plan.context(&directory, &over),
-            };
-            let before = page.items.len();
-            let mut kept = Vec::with_capacity(before);
-            for named in page.items {
-                let mounted = volumes.mounted(mounts, volume, &directory, &named.name);
-                let step = plan.step(&context, &named.name, mounted);
-                let selecting = plan.selecting(&step, named.state.kind == ItemType::Symlink);
-                if !selecting.is_empty() {
-                    rules_of(plan, &selecting).into_iter().for_each(|rule| tracked[rule] += 1);
-                    kept.push(named);
+/// A plan on its way into force.
+pub(crate) struct Adoption<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) host: &'a HostRoot,
+    pub(crate) mounts: &'a Mounts,
+    pub(crate) volumes: &'a Volumes,
+    pub(crate) plans: &'a Plans,
+    pub(crate) identity: &'a Identity,
+    pub(crate) now: Time,
+    pub(crate) plan: &'a Arc<Plan>,
+    /// The one in force.
+    pub(crate) before: Option<Arc<Plan>>,
+}
+
+impl Adoption<'_> {
+    /// Puts the plan into force: one transaction that keeps what leaves, brings back what returns, counts, and stores
+    /// the plan. Returns the new description.
+    pub(crate) fn adopt(&self, meta: &Meta) -> Result<Meta, StoreError> {
+        let (plan, mut meta) = (self.plan, meta.clone());
+        meta.forgotten_before = horizon(meta.forgotten_before, self.now);
+        // What leaves now is not forgotten by a clock that went back.
+        let now = self.now.max(meta.forgotten_before);
+        let mut change = self.change(&meta, now)?;
+        let suspensions = Suspensions::of(plan, &meta);
+        let writer = self.store.write()?;
+        let mut pages = writer.pages()?;
+        let mut kept = writer.kept()?;
+        let stands = |selecting: &[u16]| suspensions.stands(plan, selecting);
+        let back = bring_back(&mut kept, &mut pages, &mut change.view, &stands, meta.forgotten_before, meta.complete)?;
+        suspensions.thaw(&writer, &mut pages, &mut kept, &mut change)?;
+        let lent = suspensions.lend(&writer, &mut pages, &mut change, &meta)?;
+        let mut sorted = self.sort(&writer, &mut pages, &mut kept, &mut change, &suspensions)?;
+        kept.forget_before(meta.forgotten_before, BATCH)?;
+        sorted.items += suspensions.count(&writer, &mut change.view, &mut sorted.tracked)?;
+        let old = std::mem::take(&mut meta.totals.rules);
+        meta.totals.rules = plan
+            .rules
+            .iter()
+            .zip(sorted.tracked)
+            .map(|(rule, tracked)| {
+                let before = old.iter().find(|before| before.uid == rule.uid).cloned().unwrap_or_default();
+                RuleTotals {
+                    uid: rule.uid.clone(),
+                    name: rule.name.clone(),
+                    generation: rule.generation,
+                    tracked,
+                    ..before
                 }
+            })
+            .collect();
+        meta.totals.tracked = sorted.items;
+        let pending = meta.pending.take().unwrap_or_default();
+        meta.pending = Some(Pending {
+            added: pending.added + back.items - back.unsaid + lent,
+            forgotten: (pending.forgotten + sorted.left).saturating_sub(back.unsaid),
+        });
+        let owners = if suspensions.any_ended() { Owners::read(self.host) } else { Owners::default() };
+        let reporter = Reporter { writer: &writer, plan, identity: self.identity, owners: &owners, now: self.now };
+        suspensions.report(&pages, &mut change, &reporter, &mut meta)?;
+        drop((pages, kept));
+        meta.put_into_force(plan.id, now);
+        writer.set_plan(plan.id, &plans::encode(&plan.source)?, |id| meta.holds(id))?;
+        meta.save(&writer)?;
+        writer.commit()?;
+        Ok(meta)
+    }
+
+    fn view(&self, plan: &Arc<Plan>) -> View<'_> {
+        View::new(plan, self.mounts, self.volumes)
+    }
+
+    fn change(&self, meta: &Meta, now: Time) -> Result<Change<'_>, StoreError> {
+        let mut compared = Vec::new();
+        if !meta.frozen.is_empty() {
+            for older in meta.plans.iter().filter(|older| older.is_complete) {
+                let plan = self.plans.get(self.store, older.plan)?;
+                compared.extend(plan.map(|plan| self.view(&plan)));
             }
-            items += kept.len() as u64;
-            forgotten += (before - kept.len()) as u64;
-            // A page without items says that its directory was never seen; who does not select there need not know.
-            if kept.len() < before || before == 0 && plan.names(&context, &Due::All) == Names::None {
-                if kept.is_empty() {
+        }
+        let before = self.before.as_ref().map(|before| self.view(before));
+        Ok(Change { view: self.view(self.plan), before, compared, now })
+    }
+
+    /// Goes through the state: what a running rule selects stays, what a rule selects that is being suspended is frozen,
+    /// and all else is kept apart.
+    fn sort(
+        &self,
+        writer: &Writer,
+        pages: &mut Pages<'_>,
+        kept: &mut Kept<'_>,
+        change: &mut Change<'_>,
+        suspensions: &Suspensions,
+    ) -> Result<Sorted, StoreError> {
+        let plan = self.plan;
+        let mut sorted = Sorted { tracked: vec![0; plan.rules.len()], items: 0, left: 0 };
+        let mut freezing = suspensions.tables(plan, writer)?;
+        let mut from = Vec::new();
+        loop {
+            let batch = pages.subtree(&[], &from, BATCH)?;
+            let Some(last) = batch.last() else { return Ok(sorted) };
+            from = [last.key.as_slice(), &[0]].concat();
+            for Found { key, volume, directory, page } in batch {
+                let at = change.view.at(volume, &directory);
+                let part = |items| Page { plan: page.plan, items };
+                // A page without items says that its directory was never seen; who does not walk there need not know.
+                if page.items.is_empty() {
+                    for (_, table) in &mut freezing {
+                        table.put(&key, &page)?;
+                    }
+                    if !at.walks() {
+                        kept.put(change.now, plan.id, &key, &page)?;
+                        pages.remove(&key)?;
+                    }
+                    continue;
+                }
+                let (mut stay, mut leave) = (Vec::new(), Vec::new());
+                let mut freeze: Vec<Vec<Named>> = vec![Vec::new(); freezing.len()];
+                for named in &page.items {
+                    let selecting = at.selecting_stored(&named.name, &named.state);
+                    for ((rule, _), freeze) in freezing.iter().zip(&mut freeze) {
+                        if selecting.iter().any(|entry| plan.rule_of(*entry) == *rule) {
+                            freeze.push(named.clone());
+                        }
+                    }
+                    if plan.any_running(&selecting) {
+                        let running = selecting.into_iter().filter(|entry| !plan.is_suspended(*entry));
+                        let running: Vec<u16> = running.collect();
+                        rules_of(plan, &running).into_iter().for_each(|rule| sorted.tracked[rule] += 1);
+                        stay.push(named.clone());
+                    } else if !suspensions.freezes(plan, &selecting) {
+                        leave.push(named.clone());
+                    }
+                }
+                for ((_, table), freeze) in freezing.iter_mut().zip(freeze) {
+                    if !freeze.is_empty() {
+                        table.put(&key, &part(freeze))?;
+                    }
+                }
+                sorted.items += stay.len() as u64;
+                sorted.left += leave.len() as u64;
+                if !leave.is_empty() {
+                    kept.put(change.now, plan.id, &key, &part(leave))?;
+                }
+                if stay.is_empty() {
                     pages.remove(&key)?;
-                } else {
+                } else if stay.len() < page.items.len() {
                     // Under the key that it has, or this loop would meet it again.
-                    pages.put(&key, &Page { plan: page.plan, items: kept })?;
+                    pages.put(&key, &part(stay))?;
                 }
             }
-            crossed = Some((volume, over));
-            here = Some((volume, directory, context));
         }
     }
-    drop(pages);
-    let old = std::mem::take(&mut meta.totals.rules);
-    meta.totals.rules = plan
-        .rules
-        .iter()
-        .zip(tracked)
-        .map(|(rule, tracked)| {
-            let before = old.iter().find(|before| before.uid == rule.uid).cloned().unwrap_or_default();
-            RuleTotals {
-                uid: rule.uid.clone(),
-                name: rule.name.clone(),
-                generation: rule.generation,
-                tracked,
-                ..before
-            }
-        })
-        .collect();
-    meta.totals.tracked = items;
-    let pending = meta.pending.take().unwrap_or_default();
-    meta.pending = Some(Pending { forgotten: pending.forgotten + forgotten, ..pending });
-    meta.plan = Some(plan.id);
-    writer.set_plan(plan.id, &plans::encode(&plan.source)?, |id| {
-        id.saturating_add(MAX_PLANS) > plan.id && meta.complete.is_none_or(|complete| id >= complete)
-            || meta.complete == Some(id)
-    })?;
-    meta.save(&writer)?;
-    writer.commit()?;
-    Ok(meta)
+}
+
+/// What the state holds under a plan.
+struct Sorted {
+    /// Items of each rule.
+    tracked: Vec<u64>,
+    items: u64,
+    /// Items that left.
+    left: u64,
 }

@@ -20,6 +20,17 @@ impl Time {
         Timestamp::new(self.secs, nanos).unwrap_or(if self.secs < 0 { Timestamp::MIN } else { Timestamp::MAX })
     }
 
+    /// This instant moved by `duration` towards the future.
+    pub fn after(self, duration: Duration) -> Self {
+        let nanos = self.nanos + duration.subsec_nanos();
+        let secs = self.secs.saturating_add_unsigned(duration.as_secs());
+        if nanos >= 1_000_000_000 {
+            Self { secs: secs.saturating_add(1), nanos: nanos - 1_000_000_000 }
+        } else {
+            Self { secs, nanos }
+        }
+    }
+
     /// This instant moved by `duration` towards the past.
     pub fn before(self, duration: Duration) -> Self {
         let nanos = i64::from(self.nanos) - i64::from(duration.subsec_nanos());
@@ -82,6 +93,7 @@ mod tests {
     fn an_instant_before_1970_survives_both_ways() {
         let time = Time { secs: -2, nanos: 999_999_999 };
         assert_eq!(Time::from(time.timestamp()), time);
-        assert_eq!(Time { secs: 5, nanos: 1 }.before(Duration::from_millis(20)), Time { secs: 4, nanos: 980_000_001 });
+        let (one, other) = (Time { secs: 5, nanos: 1 }, Time { secs: 4, nanos: 980_000_001 });
+        assert_eq!((one.before(Duration::from_millis(20)), other.after(Duration::from_millis(20))), (other, one));
     }
 }

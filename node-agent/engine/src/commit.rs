@@ -7,21 +7,23 @@ use crate::clock::{Clock, Time};
 use crate::digest::restrict;
 use crate::host::{HostRoot, is_gone};
 use crate::item::ItemState;
+use crate::known::Known;
 use crate::look::{Look, Looker};
 use crate::meta::Meta;
 use crate::mounted::Remount;
 use crate::mounts::{Mount, Mounts};
 use crate::moves::{Candidate, Moved, Moves};
-use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
+use crate::page::{NEVER, Named, Page, PlanId, Volume, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
 use crate::plans::Plans;
 use crate::prune::prune;
+use crate::records::rules_of;
 use crate::render::Owners;
-use crate::select::Context;
 use crate::store::{Found, Pages, Store, StoreError, Writer};
+use crate::view::View;
 use crate::volumes::Volumes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vedette_crds::record::{Detection, ItemType};
 
@@ -105,14 +107,8 @@ pub(crate) struct Transaction<'a, 'c> {
     pub(crate) writer: &'c Writer,
     pub(crate) meta: Meta,
     pub(crate) now: Time,
-    /// What an older plan selected in the directory that was asked about last.
-    older: Option<(PlanId, Volume, HostPath, Context)>,
-}
-
-/// What an older plan says of an item.
-pub(crate) struct Older {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) selecting: Vec<u16>,
+    /// Older plans that were asked about; `None` for those that the state does not hold any more.
+    pub(crate) older: BTreeMap<PlanId, Option<View<'a>>>,
 }
 
 /// Where an item stands.
@@ -121,6 +117,8 @@ pub(crate) struct Place<'p> {
     pub(crate) volume: Volume,
     pub(crate) directory: &'p HostPath,
     pub(crate) name: &'p [u8],
+    /// The plan that its page was last written under; `None` where nothing was ever compared.
+    pub(crate) under: Option<PlanId>,
 }
 
 impl Place<'_> {
@@ -150,9 +148,13 @@ impl Committer<'_> {
             writer.set_volume(*volume, identity)?;
         }
         let now = self.clock.now();
-        let mut transaction = Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: None };
+        let mut transaction =
+            Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: BTreeMap::new() };
         reports.extend(transaction.confirm(moves)?);
-        reports.sort_by_cached_key(|report| subtree_prefix(report.volume, &report.directory));
+        // Remounts first: what they say of an item is what the state held of it until now.
+        reports.sort_by_cached_key(|report| {
+            (report.remounts.is_empty(), subtree_prefix(report.volume, &report.directory))
+        });
         let mut pages = writer.pages()?;
         for report in reports {
             transaction.report(&mut pages, report)?;
@@ -160,7 +162,7 @@ impl Committer<'_> {
         drop(pages);
         let mut meta = transaction.meta;
         prune(&writer, &mut meta, self.identity, now, self.journal_max)?;
-        meta.alive = Some(now);
+        meta.alive = meta.alive.max(Some(now));
         meta.save(&writer)?;
         writer.commit()?;
         self.volumes.saved(&volumes);
@@ -175,9 +177,10 @@ impl Transaction<'_, '_> {
             pages.unmark(volume, &directory)?;
         }
         for remount in &remounts {
-            let known_under = self.meta.complete.filter(|_| !is_new_ground);
-            let place = Place { volume, directory: &directory, name: &remount.name };
-            self.remounted(pages, place, known_under, remount)?;
+            let page = pages.holding(volume, &directory, &remount.name)?.map_or(NEVER, |placed| placed.page.plan);
+            let under = (!is_new_ground).then_some(page);
+            let place = Place { volume, directory: &directory, name: &remount.name, under };
+            self.remounted(pages, place, remount)?;
         }
         // What lay beneath a mount was never seen.
         let uncovered = |name: &[u8]| remounts.iter().any(|remount| remount.name == name);
@@ -188,10 +191,9 @@ impl Transaction<'_, '_> {
                 Some(placed) => (Some(placed.key), placed.page, placed.next),
                 None => (None, Page::default(), None),
             };
-            let known_under =
-                if is_new_ground { None } else { Some(page.plan).max(self.meta.complete).filter(|id| *id != NEVER) };
+            let under = (!is_new_ground).then_some(page.plan);
             let mut items = page.items;
-            let known = |name: &[u8]| known_under.filter(|_| !uncovered(name));
+            let known = |name: &[u8]| under.filter(|_| !uncovered(name));
             self.finding(volume, &directory, &mut items, known(&first.name), first)?;
             let belongs = |finding: &Finding| {
                 next.as_ref().is_none_or(|next| crate::page::key(volume, &directory, &finding.name) < *next)
@@ -199,15 +201,7 @@ impl Transaction<'_, '_> {
             while let Some(finding) = findings.next_if(belongs) {
                 self.finding(volume, &directory, &mut items, known(&finding.name), finding)?;
             }
-            let cut = paginate(items);
-            let new_key = cut.first().map(|items| crate::page::key(volume, &directory, &items[0].name));
-            if let Some(old_key) = old_key.filter(|old_key| Some(old_key) != new_key.as_ref()) {
-                pages.remove(&old_key)?;
-            }
-            for items in cut {
-                let key = crate::page::key(volume, &directory, &items[0].name);
-                pages.put(&key, &Page { plan: self.committer.plan.id, items })?;
-            }
+            pages.replace(old_key.as_deref(), volume, &directory, self.committer.plan.id, items)?;
         }
         for name in vanished {
             self.vanished(pages, volume, &directory, &name)?;
@@ -223,10 +217,10 @@ impl Transaction<'_, '_> {
         volume: Volume,
         directory: &HostPath,
         items: &mut Vec<Named>,
-        known_under: Option<PlanId>,
+        under: Option<PlanId>,
         finding: Finding,
     ) -> Result<(), StoreError> {
-        let place = Place { volume, directory, name: &finding.name };
+        let place = Place { volume, directory, name: &finding.name, under };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
             // Nobody but its own thread touches a name there; that has looked again.
@@ -249,8 +243,8 @@ impl Transaction<'_, '_> {
                 let mut after = *seen;
                 after.keep_unknown(&items[at].state);
                 self.modified(place, &items[at].state, &after, &finding.ask)?;
-                // The last good digests stay behind a failure, whatever kinds they are of.
-                if after.is_read() || finding.ask.hashes().is_empty() {
+                // The last good digests stay behind a failure and while no entry asks, whatever kinds they are of.
+                if after.is_read() {
                     after.digests = restrict(after.digests, finding.ask.hashes());
                 }
                 items[at].state = after;
@@ -261,9 +255,9 @@ impl Transaction<'_, '_> {
                 self.removed(place, &before, finding.moved.as_ref(), &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
-                let was_selected = self.was_selected(known_under, place, state.kind == ItemType::Symlink)?;
+                let known = self.known(place, state.kind == ItemType::Symlink)?;
                 self.track(&finding.selecting, 1);
-                if was_selected {
+                if known != Known::Nothing {
                     self.added(place, &state, finding.moved.as_ref(), &finding.ask)?;
                 } else if let Some(pending) = &mut self.meta.pending {
                     pending.added += 1;
@@ -368,7 +362,8 @@ impl Transaction<'_, '_> {
                     match self.committer.moves.hold_gone(&named.state, candidate) {
                         Some(gone) => {
                             self.track(&gone.selecting, -1);
-                            self.removed(gone.place(), &named.state, None, &gone.ask)?;
+                            let place = Place { under: Some(page.plan), ..gone.place() };
+                            self.removed(place, &named.state, None, &gone.ask)?;
                         }
                         None => kept.push(named),
                     }
@@ -382,46 +377,6 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Whether a name that the state does not have was selected when its directory was last compared.
-    pub(crate) fn was_selected(
-        &mut self,
-        known_under: Option<PlanId>,
-        place: Place<'_>,
-        is_link: bool,
-    ) -> Result<bool, StoreError> {
-        match known_under {
-            None => Ok(false),
-            Some(id) if id == self.committer.plan.id => Ok(true),
-            Some(id) => {
-                let older = self.selected_by(id, place, is_link)?;
-                Ok(older.is_some_and(|older| !older.selecting.is_empty()))
-            }
-        }
-    }
-
-    /// An older plan, and which of its entries selected an item; `None` when the state does not hold it any more.
-    pub(crate) fn selected_by(
-        &mut self,
-        id: PlanId,
-        place: Place<'_>,
-        is_link: bool,
-    ) -> Result<Option<Older>, StoreError> {
-        let Some(plan) = self.committer.plans.get(self.committer.store, id)? else { return Ok(None) };
-        let context = match self.older.take() {
-            Some((of, volume, directory, context))
-                if (of, volume, &directory) == (id, place.volume, place.directory) =>
-            {
-                context
-            }
-            _ => plan.context(place.directory, &self.crossed(place.volume)),
-        };
-        let Committer { mounts, volumes, .. } = self.committer;
-        let mounted = volumes.mounted(mounts, place.volume, place.directory, place.name);
-        let selecting = plan.selecting(&plan.step(&context, place.name, mounted), is_link);
-        self.older = Some((id, place.volume, place.directory.clone(), context));
-        Ok(Some(Older { plan, selecting }))
-    }
-
     pub(crate) fn crossed(&self, volume: Volume) -> Vec<Mount> {
         self.committer.volumes.crossed(self.committer.mounts, volume)
     }
@@ -429,7 +384,8 @@ impl Transaction<'_, '_> {
     pub(crate) fn track(&mut self, selecting: &[u16], by: i64) {
         let totals = &mut self.meta.totals;
         totals.tracked = totals.tracked.saturating_add_signed(by);
-        for rule in crate::records::rules_of(self.committer.plan, selecting) {
+        let running = selecting.iter().copied().filter(|entry| !self.committer.plan.is_suspended(*entry));
+        for rule in rules_of(self.committer.plan, &running.collect::<Vec<_>>()) {
             if let Some(rule) = totals.rules.get_mut(rule) {
                 rule.tracked = rule.tracked.saturating_add_signed(by);
             }

@@ -3,7 +3,7 @@
 //! Reads the host through the walkers; writes the state through the committer. It decides what is due, never what
 //! differs.
 
-use crate::adopt::{Barred, Resolution, adopt, resolve};
+use crate::adopt::{Adoption, Barred, Resolution, resolve};
 use crate::clock::Time;
 use crate::commit::Committer;
 use crate::crew::Crew;
@@ -25,6 +25,7 @@ use crate::progress::SoFar;
 use crate::remote::Remotes;
 use crate::render::Owners;
 use crate::store::StoreError;
+use crate::suspend::hold;
 use crate::unknown::{Aspect, Unknown};
 use crate::volumes::identity;
 use crate::walk::{Before, Walk, Walked, settle, walk};
@@ -45,17 +46,35 @@ struct Compared {
     due: Due,
     barred: Vec<Barred>,
     walked: Walked,
+    /// Items that came into the baseline.
+    baselined: u64,
 }
 
 impl Engine {
     /// Compares what is due with the state. `stop` ends it at the next directory or read; `committed` is called after
     /// each commit.
     ///
-    /// A changed configuration makes everything due. Without rules nothing is compared.
+    /// A changed configuration, and a clock that went back, make everything due. Without rules nothing is compared.
     ///
     /// # Errors
     /// When the host root, the mount table or the state cannot be used; what was committed stays.
     pub fn compare(
+        &mut self,
+        due: &Due,
+        stop: &Arc<AtomicBool>,
+        committed: &mut dyn FnMut(&Standing),
+    ) -> Result<Outcome, EngineError> {
+        let first = self.compare_once(due, stop, committed)?;
+        match first {
+            Outcome::Complete(first) if self.holds => Ok(match self.compare_once(due, stop, committed)? {
+                Outcome::Complete(second) => Outcome::Complete(first.and(second)),
+                Outcome::Interrupted => Outcome::Interrupted,
+            }),
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn compare_once(
         &mut self,
         due: &Due,
         stop: &Arc<AtomicBool>,
@@ -67,14 +86,16 @@ impl Engine {
         let mounts = Arc::new(Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?);
         self.check_host_root(&mounts)?;
         self.volumes.begin_compare();
-        let before = (self.meta.sequence, self.meta.pending.as_ref().map_or(0, |pending| pending.added));
+        self.check_clock()?;
+        let sequence = self.meta.sequence;
         self.progress.begin();
         let walked = self.walk_all(&mounts, due, stop, committed);
         let SoFar { items, hashed, .. } = self.progress.end();
-        let Some(Compared { plan, due, barred, mut walked }) = walked? else { return Ok(Outcome::Interrupted) };
+        let Some(Compared { plan, due, barred, mut walked, baselined }) = walked? else {
+            return Ok(Outcome::Interrupted);
+        };
         self.not_entered(&mounts, &plan, barred, &mut walked)?;
-        let records = self.meta.sequence - before.0;
-        let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
+        let records = self.meta.sequence - sequence;
         let plan_change = (self.meta.complete != Some(plan.id)).then(|| {
             let pending = self.meta.pending.clone().unwrap_or_default();
             PlanChange { added: pending.added, forgotten: pending.forgotten }
@@ -98,23 +119,30 @@ impl Engine {
         stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Option<Compared>, EngineError> {
-        let mut walks = 0;
+        let (mut walks, mut baselined) = (0, 0);
         loop {
+            let sequence = self.meta.sequence;
             let (plan, barred) = self.adopt_plan(mounts)?;
-            let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
+            if self.meta.sequence > sequence {
+                committed(&self.standing());
+            }
+            let is_all_due = self.meta.complete != Some(plan.id) || self.meta.reread;
+            let due = if is_all_due { Due::All } else { due.clone() };
+            let added = |meta: &Meta| meta.pending.as_ref().map_or(0, |pending| pending.added);
+            let before = added(&self.meta);
             let Some(mut walked) = self.walk(mounts, &plan, &due, stop, committed)? else { return Ok(None) };
+            baselined += added(&self.meta) - before;
             walks += 1;
             let found = std::mem::take(&mut walked.follows);
             let follows = follow::after_walk(&plan, &due, !walked.unknown.misses_items, found);
             let is_known = follows == plan.source.follows;
             self.follows = Some(follows);
-            if is_known {
-                return Ok(Some(Compared { plan, due, barred, walked }));
-            }
-            // On a host that makes links faster than they are followed; the next compare goes on from there.
-            if walks == WALKS {
+            if !is_known && walks == WALKS {
+                // The next compare goes on from there.
                 tracing::warn!("the links that rules follow change faster than they are followed");
-                return Ok(Some(Compared { plan, due, barred, walked }));
+            }
+            if is_known || walks == WALKS {
+                return Ok(Some(Compared { plan, due, barred, walked, baselined }));
             }
         }
     }
@@ -160,11 +188,12 @@ impl Engine {
             (Some((id, source)), Some(complete)) if *id == complete => Some(source.clone()),
             (_, complete) => self.stored_plan(complete)?.map(|(_, source)| source),
         };
-        let rules = match (&self.rules, &in_force) {
+        let mut rules = match (&self.rules, &in_force) {
             (Some(rules), _) => rules.clone(),
             (None, Some((_, source))) => source.rules.clone(),
             (None, None) => Vec::new(),
         };
+        self.holds = hold(&mut rules, &self.meta);
         let source = in_force.as_ref().map(|(_, source)| source);
         let follows = self.follows.clone().or_else(|| source.map(|source| source.follows.clone())).unwrap_or_default();
         let Resolution { source: resolved, barred } =
@@ -181,7 +210,22 @@ impl Engine {
             _ => Arc::new(Plan::new(id, resolved)),
         };
         if !same {
-            self.meta = adopt(&self.store, mounts, &self.volumes, &plan, &self.meta)?;
+            let before = match (&self.plan, in_force) {
+                (Some(plan), _) => Some(Arc::clone(plan)),
+                (None, in_force) => in_force.map(|(id, source)| Arc::new(Plan::new(id, source))),
+            };
+            let adoption = Adoption {
+                store: &self.store,
+                host: &self.host,
+                mounts,
+                volumes: &self.volumes,
+                plans: &self.plans,
+                identity: &self.identity,
+                now: self.clock.now(),
+                plan: &plan,
+                before,
+            };
+            self.meta = adoption.adopt(&self.meta)?;
         }
         self.plan = Some(Arc::clone(&plan));
         self.planned = Some(rules);
@@ -225,6 +269,7 @@ impl Engine {
             plan: Arc::clone(plan),
             before,
             due: due.clone(),
+            reread: meta.reread,
             clock: Arc::clone(&clock),
             stop: stops.clone(),
             own,
@@ -309,6 +354,7 @@ impl Engine {
     /// Writes down that a compare came to its end.
     fn complete(&mut self, plan: &Plan, due: &Due, all_seen_since: Option<Time>) -> Result<(), StoreError> {
         let mut meta = self.meta.clone();
+        meta.reread = false;
         if meta.complete != Some(plan.id) {
             meta.compared.clear();
         }
@@ -320,12 +366,15 @@ impl Engine {
         let mut kinds = Vec::new();
         if meta.complete != Some(plan.id) {
             meta.complete = Some(plan.id);
-            let pending = meta.pending.take().unwrap_or_default();
-            kinds.push(NoticeKind::ConfigurationApplied {
-                rules: plan.rules.iter().map(|rule| rule.name.clone()).collect(),
-                items_added: pending.added,
-                items_forgotten: pending.forgotten,
-            });
+            meta.plans.iter_mut().filter(|held| held.plan == plan.id).for_each(|held| held.is_complete = true);
+            if !self.holds {
+                let pending = meta.pending.take().unwrap_or_default();
+                kinds.push(NoticeKind::ConfigurationApplied {
+                    rules: plan.rules.iter().map(|rule| rule.name.clone()).collect(),
+                    items_added: pending.added,
+                    items_forgotten: pending.forgotten,
+                });
+            }
             if !meta.baseline_made && !plan.rules.is_empty() {
                 meta.baseline_made = true;
                 kinds.push(NoticeKind::BaselineMade { items: meta.totals.tracked });

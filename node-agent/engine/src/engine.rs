@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::prune::{JOURNAL_MAX, prune};
 use crate::records::notice;
 use crate::remote::LeftBehind;
+use crate::retain::{BATCH, horizon};
 use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
@@ -25,10 +26,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
-use vedette_crds::record::{Detection, NoticeKind};
+use vedette_crds::record::{Detection, Nanos, NoticeKind};
 
 /// The last configuration that the agent was given.
 const CONFIGURATION: &str = "configuration";
+
+/// A clock that goes back by less is none that was set: a leap second is one second, and what corrects a clock in small
+/// steps makes them shorter. One that is slewed does not go back at all.
+const STEP: Duration = Duration::from_secs(2);
 
 /// What an engine works on.
 #[derive(Clone, Debug)]
@@ -103,6 +108,21 @@ pub struct Summary {
     pub plan_change: Option<PlanChange>,
 }
 
+impl Summary {
+    /// This compare and the one that followed it at once.
+    pub(crate) fn and(self, next: Self) -> Self {
+        Self {
+            began: self.began,
+            duration: self.duration + next.duration,
+            items: self.items + next.items,
+            hashed: self.hashed + next.hashed,
+            records: self.records + next.records,
+            baselined: self.baselined + next.baselined,
+            plan_change: next.plan_change,
+        }
+    }
+}
+
 /// What came under watch and what left it with a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanChange {
@@ -153,6 +173,10 @@ pub struct Engine {
     /// The rules that the plan was made of.
     pub(crate) planned: Option<Vec<NodeRule>>,
     pub(crate) detection: Detection,
+    /// Whether the plan still suspends a rule that is suspended no more.
+    pub(crate) holds: bool,
+    /// Both clocks, when they were last checked against each other.
+    checked: Option<(Time, Duration)>,
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
@@ -222,6 +246,8 @@ impl Engine {
             plan: None,
             planned: None,
             detection,
+            holds: false,
+            checked: None,
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
@@ -344,7 +370,7 @@ impl Engine {
         let machine_id = Self::read_own(&self.host, &self.settings.host_root, "/etc/machine-id");
         let machine_id = machine_id.map(|id| id.trim().to_owned());
         let kind = NoticeKind::Started {
-            stopped_since: self.meta.alive.map(|alive| vedette_crds::record::Nanos(alive.timestamp())),
+            stopped_since: self.meta.alive.map(|alive| Nanos(alive.timestamp())),
             boot_id: text("/proc/sys/kernel/random/boot_id"),
             machine_id: machine_id.filter(|id| !id.is_empty()),
             kernel: text("/proc/sys/kernel/osrelease"),
@@ -367,6 +393,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Notices when the wall clock has gone back: behind what the state was last written at, or in this process behind
+    /// the boot clock. Then all content is due, because a file may change twice at what is the same time to its ctime.
+    pub(crate) fn check_clock(&mut self) -> Result<(), StoreError> {
+        let (now, since_boot) = (self.clock.now(), self.clock.since_boot());
+        let expected = self.checked.map(|(then, at)| then.after(since_boot.saturating_sub(at)));
+        if let Some(from) = expected.max(self.meta.alive).filter(|from| now < from.before(STEP)) {
+            let kind = NoticeKind::ClockStepped { from: Nanos(from.timestamp()), to: Nanos(now.timestamp()) };
+            self.write_notices(Meta { alive: None, reread: true, ..self.meta.clone() }, [kind])?;
+        }
+        self.checked = Some((now, since_boot));
+        Ok(())
+    }
+
     pub(crate) fn write_notices(
         &mut self,
         mut meta: Meta,
@@ -378,7 +417,9 @@ impl Engine {
             notice(&writer, &mut meta, &self.identity, now, kind)?;
         }
         prune(&writer, &mut meta, &self.identity, now, self.journal_max)?;
-        meta.alive = Some(now);
+        meta.alive = meta.alive.max(Some(now));
+        meta.forgotten_before = horizon(meta.forgotten_before, now);
+        writer.kept()?.forget_before(meta.forgotten_before, BATCH)?;
         meta.save(&writer)?;
         writer.commit()?;
         self.meta = meta;

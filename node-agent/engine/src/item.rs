@@ -3,30 +3,10 @@
 //! Free of the operating system: what fills a state in stands in `look`.
 
 use crate::clock::Time;
+use crate::digest::Digests;
 use serde::{Deserialize, Serialize};
 use vedette_crds::record::{ContentState, Field, Flag, ItemType};
 use vedette_crds::settings::Compare;
-
-/// MD5 and SHA-256 of one content, as far as they were asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Digests {
-    /// 16 bytes.
-    pub md5: Option<[u8; 16]>,
-    /// 32 bytes.
-    pub sha256: Option<[u8; 32]>,
-}
-
-impl Digests {
-    /// Whether a kind that both hold differs; `None` when they share no kind.
-    pub(crate) fn differ(&self, other: &Self) -> Option<bool> {
-        let md5 = self.md5.zip(other.md5).map(|(a, b)| a != b);
-        let sha256 = self.sha256.zip(other.sha256).map(|(a, b)| a != b);
-        match (md5, sha256) {
-            (None, None) => None,
-            (a, b) => Some(a.unwrap_or(false) || b.unwrap_or(false)),
-        }
-    }
-}
 
 /// An extended attribute: the value itself up to 256 bytes, else its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -286,7 +266,7 @@ pub(crate) mod tests {
             flags: 0,
             attributes: Some(Attributes::default()),
             content: Some(ContentState::Read),
-            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]) },
+            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]), ..Digests::default() },
             looked: Time { secs: 20, nanos: 0 },
             read: Some(Time { secs: 20, nanos: 0 }),
         }
@@ -319,16 +299,8 @@ pub(crate) mod tests {
         assert_eq!(regular().diff(&after).list(), [Field::ContentState]);
         assert!(after.diff(&after.clone()).is_empty());
         assert!(after.diff(&regular()).is_empty(), "the same content read again is silent");
-        let changed = ItemState { digests: Digests { md5: Some([9; 16]), sha256: None }, ..regular() };
+        let changed = ItemState { digests: Digests { md5: Some([9; 16]), ..Digests::default() }, ..regular() };
         assert_eq!(after.diff(&changed).list(), [Field::Content]);
-    }
-
-    #[test]
-    fn digests_are_compared_in_the_kinds_that_both_have() {
-        let md5_only = Digests { md5: Some([1; 16]), sha256: None };
-        let sha_only = Digests { md5: None, sha256: Some([2; 32]) };
-        assert_eq!(md5_only.differ(&sha_only), None);
-        assert_eq!(regular().digests.differ(&md5_only), Some(false));
     }
 
     #[test]

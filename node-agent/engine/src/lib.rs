@@ -1,7 +1,7 @@
 //! The engine: looks at a host's files, compares them with what was, and commits the difference.
 //!
 //! ```text
-//! rules --(adopt: resolve links, forget, count)--> plan          what is selected: pure, asked name by name
+//! rules --(adopt: resolve links, sort, count)--> plan            what is selected: pure, asked name by name
 //! plan  --(walk: threads, directory by directory)--> findings    look: one item, confined to the host root
 //! findings --(commit: the one writer)--> state + journal         compared again inside the transaction
 //! journal --(cursors)--> whoever reads                           journal: lines after a sequence
@@ -16,8 +16,9 @@
 //! | [`engine`], `compare` | what the caller holds; one compare, from the mount table to the notice at its end |
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
+//! | `plans`, `view`, `known` | older plans; what a plan selects of the state; what is known of a name from before |
+//! | `adopt`, `retain`, `suspend` | how a plan comes into force; what left watch; what is frozen while its rule is suspended |
 //! | `follow` | links that are followed, and where they lead |
-//! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
 //! | `walk`, `frontier`, `crew`, `remote` | the way down, its stack, its threads, those that may never come back |
 //! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
@@ -55,6 +56,7 @@ mod idle;
 pub mod inspect;
 mod item;
 pub mod journal;
+mod known;
 mod look;
 mod meta;
 mod mounted;
@@ -69,10 +71,13 @@ mod prune;
 mod records;
 mod remote;
 mod render;
+mod retain;
 mod select;
 mod store;
+mod suspend;
 mod unknown;
 pub mod verify;
+mod view;
 mod volumes;
 mod walk;
 mod xattrs;

@@ -4,10 +4,10 @@
 //! never waits for a FIFO or device, never reads more than the size that was seen, and never decides what a change is.
 
 use crate::clock::{Clock, Time};
-use crate::digest::{Hasher, kinds, restrict};
+use crate::digest::{Digests, Hasher, kinds, restrict};
 use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
-use crate::item::{Digests, FLAGS, ItemState};
+use crate::item::{FLAGS, ItemState};
 use crate::mounts::MountId;
 use crate::progress::Progress;
 use crate::xattrs::{self, Of};
@@ -34,7 +34,7 @@ pub(crate) struct Want {
     pub(crate) hashes: HashSet,
     /// Larger files are not read.
     pub(crate) max_content_size: u64,
-    /// All content is read again within this time.
+    /// All content is read again within this time; zero: now.
     pub(crate) rehash_interval: Duration,
     /// Spreads the re-hash over its interval; the same for one path forever.
     pub(crate) phase: u64,
@@ -337,8 +337,12 @@ pub(crate) fn is_racy(state: &ItemState) -> bool {
 }
 
 fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
-    if stored.kind != ItemType::Regular || want.hashes.is_empty() {
+    if stored.kind != ItemType::Regular {
         return false;
+    }
+    if want.hashes.is_empty() {
+        // Looked at once more, so that the state says that its content is not compared any more.
+        return stored.content.is_some();
     }
     let too_large = stored.size > want.max_content_size;
     match stored.content {
@@ -350,10 +354,10 @@ fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
     }
 }
 
-/// Whether an item's own moment in the re-hash interval lies between its last read and now, or the wall clock went
-/// back behind that read.
+/// Whether an item's own moment in the re-hash interval lies between its last read and now, or the wall clock lies
+/// behind that read.
 fn rehash_due(read: Time, now: Time, want: Want) -> bool {
-    if now < read {
+    if now < read || want.rehash_interval.is_zero() {
         return true;
     }
     let interval = want.rehash_interval.as_secs().max(1) as i64;

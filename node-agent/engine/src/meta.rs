@@ -14,6 +14,8 @@ use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 
 pub(crate) const KEY: &str = "state";
+/// More plans than this are not held, however often rules change in a week; each may be 64 KiB.
+const MAX_PLANS: usize = 64;
 
 /// Counts of one rule since it came to this journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +96,25 @@ pub(crate) struct Base {
     pub(crate) chain: Chain,
 }
 
+/// A plan that is in force, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InForce {
+    pub(crate) plan: PlanId,
+    /// When it came into force.
+    pub(crate) since: Time,
+    /// Whether a complete compare has ended under it.
+    pub(crate) is_complete: bool,
+}
+
+/// A rule that is suspended, with its items as they were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Frozen {
+    /// The rule's uid.
+    pub(crate) rule: String,
+    /// The first plan that suspended it.
+    pub(crate) under: PlanId,
+}
+
 /// The description of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -116,12 +137,23 @@ pub(crate) struct Meta {
     pub(crate) baseline_made: bool,
     /// For each interval the beginning of its last complete compare that left nothing unknown.
     pub(crate) compared: Vec<(Duration, Time)>,
-    /// When the state was last written.
+    /// When the state was last written, by the latest that the clock has shown.
     pub(crate) alive: Option<Time>,
     pub(crate) totals: Totals,
     /// Journals that this one took the place of.
     #[serde(default)]
     pub(crate) predecessors: Vec<String>,
+    /// Whether all content is to be read again because the clock went back.
+    #[serde(default)]
+    pub(crate) reread: bool,
+    /// The plan in force and older ones that the state holds, oldest first.
+    #[serde(default)]
+    pub(crate) plans: Vec<InForce>,
+    /// What left watch before this is forgotten. It never goes back, even when the clock does.
+    #[serde(default)]
+    pub(crate) forgotten_before: Time,
+    #[serde(default)]
+    pub(crate) frozen: Vec<Frozen>,
 }
 
 impl Meta {
@@ -141,7 +173,49 @@ impl Meta {
             alive: None,
             totals: Totals::default(),
             predecessors: Vec::new(),
+            reread: false,
+            plans: Vec::new(),
+            forgotten_before: Time::default(),
+            frozen: Vec::new(),
         }
+    }
+
+    /// Notes that a plan is in force from `now` on, and which older ones still say something.
+    pub(crate) fn put_into_force(&mut self, plan: PlanId, now: Time) {
+        if self.plans.is_empty() {
+            // A state of an older version does not say since when.
+            let known = self.complete.into_iter().chain(self.plan.filter(|plan| Some(*plan) != self.complete));
+            let is_complete = |plan| Some(plan) == self.complete;
+            self.plans =
+                known.map(|plan| InForce { plan, since: Time::default(), is_complete: is_complete(plan) }).collect();
+        }
+        self.plan = Some(plan);
+        self.plans.push(InForce { plan, since: now, is_complete: false });
+        // What an older one alone selected has left with the one after it; what is frozen still may have been watched.
+        let frozen = self.frozen.iter().map(|frozen| frozen.under).min();
+        while let [oldest, next, ..] = *self.plans
+            && Some(oldest.plan) < self.complete
+            && next.since < self.forgotten_before
+            && frozen.is_none_or(|frozen| oldest.plan < frozen)
+        {
+            self.plans.remove(0);
+        }
+        let surplus = self.plans.len().saturating_sub(MAX_PLANS);
+        let mut at = 0;
+        self.plans.retain(|held| {
+            at += 1;
+            at > surplus || Some(held.plan) == self.complete
+        });
+    }
+
+    /// Whether the state holds a plan.
+    pub(crate) fn holds(&self, plan: PlanId) -> bool {
+        self.plans.iter().any(|held| held.plan == plan)
+    }
+
+    /// The plans that the state holds from before this one, newest first.
+    pub(crate) fn before(&self, plan: PlanId) -> Vec<InForce> {
+        self.plans.iter().rev().filter(|older| older.plan < plan).copied().collect()
     }
 
     /// The beginning of the last complete compare that one of a plan's running entries was due in.

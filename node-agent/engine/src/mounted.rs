@@ -6,8 +6,9 @@
 use crate::commit::{Committer, Place, Transaction, What};
 use crate::host::HostRoot;
 use crate::item::{Fields, ItemState};
+use crate::known::Known;
 use crate::mounts::{Mount, Mounts};
-use crate::page::{PlanId, Volume, subtree_prefix};
+use crate::page::{Volume, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::Ask;
 use crate::records::Difference;
@@ -89,7 +90,6 @@ impl Transaction<'_, '_> {
         &mut self,
         pages: &mut Pages<'_>,
         place: Place<'_>,
-        known_under: Option<PlanId>,
         remount: &Remount,
     ) -> Result<(), StoreError> {
         let path = place.path();
@@ -97,8 +97,12 @@ impl Transaction<'_, '_> {
         let was = self.writer.shown(&path)?.map(|bytes| decode(&path, &bytes)).transpose()?;
         let volume = |shown: Option<&Shown>| shown.map_or(Some(place.volume), |shown| shown.volume);
         let (was_on, now_on) = (volume(was.as_ref()), volume(now.as_ref()));
-        let before = pages.item(was_on, place.directory, place.name)?;
-        let after = pages.item(now_on, place.directory, place.name)?.or_else(|| state.clone());
+        let stored = |volume: Option<Volume>| -> Result<Option<ItemState>, StoreError> {
+            let Some(volume) = volume else { return Ok(None) };
+            Ok(pages.item(volume, place.directory, place.name)?.map(|named| named.state))
+        };
+        let before = stored(was_on)?;
+        let after = stored(now_on)?.or_else(|| state.clone());
         let is_same = match (&was, now) {
             (Some(was), Some(now)) => was.is_same(now),
             // An older version kept what shows as an item of the directory's own volume.
@@ -108,7 +112,7 @@ impl Transaction<'_, '_> {
             (Some(_), None) => false,
             (None, None) => true,
         };
-        if !is_same && known_under.is_some() {
+        if !is_same && self.meta.complete.is_some() && place.under.is_some() {
             let known_below = pages.has_items(was_on, &path)? || pages.has_items(now_on, &path)?;
             let is_gone = now.is_none() && after.is_none();
             let was_there = was.is_some() || before.is_some();
@@ -122,7 +126,7 @@ impl Transaction<'_, '_> {
                 }
                 (true, true) => self.tell(place, &remount.ask, Some(before), Some(after))?,
                 (true, false) => {
-                    if self.was_selected(known_under, place, false)? {
+                    if self.known(place, false)? != Known::Nothing {
                         self.tell(place, &remount.ask, None, Some(after))?;
                     }
                 }
@@ -162,7 +166,7 @@ impl Transaction<'_, '_> {
         let fields = if change_type == ChangeType::Modified { Fields::of(&[Field::Mount]) } else { Fields::NONE };
         let (before, after) = (before.map(show), after.map(show));
         let since = looked.max(self.compared(place, ask, false)?);
-        let detection = self.detection(&ask.entries);
+        let detection = self.detection(place, false)?;
         let difference = Difference { change_type, detection, fields, since, before, after, moved: None };
         self.record(&place.path(), &ask.entries, difference)
     }

@@ -4,12 +4,18 @@
 //! below returns a flipped byte without an error. Key: volume, each component of the directory followed by 00, then 00
 //! and the first name that the page had, so that a directory's own pages come first and its subtree is one key range.
 
+mod version1;
+
+use self::version1::OldState;
 use crate::item::ItemState;
 use crate::path::HostPath;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-const FORMAT: u8 = 1;
+/// What this version writes.
+const FORMAT: u8 = 2;
+/// What it reads beside that.
+const OLD_FORMAT: u8 = 1;
 /// A page holds at most this many items,
 pub(crate) const MAX_ITEMS: usize = 64;
 /// and its names, targets and attributes about this many bytes.
@@ -88,23 +94,42 @@ impl Page {
             return Err(PageError::Checksum);
         }
         let (format, rest) = body.split_first().ok_or(PageError::Malformed)?;
-        if *format != FORMAT {
-            return Err(PageError::Format(*format));
-        }
+        let item = match *format {
+            FORMAT => take_item::<ItemState>,
+            OLD_FORMAT => take_item::<OldState>,
+            other => return Err(PageError::Format(other)),
+        };
         let (plan, rest) = postcard::take_from_bytes(rest).map_err(|_| PageError::Malformed)?;
         let (count, mut rest): (u32, _) = postcard::take_from_bytes(rest).map_err(|_| PageError::Malformed)?;
         let mut items: Vec<Named> = Vec::with_capacity(MAX_ITEMS.min(count as usize));
         for _ in 0..count {
-            let (encoded, after) =
-                postcard::take_from_bytes::<Encoded<'_, ItemState>>(rest).map_err(|_| PageError::Malformed)?;
-            rest = after;
             let previous = items.last().map_or(&[][..], |item| &item.name);
-            let mut name = previous.get(..usize::from(encoded.shared)).ok_or(PageError::Malformed)?.to_vec();
-            name.extend_from_slice(encoded.rest);
-            items.push(Named { name, state: encoded.state });
+            let (named, after) = item(rest, previous).ok_or(PageError::Malformed)?;
+            rest = after;
+            items.push(named);
         }
         if rest.is_empty() { Ok(Self { plan, items }) } else { Err(PageError::Malformed) }
     }
+}
+
+/// The next item, whose state is stored as an `S`, and the bytes after it.
+fn take_item<'b, S: Deserialize<'b> + Into<ItemState>>(bytes: &'b [u8], previous: &[u8]) -> Option<(Named, &'b [u8])> {
+    let (encoded, after) = postcard::take_from_bytes::<Encoded<'_, S>>(bytes).ok()?;
+    let mut name = previous.get(..usize::from(encoded.shared))?.to_vec();
+    name.extend_from_slice(encoded.rest);
+    Some((Named { name, state: encoded.state.into() }, after))
+}
+
+/// The items of both, sorted; of two under one name the one that was looked at later.
+pub(crate) fn merge(mut items: Vec<Named>, others: Vec<Named>) -> Vec<Named> {
+    for other in others {
+        match items.binary_search_by(|item| item.name.cmp(&other.name)) {
+            Ok(at) if items[at].state.looked < other.state.looked => items[at] = other,
+            Ok(_) => {}
+            Err(at) => items.insert(at, other),
+        }
+    }
+    items
 }
 
 /// Cuts a directory's sorted items into pages.
@@ -133,7 +158,7 @@ fn weight(item: &Named) -> usize {
             [&attributes.acl, &attributes.default_acl, &attributes.capabilities].into_iter().flatten().map(String::len);
         texts.sum::<usize>() + attributes.others.iter().map(|attribute| attribute.name.len() + 256).sum::<usize>()
     });
-    120 + item.name.len() + item.state.target.as_ref().map_or(0, Vec::len) + attributes
+    71 + item.state.digests.stored_len() + item.name.len() + item.state.target.as_ref().map_or(0, Vec::len) + attributes
 }
 
 /// The part of a key that all pages of a directory and of its subtree share.
@@ -184,7 +209,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::clock::Time;
-    use crate::item::{Attributes, Digests};
+    use crate::digest::Digests;
+    use crate::item::Attributes;
     use proptest::prelude::*;
     use vedette_crds::record::{ContentState, ItemType};
 
@@ -206,7 +232,7 @@ mod tests {
             flags: 0,
             attributes: Some(Attributes::default()),
             content: Some(ContentState::Read),
-            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]) },
+            digests: Digests { md5: Some([1; 16]), sha256: Some([2; 32]), ..Digests::default() },
             looked: Time { secs: 1_760_000_000, nanos: 5 },
             read: Some(Time { secs: 1_760_000_000, nanos: 5 }),
         }

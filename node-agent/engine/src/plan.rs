@@ -165,10 +165,12 @@ impl Plan {
         let of = |at: &u16| &self.entries[usize::from(*at)];
         let interval = entries.iter().map(|at| of(at).interval).min()?;
         let reads = |at: &&u16| of(at).compare.contains(Compare::Content);
+        // The kinds that a suspended rule asks for are computed with the others: they are compared when it is resumed.
+        let hashing = if entries.iter().any(|at| reads(&at)) { selecting } else { &[] };
         Some(Ask {
             fields: entries.iter().fold(Fields::NONE, |fields, at| fields.or(self.fields(*at, true))),
             interval,
-            hashes: entries.iter().filter(reads).fold(HashSet::empty(), |hashes, at| hashes.union(of(at).hashes)),
+            hashes: hashing.iter().filter(reads).fold(HashSet::empty(), |hashes, at| hashes.union(of(at).hashes)),
             max_content_size: entries.iter().filter(reads).map(|at| of(at).max_content_size).max().unwrap_or(0),
             rehash_interval: entries
                 .iter()
@@ -211,6 +213,11 @@ impl Plan {
         self.rules[self.rule_of(entry)].suspended
     }
 
+    /// Whether one of these entries stands in a rule that is not suspended.
+    pub(crate) fn any_running(&self, entries: &[u16]) -> bool {
+        entries.iter().any(|entry| !self.is_suspended(*entry))
+    }
+
     /// The intervals of running entries, shortest first.
     pub(crate) fn intervals(&self) -> Vec<Duration> {
         let running = (0..self.entries.len() as u16).filter(|entry| !self.is_suspended(*entry));
@@ -227,6 +234,11 @@ impl Plan {
 }
 
 impl Ask {
+    /// The same, with all content due.
+    pub(crate) fn at_once(self) -> Self {
+        Self { rehash_interval: Duration::ZERO, ..self }
+    }
+
     /// What a look at an item of this phase has to find out.
     pub(crate) fn want(&self, phase: u64) -> Want {
         let Self { hashes, max_content_size, rehash_interval, .. } = *self;

@@ -28,13 +28,6 @@ impl Plans {
         decoded.insert(id, plan.clone());
         Ok(plan)
     }
-
-    /// Whether a plan that was asked for before suspended the rule with this uid.
-    pub(crate) fn was_suspended(&self, id: PlanId, uid: &str) -> bool {
-        let decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = decoded.get(&id).and_then(Option::as_ref);
-        plan.is_some_and(|plan| plan.rules.iter().any(|rule| rule.uid == uid && rule.suspended))
-    }
 }
 
 /// The bytes to store for a plan.

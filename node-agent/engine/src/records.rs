@@ -6,12 +6,13 @@
 use crate::clock::Time;
 use crate::commit::{Committer, Identity, Place, Transaction};
 use crate::item::{Fields, ItemState};
+use crate::known::Known;
 use crate::look::is_racy;
 use crate::meta::Meta;
 use crate::mounts::Mount;
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan};
-use crate::render::item;
+use crate::render::{Owners, item};
 use crate::store::{StoreError, Writer};
 use vedette_crds::record::{
     ByteText, CHANGE_SCHEMA, Category, ChainedLine, Change, ChangeType, Detection, Field, Item, ItemType,
@@ -39,9 +40,10 @@ impl Transaction<'_, '_> {
         moved_from: Option<&HostPath>,
         ask: &Ask,
     ) -> Result<(), StoreError> {
-        let since = self.compared(place, ask, after.kind == ItemType::Symlink)?;
+        let is_link = after.kind == ItemType::Symlink;
+        let since = self.compared(place, ask, is_link)?;
         let after = self.shown(place, after);
-        let detection = self.detection(&ask.entries);
+        let detection = self.detection(place, is_link)?;
         let (change_type, fields, moved) = (ChangeType::Added, Fields::NONE, moved_from.cloned());
         self.record(
             &place.path(),
@@ -57,9 +59,10 @@ impl Transaction<'_, '_> {
         moved_to: Option<&HostPath>,
         ask: &Ask,
     ) -> Result<(), StoreError> {
-        let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
+        let is_link = before.kind == ItemType::Symlink;
+        let since = Some(before.looked).max(self.compared(place, ask, is_link)?);
         let before = self.shown(place, before);
-        let detection = self.detection(&ask.entries);
+        let detection = self.detection(place, is_link)?;
         let (change_type, fields, moved) = (ChangeType::Removed, Fields::NONE, moved_to.cloned());
         self.record(
             &place.path(),
@@ -76,25 +79,18 @@ impl Transaction<'_, '_> {
         ask: &Ask,
     ) -> Result<(), StoreError> {
         let differs = before.diff(after);
-        let by_time = before.compares_by_time(after);
-        let mut fields = Fields::NONE;
-        let mut entries = Vec::new();
-        for entry in &ask.entries {
-            let produced = self.committer.plan.fields(*entry, by_time).and(differs);
-            if !produced.is_empty() {
-                fields = fields.or(produced);
-                entries.push(*entry);
-            }
-        }
-        if entries.is_empty() {
+        let Some((fields, entries)) = reporting(self.committer.plan, &ask.entries, before, after) else {
             return Ok(());
-        }
+        };
         let unmoved = (before.changed, before.modified, before.size, before.inode)
             == (after.changed, after.modified, after.size, after.inode);
-        let detection = if differs.contains(Field::Content) && unmoved && !is_racy(before) {
+        let detection = if before.is_read() && differs.contains(Field::Content) && unmoved && !is_racy(before) {
             Detection::Rehash
+        } else if fields.contains(Field::Content) && before.content.is_none() {
+            // No entry asked for content when it was last looked at: this compares what was before that.
+            Detection::Resumed
         } else {
-            self.detection(&entries)
+            self.detection(place, before.kind == ItemType::Symlink)?
         };
         let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
         let before = Some(self.shown(place, before));
@@ -124,25 +120,62 @@ impl Transaction<'_, '_> {
         Ok(older.and_then(|older| self.meta.last_compared(&older.plan, &older.selecting)))
     }
 
-    pub(crate) fn detection(&self, entries: &[u16]) -> Detection {
-        let Some(complete) = self.meta.complete.filter(|complete| *complete != self.committer.plan.id) else {
-            return self.committer.detection;
-        };
-        let resumed = |entry: &u16| {
-            let uid = &self.committer.plan.rules[self.committer.plan.rule_of(*entry)].uid;
-            self.committer.plans.was_suspended(complete, uid)
-        };
-        if entries.iter().all(resumed) { Detection::Resumed } else { self.committer.detection }
+    pub(crate) fn detection(&mut self, place: Place<'_>, is_link: bool) -> Result<Detection, StoreError> {
+        let returns = self.known(place, is_link)? == Known::Returns;
+        Ok(if returns { Detection::Resumed } else { self.committer.detection })
     }
 
-    pub(crate) fn record(
-        &mut self,
+    pub(crate) fn record(&mut self, path: &HostPath, entries: &[u16], difference: Difference) -> Result<(), StoreError> {
+        let Committer { plan, identity, owners, .. } = *self.committer;
+        let reporter = Reporter { writer: self.writer, plan, identity, owners, now: self.now };
+        reporter.record(&mut self.meta, path, entries, difference)
+    }
+}
+
+/// Appends records of differences.
+pub(crate) struct Reporter<'a> {
+    pub(crate) writer: &'a Writer,
+    pub(crate) plan: &'a Plan,
+    pub(crate) identity: &'a Identity,
+    pub(crate) owners: &'a Owners,
+    pub(crate) now: Time,
+}
+
+impl Reporter<'_> {
+    /// What these entries say of an item that was frozen as `before` and stands as `after` when their rule is resumed;
+    /// nothing when both are the same to them.
+    pub(crate) fn resumed(
+        &self,
+        meta: &mut Meta,
+        path: &HostPath,
+        entries: &[u16],
+        before: Option<&ItemState>,
+        after: Option<&ItemState>,
+    ) -> Result<(), StoreError> {
+        let (change_type, fields, entries) = match (before, after) {
+            (Some(before), Some(after)) => {
+                let Some((fields, entries)) = reporting(self.plan, entries, before, after) else { return Ok(()) };
+                (ChangeType::Modified, fields, entries)
+            }
+            (None, _) => (ChangeType::Added, Fields::NONE, entries.to_vec()),
+            (_, None) => (ChangeType::Removed, Fields::NONE, entries.to_vec()),
+        };
+        let since = before.map(|before| before.looked);
+        let (before, after) =
+            (before.map(|state| item(state, self.owners)), after.map(|state| item(state, self.owners)));
+        let detection = Detection::Resumed;
+        self.record(meta, path, &entries, Difference { change_type, detection, fields, since, before, after, moved: None })
+    }
+
+    fn record(
+        &self,
+        meta: &mut Meta,
         path: &HostPath,
         entries: &[u16],
         difference: Difference,
     ) -> Result<(), StoreError> {
         let Difference { change_type, detection, fields, since, before, after, moved } = difference;
-        let plan = self.committer.plan;
+        let plan = self.plan;
         let mut rules: Vec<String> = entries.iter().map(|entry| plan.entry_name(*entry)).collect();
         rules.sort_unstable();
         let mut by_rule: Vec<(usize, Severity)> = Vec::new();
@@ -166,9 +199,10 @@ impl Transaction<'_, '_> {
         let (moved_from_bytes, moved_to_bytes) = if is_new { (moved_bytes, None) } else { (None, moved_bytes) };
         let change = Change {
             schema: CHANGE_SCHEMA.to_owned(),
-            origin: origin(self.committer.identity, &self.meta),
+            origin: origin(self.identity, meta),
             time: Nanos(self.now.timestamp()),
-            since: since.map(|since| Nanos(since.timestamp())),
+            // After a clock that went back it may lie ahead.
+            since: since.map(|since| Nanos(since.min(self.now).timestamp())),
             category: Category::File,
             change_type,
             detection,
@@ -185,10 +219,19 @@ impl Transaction<'_, '_> {
             rules,
             tags,
         };
-        self.meta.totals.count(change_type, detection, &by_rule, self.now);
-        let line = render(&change, self.meta.head);
-        append(self.writer, &mut self.meta, line)
+        meta.totals.count(change_type, detection, &by_rule, self.now);
+        let line = render(&change, meta.head);
+        append(self.writer, meta, line)
     }
+}
+
+/// Which of these entries report the difference, and the fields that they produce; `None` when none does.
+fn reporting(plan: &Plan, entries: &[u16], before: &ItemState, after: &ItemState) -> Option<(Fields, Vec<u16>)> {
+    let (differs, by_time) = (before.diff(after), before.compares_by_time(after));
+    let produced = |entry: &u16| plan.fields(*entry, by_time).and(differs);
+    let reporting: Vec<u16> = entries.iter().copied().filter(|entry| !produced(entry).is_empty()).collect();
+    let fields = reporting.iter().fold(Fields::NONE, |fields, entry| fields.or(produced(entry)));
+    (!reporting.is_empty()).then_some((fields, reporting))
 }
 
 /// The rules that these entries stand in, each once.

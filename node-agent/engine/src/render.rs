@@ -87,6 +87,8 @@ pub(crate) fn item(state: &ItemState, owners: &Owners) -> Item {
         content: state.content,
         md5: digests.md5.map(|digest| hex(&digest)),
         sha256: digests.sha256.map(|digest| hex(&digest)),
+        sha512: digests.sha512.map(|digest| hex(&digest)),
+        blake3: digests.blake3.map(|digest| hex(&digest)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Reads and writes the state directory, nothing else. Every value carries a checksum that is verified when it is read,
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
+mod kept;
 mod medium;
 mod overlay;
 mod pages;
@@ -10,6 +11,7 @@ mod read;
 mod write;
 
 pub(crate) use crate::fault::{During, StoreError};
+pub(crate) use kept::{Kept, Row};
 pub use medium::Medium;
 pub(crate) use pages::{Found, Pages};
 pub(crate) use read::Reader;
@@ -30,6 +32,8 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const PLANS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("plans");
 const VOLUMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("volumes");
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
+/// What left watch.
+const KEPT: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("kept");
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 /// What is mounted where entries look, by path.
 const MOUNTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("mounts");
@@ -37,7 +41,9 @@ const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 const FORMAT_KEY: &str = "format";
 /// What this version writes and reads.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
+/// The one before: its pages are read as they are, all else is the same.
+const OLD_FORMAT: u8 = 1;
 /// The socket in a state directory at which the process that holds it answers questions.
 pub const SOCKET: &str = "agent.sock";
 const FILE: &str = "vedette.redb";
@@ -213,6 +219,8 @@ impl Store {
     fn check_format(&self) -> Result<(), StoreError> {
         match self.read()?.meta(FORMAT_KEY)?.as_deref() {
             Some([FORMAT]) => Ok(()),
+            // From here on an older version refuses the state by name.
+            Some([OLD_FORMAT]) => self.initialize(),
             Some([found, ..]) => Err(StoreError::Format { path: self.file(), found: *found }),
             Some([]) | None => Err(StoreError::damaged("its format is missing")),
         }
@@ -235,6 +243,14 @@ impl Store {
         transaction.set_durability(Durability::Immediate).during("write")?;
         Ok(Writer { transaction })
     }
+}
+
+/// A page of either table of them, from its key and value.
+fn found(key: &[u8], value: &[u8]) -> Result<Found, StoreError> {
+    let (volume, directory) =
+        crate::page::parse_key(key).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
+    let page = decode_page(&directory, value)?;
+    Ok(Found { key: key.to_vec(), volume, directory, page })
 }
 
 fn decode_page(directory: &HostPath, bytes: &[u8]) -> Result<Page, StoreError> {

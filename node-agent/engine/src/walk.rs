@@ -47,6 +47,8 @@ pub(crate) struct Walk {
     pub(crate) plan: Arc<Plan>,
     pub(crate) before: Before,
     pub(crate) due: Due,
+    /// Whether all content is read again.
+    pub(crate) reread: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: Stop,
     pub(crate) own: Own,
@@ -146,9 +148,9 @@ impl<'w> Walker<'w> {
         if selecting.is_empty() {
             return None;
         }
-        let Walk { plan, due, .. } = self.walk;
+        let Walk { plan, due, reread, .. } = self.walk;
         if !self.asks.contains_key(selecting) {
-            let ask = plan.ask(selecting);
+            let ask = plan.ask(selecting).map(|ask| if *reread { ask.at_once() } else { ask });
             let is_due = ask.as_ref().is_some_and(|ask| plan.any_due(&ask.entries, due));
             let asked = Asked { selecting: Arc::from(selecting), ask: ask.map(Arc::new), is_due };
             self.asks.insert(selecting.to_vec(), asked);

@@ -122,8 +122,10 @@ fn fields(before: &Item, after: &Item) -> String {
 struct Model {
     /// The last seen state of every item.
     known: BTreeMap<String, Item>,
-    /// The entries of the last compare that ran.
-    watched: Option<usize>,
+    /// What left watch, as it was last seen.
+    kept: BTreeMap<String, Item>,
+    /// The entries of all compares that ran; a test lasts no seven days.
+    watched: Vec<usize>,
     entries: usize,
     is_suspended: bool,
 }
@@ -132,16 +134,23 @@ impl Model {
     /// The records of a compare that finds this.
     fn compare(&mut self, found: &BTreeMap<String, Item>) -> Vec<String> {
         if self.is_suspended {
-            if self.watched.is_none() {
+            if self.watched.is_empty() {
                 self.known.clear();
             }
             return Vec::new();
         }
         let selects = ENTRIES[self.entries].1;
-        let selected_before = self.watched.map(|watched| ENTRIES[watched].1);
         let is_link = |item: &Item| item.kind == "Symlink";
-        if self.watched != Some(self.entries) {
-            self.known.retain(|path, item| selects(path, is_link(item)));
+        if self.watched.last() != Some(&self.entries) {
+            let part = |items: &mut BTreeMap<String, Item>| -> (BTreeMap<_, _>, BTreeMap<_, _>) {
+                std::mem::take(items).into_iter().partition(|(path, item)| selects(path, is_link(item)))
+            };
+            let ((mut back, kept), (stays, leaves)) = (part(&mut self.kept), part(&mut self.known));
+            (self.kept, self.known) = (kept, stays);
+            self.kept.extend(leaves);
+            // What was seen later stands.
+            back.retain(|path, _| !self.known.contains_key(path));
+            self.known.extend(back);
         }
         let mut said = Vec::new();
         let paths: BTreeSet<String> = self.known.keys().chain(found.keys()).cloned().collect();
@@ -158,7 +167,7 @@ impl Model {
                     self.known.remove(&path);
                 }
                 (None, Some(after)) if selects(&path, is_link(after)) => {
-                    if selected_before.is_some_and(|selected| selected(&path, is_link(after))) {
+                    if self.watched.iter().any(|watched| ENTRIES[*watched].1(&path, is_link(after))) {
                         said.push(format!("Added {path}"));
                     }
                     self.known.insert(path, after.clone());
@@ -166,7 +175,7 @@ impl Model {
                 (None, _) => {}
             }
         }
-        self.watched = Some(self.entries);
+        self.watched.push(self.entries);
         said.sort();
         said
     }
@@ -207,7 +216,8 @@ fn set_rule(host: &mut Host, model: &Model) {
 
 fn live(happenings: Vec<Happening>) -> Result<(), TestCaseError> {
     let mut host = Host::new(json!([]));
-    let mut model = Model { known: BTreeMap::new(), watched: None, entries: 0, is_suspended: false };
+    let mut model =
+        Model { known: BTreeMap::new(), kept: BTreeMap::new(), watched: vec![], entries: 0, is_suspended: false };
     set_rule(&mut host, &model);
     for happening in happenings.into_iter().chain([Happening::Suspend(false), Happening::Compare]) {
         happens(&host, &happening);

@@ -4,7 +4,9 @@
 mod support;
 
 use serde_json::json;
-use support::{Host, everything, run, with_own_mounts};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Host, SetClock, everything, run, with_own_mounts};
 use vedette_engine::{Aspect, EngineError};
 
 fn mount(host: &Host, kind: &str, path: &str) {
@@ -283,10 +285,12 @@ fn a_mount_is_removed_from_watch_with_its_entry_even_while_it_is_not_there() {
 }
 
 #[test]
-fn a_mount_that_will_not_come_back_is_accepted_by_excluding_it_once() {
-    with_own_mounts("a_mount_that_will_not_come_back_is_accepted_by_excluding_it_once", || {
-        let all = json!([{"name": "all", "path": "/srv"}]);
-        let mut host = Host::new(all.clone());
+fn a_mount_that_will_not_come_back_is_accepted_by_excluding_it_and_forgotten_after_a_week() {
+    with_own_mounts("a_mount_that_will_not_come_back_is_accepted_by_excluding_it_and_forgotten_after_a_week", || {
+        let all = || json!([{"name": "all", "path": "/srv"}]);
+        let without = || json!([{"name": "all", "path": "/srv", "exclude": ["/srv/data"]}]);
+        let clock = Arc::new(SetClock::now());
+        let mut host = Host::with_clock(all(), clock.clone());
         host.mkdir("/srv/data");
         host.compare();
         host.write("/disk/deep/a", "1");
@@ -296,11 +300,17 @@ fn a_mount_that_will_not_come_back_is_accepted_by_excluding_it_once() {
         assert_eq!(host.compare().told(), ["Modified /srv/data Mount"]);
         assert!(host.standing().unknowns.items() > 0);
 
-        host.set_entries(json!([{"name": "all", "path": "/srv", "exclude": ["/srv/data"]}]));
+        host.set_entries(without());
         assert!(host.compare().changes().is_empty());
         assert_eq!(host.standing().unknowns.items(), 0);
+        host.set_entries(all());
+        assert!(host.compare().changes().is_empty());
+        assert!(host.standing().unknowns.items() > 0, "it is kept for a week, and is still not there");
 
-        host.set_entries(all);
+        host.set_entries(without());
+        host.compare();
+        clock.advance(Duration::from_secs(8 * 86_400));
+        host.set_entries(all());
         assert!(host.compare().changes().is_empty());
         assert_eq!(host.standing().unknowns.items(), 0);
         host.write("/srv/data/new", "1");

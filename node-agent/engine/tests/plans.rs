@@ -46,7 +46,7 @@ fn what_leaves_is_forgotten_and_counted_not_removed() {
 }
 
 #[test]
-fn a_rule_edited_there_and_back_baselines_what_it_lost_in_between() {
+fn a_rule_edited_there_and_back_finds_what_changed_in_between() {
     let mut host = Host::new(everything());
     host.write("/a/x", "1");
     host.write("/b/y", "1");
@@ -54,11 +54,13 @@ fn a_rule_edited_there_and_back_baselines_what_it_lost_in_between() {
     host.set_entries(json!([{"name": "all", "path": "/a"}]));
     host.compare();
     host.write("/b/new", "1");
+    host.write("/b/y", "22");
     host.set_entries(everything());
     let seen = host.compare();
-    assert!(seen.changes().is_empty(), "{:?}", seen.told());
-    host.write("/b/y", "22");
-    assert_eq!(host.compare().told(), ["Modified /b/y Content,Size"]);
+    assert_eq!(seen.told(), ["Added /b/new", "Modified /b/y Content,Size"]);
+    assert!(seen.changes().iter().all(|change| change["detection"] == "Resumed"));
+    host.write("/b/y", "333");
+    assert_eq!(host.compare().only()["detection"], "Scan");
 }
 
 #[test]

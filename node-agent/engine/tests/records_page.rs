@@ -12,7 +12,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{Host, is_root, rule_with, run, with_own_mounts};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Host, SetClock, is_root, rule_with, run, with_own_mounts};
 use vedette_crds::record::{CHANGE_SCHEMA, Chain, Change, Item, Nanos, Notice, NoticeKind, Origin, render, schema};
 use vedette_engine::journal::Sink;
 use vedette_engine::{Anchor, Identity};
@@ -26,8 +28,12 @@ fn lines() -> Option<Vec<String>> {
     if !is_root("docs/records.md is held to what the engine writes: owners, capabilities and devices need root") {
         return None;
     }
-    let mut host = Host::new(json!([]));
-    let entries = json!([{"name": "etc", "path": "/etc", "severity": "High"}, {"name": "srv", "path": "/srv"}]);
+    let clock = Arc::new(SetClock::now());
+    let mut host = Host::with_clock(json!([]), clock.clone());
+    let entries = json!([
+        {"name": "etc", "path": "/etc", "severity": "High"},
+        {"name": "srv", "path": "/srv", "hashes": ["Md5", "Sha256", "Sha512", "Blake3"]},
+    ]);
     let rules = vec![rule_with("linux-baseline", entries, json!({"tags": ["pci-dss-11.5.2"]}))];
     let identity =
         Identity { cluster: Some("prod-eu".into()), node: "worker-3".into(), node_uid: Some(NODE_UID.into()) };
@@ -75,6 +81,8 @@ fn lines() -> Option<Vec<String>> {
     host.engine().configure(rules, identity, 1);
     host.engine().announce_start().unwrap();
     lines.extend(host.lines());
+    clock.go_back(Duration::from_secs(3600));
+    lines.extend(host.compare().lines);
     // A file of records that has had nothing yet, and a journal that is full.
     host.delivered(Sink::File, 0);
     let full = host.standing().totals.journal_bytes;
@@ -163,6 +171,9 @@ fn settle_notice(mut notice: Notice) -> Notice {
         }
         NoticeKind::Gap { from, to, .. } => (*from, *to) = (1042, 9317),
         _ => {}
+    }
+    if let NoticeKind::ClockStepped { from, to } = &mut notice.kind {
+        (*from, *to) = (minutes(60), minutes(0));
     }
     notice
 }

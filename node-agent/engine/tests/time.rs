@@ -66,6 +66,70 @@ fn content_is_read_again_once_in_its_interval_and_between_not_at_all() {
 }
 
 #[test]
+fn ten_thousand_files_are_read_again_evenly_over_the_day_whatever_restarts() {
+    const SLOTS: usize = 24;
+    let clock = Arc::new(SetClock::now());
+    let mut host = Host::with_clock(json!([{"name": "files", "path": "/d/*/*"}]), clock.clone());
+    for at in 0..10_000 {
+        host.write(&format!("/d/{}/file-{at}", at % 100), "1");
+    }
+    clock.advance(Duration::from_secs(60));
+    host.compare();
+    let mut read = |slots: usize, restarts: bool| -> Vec<u64> {
+        let slot = |at: usize| {
+            clock.advance(Duration::from_secs(24 * 3600) / SLOTS as u32);
+            if restarts && at.is_multiple_of(5) {
+                host.stop();
+                host.start();
+            }
+            let seen = host.compare();
+            assert!(seen.lines.is_empty(), "{:?}", seen.told());
+            seen.summary.hashed
+        };
+        (0..slots).map(slot).collect()
+    };
+    let first = read(SLOTS, true);
+    assert_eq!(first.iter().sum::<u64>(), 10_000, "each once in a day");
+    // 417 on average: five standard deviations to both sides.
+    assert!(first.iter().all(|read| (316..=517).contains(read)), "{first:?}");
+    assert_eq!(read(4, false), first[..4], "each at its own time of the day");
+}
+
+#[test]
+fn content_that_is_another_one_under_the_same_metadata_is_found_by_reading_it_again() {
+    const PAGES: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("pages");
+    let clock = Arc::new(SetClock::now());
+    let mut host = Host::with_clock(json!([{"name": "file", "path": "/file"}]), clock.clone());
+    host.write("/file", "1");
+    clock.advance(Duration::from_secs(60));
+    host.compare();
+    host.stop();
+    // No file system lets a test write without a trace: so the state is given the digest of other content.
+    let database = redb::Database::open(host.state_dir().join("vedette.redb")).unwrap();
+    let writer = database.begin_write().unwrap();
+    {
+        let mut pages = writer.open_table(PAGES).unwrap();
+        let (key, page) =
+            pages.pop_first().unwrap().map(|(key, page)| (key.value().to_vec(), page.value().to_vec())).unwrap();
+        let mut body = page[8..].to_vec();
+        let digest = <md5::Md5 as md5::Digest>::digest("1");
+        let at = body.windows(16).position(|window| window == &digest[..]).unwrap();
+        body[at..at + 16].copy_from_slice(&<md5::Md5 as md5::Digest>::digest("0"));
+        let sealed = [&xxhash_rust::xxh3::xxh3_64(&body).to_le_bytes()[..], &body].concat();
+        pages.insert(key.as_slice(), sealed.as_slice()).unwrap();
+    }
+    writer.commit().unwrap();
+    drop(database);
+    host.start();
+    assert!(host.compare().lines.is_empty(), "it is not due yet");
+    clock.advance(Duration::from_secs(24 * 3600));
+    let seen = host.compare();
+    assert_eq!((seen.told(), &seen.only()["detection"]), (vec!["Modified /file Content".to_owned()], &json!("Rehash")));
+    clock.advance(Duration::from_secs(24 * 3600));
+    assert!(host.compare().lines.is_empty());
+}
+
+#[test]
 fn a_restart_does_not_start_the_rehash_period_again() {
     let clock = Arc::new(SetClock::now());
     let mut host = Host::with_clock(everything(), clock.clone());

@@ -1,8 +1,7 @@
 //! The pages inside a write transaction: the one that holds a name, subtrees in order, and what was never seen.
 
-use super::{During, StoreError, decode_page};
-use crate::item::ItemState;
-use crate::page::{Page, Volume, directory_prefix, subtree_prefix};
+use super::{During, StoreError, decode_page, found};
+use crate::page::{Named, Page, PlanId, Volume, directory_prefix, merge, paginate, subtree_prefix};
 use crate::path::HostPath;
 use redb::{ReadableTable, Table};
 
@@ -53,20 +52,6 @@ impl Pages<'_> {
         Ok(Some(Placed { key: found.value().to_vec(), page: decode_page(directory, value.value())?, next }))
     }
 
-    /// The item of this name; none without a volume.
-    pub(crate) fn item(
-        &self,
-        volume: Option<Volume>,
-        directory: &HostPath,
-        name: &[u8],
-    ) -> Result<Option<ItemState>, StoreError> {
-        let Some(volume) = volume else { return Ok(None) };
-        let Some(placed) = self.holding(volume, directory, name)? else { return Ok(None) };
-        let mut items = placed.page.items;
-        let at = items.binary_search_by(|item| item.name.as_slice().cmp(name));
-        Ok(at.ok().map(|at| items.swap_remove(at).state))
-    }
-
     /// Whether any item lies below a path.
     pub(crate) fn has_items(&self, volume: Option<Volume>, path: &HostPath) -> Result<bool, StoreError> {
         let Some(volume) = volume else { return Ok(false) };
@@ -104,6 +89,65 @@ impl Pages<'_> {
         }
     }
 
+    /// The item of this name.
+    pub(crate) fn item(&self, volume: Volume, directory: &HostPath, name: &[u8]) -> Result<Option<Named>, StoreError> {
+        let placed = self.holding(volume, directory, name)?;
+        let mut items = placed.into_iter().flat_map(|placed| placed.page.items);
+        Ok(items.find(|item| item.name == name))
+    }
+
+    /// Puts items among those of a directory, sorted like them; of two under one name the one that was looked at later
+    /// stays. Returns how many came in. `plan` is that of pages that have none.
+    pub(crate) fn restore(
+        &mut self,
+        volume: Volume,
+        directory: &HostPath,
+        plan: PlanId,
+        items: Vec<Named>,
+    ) -> Result<u64, StoreError> {
+        let mut items = items.into_iter().peekable();
+        let mut came = 0;
+        while let Some(first) = items.next() {
+            let placed = self.holding(volume, directory, &first.name)?;
+            let (key, page, next) = match placed {
+                Some(placed) => (Some(placed.key), placed.page, placed.next),
+                None => (None, Page { plan, items: Vec::new() }, None),
+            };
+            let belongs =
+                |item: &Named| next.as_ref().is_none_or(|next| crate::page::key(volume, directory, &item.name) < *next);
+            let mut here = vec![first];
+            here.extend(std::iter::from_fn(|| items.next_if(belongs)));
+            // A page without items only said that its directory was never seen.
+            let plan = if page.items.is_empty() { plan } else { page.plan };
+            let before = page.items.len();
+            let merged = merge(page.items, here);
+            came += (merged.len() - before) as u64;
+            self.replace(key.as_deref(), volume, directory, plan, merged)?;
+        }
+        Ok(came)
+    }
+
+    /// Writes the items that take the place of a page.
+    pub(crate) fn replace(
+        &mut self,
+        old: Option<&[u8]>,
+        volume: Volume,
+        directory: &HostPath,
+        plan: PlanId,
+        items: Vec<Named>,
+    ) -> Result<(), StoreError> {
+        let cut = paginate(items);
+        let key_of = |items: &[Named]| crate::page::key(volume, directory, &items[0].name);
+        let first = cut.first().map(|items| key_of(items));
+        if let Some(old) = old.filter(|old| first.as_deref() != Some(old)) {
+            self.remove(old)?;
+        }
+        for items in cut {
+            self.put(&key_of(&items), &Page { plan, items })?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn put(&mut self, key: &[u8], page: &Page) -> Result<(), StoreError> {
         self.table.insert(key, page.encode().as_slice()).during("write")?;
         Ok(())
@@ -128,10 +172,7 @@ pub(super) fn subtree(
         if !key.value().starts_with(prefix) {
             break;
         }
-        let (volume, directory) =
-            crate::page::parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
-        let page = decode_page(&directory, value.value())?;
-        pages.push(Found { key: key.value().to_vec(), volume, directory, page });
+        pages.push(found(key.value(), value.value())?);
     }
     Ok(pages)
 }

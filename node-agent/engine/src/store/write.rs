@@ -1,11 +1,12 @@
 //! The one write transaction: all of it is durable once committed, or none.
 
+use super::kept::Kept;
 use super::pages::Pages;
 use super::read;
-use super::{CURSORS, During, JOURNAL, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, seal, unseal};
+use super::{CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, seal, unseal};
 use crate::page::{PlanId, Volume};
 use crate::path::HostPath;
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 /// A write transaction.
 pub(crate) struct Writer {
@@ -19,8 +20,29 @@ impl Writer {
         self.transaction.open_table(VOLUMES).during("write")?;
         self.transaction.open_table(PAGES).during("write")?;
         self.transaction.open_table(MOUNTS).during("write")?;
+        self.transaction.open_table(KEPT).during("write")?;
         self.transaction.open_table(JOURNAL).during("write")?;
         self.transaction.open_table(CURSORS).during("write")?;
+        Ok(())
+    }
+
+    /// What left watch, for as long as the result lives.
+    pub(crate) fn kept(&self) -> Result<Kept<'_>, StoreError> {
+        Ok(Kept { table: self.transaction.open_table(KEPT).during("write")? })
+    }
+
+    /// The pages that a suspended rule's items froze as, for as long as the result lives.
+    pub(crate) fn frozen(&self, rule: &str) -> Result<Pages<'_>, StoreError> {
+        let name = frozen(rule);
+        let table = TableDefinition::<&[u8], &[u8]>::new(&name);
+        Ok(Pages { table: self.transaction.open_table(table).during("write")? })
+    }
+
+    /// Forgets what a rule's items froze as.
+    pub(crate) fn forget_frozen(&self, rule: &str) -> Result<(), StoreError> {
+        let name = frozen(rule);
+        let table = TableDefinition::<&[u8], &[u8]>::new(&name);
+        self.transaction.delete_table(table).during("write")?;
         Ok(())
     }
 
@@ -126,4 +148,9 @@ impl Writer {
     pub(crate) fn commit(self) -> Result<(), StoreError> {
         self.transaction.commit().during("commit")
     }
+}
+
+/// The name of a rule's table.
+fn frozen(rule: &str) -> String {
+    format!("frozen:{rule}")
 }

@@ -34,6 +34,12 @@ impl SetClock {
         clock.1 += by;
     }
 
+    /// Moves the wall clock alone.
+    pub fn go_forward(&self, by: Duration) {
+        self.0.lock().unwrap().0 += by;
+    }
+
+    /// Moves the wall clock alone.
     pub fn go_back(&self, by: Duration) {
         self.0.lock().unwrap().0 -= by;
     }
