@@ -208,6 +208,8 @@ impl Item {
             content: None,
             md5: None,
             sha256: None,
+            sha512: None,
+            blake3: None,
         }
     }
 }

@@ -181,7 +181,7 @@ impl Adoption<'_> {
             added: pending.added + back.items - back.unsaid + lent,
             forgotten: (pending.forgotten + sorted.left).saturating_sub(back.unsaid),
         });
-        let owners = if suspensions.any_ended() { Owners::read(self.host) } else { Owners::default() };
+        let owners = if suspensions.any_ended() { Owners::read(self.host, self.mounts) } else { Owners::default() };
         let reporter = Reporter { writer: &writer, plan, identity: self.identity, owners: &owners, now: self.now };
         suspensions.report(&pages, &mut change, &reporter, &mut meta)?;
         drop((pages, kept));

@@ -4,7 +4,6 @@
 //! last committed.
 
 use crate::clock::Time;
-use crate::commit::Place;
 use crate::engine::{Engine, EngineError};
 use crate::explain::{Explanation, Question, explain};
 use crate::host::HostRoot;
@@ -162,7 +161,7 @@ impl View {
     }
 
     fn tracked(&self, volume: Volume, directory: &HostPath, named: &Named) -> Tracked {
-        let (path, path_bytes) = ByteText::exact(Place { volume, directory, name: &named.name }.path().as_bytes());
+        let (path, path_bytes) = ByteText::exact(directory.join(&named.name).as_bytes());
         let points = self.volumes.all();
         let point = points.iter().find(|(number, _)| *number == volume).map(|(_, point)| point.clone());
         let selecting = |plan: &Plan| {

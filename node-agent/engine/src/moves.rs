@@ -54,7 +54,7 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) fn place(&self) -> Place<'_> {
-        Place { volume: self.volume, directory: &self.directory, name: &self.name }
+        Place { volume: self.volume, directory: &self.directory, name: &self.name, under: None }
     }
 
     pub(crate) fn finding(self, what: What) -> Finding {

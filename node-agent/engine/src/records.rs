@@ -125,7 +125,12 @@ impl Transaction<'_, '_> {
         Ok(if returns { Detection::Resumed } else { self.committer.detection })
     }
 
-    pub(crate) fn record(&mut self, path: &HostPath, entries: &[u16], difference: Difference) -> Result<(), StoreError> {
+    pub(crate) fn record(
+        &mut self,
+        path: &HostPath,
+        entries: &[u16],
+        difference: Difference,
+    ) -> Result<(), StoreError> {
         let Committer { plan, identity, owners, .. } = *self.committer;
         let reporter = Reporter { writer: self.writer, plan, identity, owners, now: self.now };
         reporter.record(&mut self.meta, path, entries, difference)
@@ -164,7 +169,12 @@ impl Reporter<'_> {
         let (before, after) =
             (before.map(|state| item(state, self.owners)), after.map(|state| item(state, self.owners)));
         let detection = Detection::Resumed;
-        self.record(meta, path, &entries, Difference { change_type, detection, fields, since, before, after, moved: None })
+        self.record(
+            meta,
+            path,
+            &entries,
+            Difference { change_type, detection, fields, since, before, after, moved: None },
+        )
     }
 
     fn record(

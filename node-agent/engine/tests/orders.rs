@@ -216,6 +216,7 @@ fn helper_that_changes_its_mind_until_it_is_killed() {
         host_root: folder.join("host"),
         threads: 2,
         first_detection: Detection::Startup,
+        answer_within: Duration::from_secs(3),
     };
     let mut engine = Engine::open(settings, Arc::new(SystemClock)).unwrap();
     let mut random = Random(u64::from(std::process::id()) * 0x9e37_79b9);

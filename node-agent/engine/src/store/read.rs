@@ -2,7 +2,6 @@
 
 use super::pages::{Found, subtree};
 use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, unseal};
-use crate::commit::Place;
 use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
@@ -39,8 +38,12 @@ impl Reader {
     }
 
     /// The state of the item that stands there.
-    pub(crate) fn item(&self, place: Place<'_>) -> Result<Option<ItemState>, StoreError> {
-        let Place { volume, directory, name } = place;
+    pub(crate) fn item(
+        &self,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Result<Option<ItemState>, StoreError> {
         let prefix = directory_prefix(volume, directory);
         let key = crate::page::key(volume, directory, name);
         let Some(entry) = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() else {

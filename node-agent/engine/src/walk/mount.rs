@@ -3,7 +3,7 @@
 use super::directory::Visit;
 use super::name::{Named, Spot};
 use super::{Walk, Walker};
-use crate::commit::{Place, What};
+use crate::commit::What;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::EntryKind;
@@ -120,7 +120,7 @@ impl Walker<'_> {
                 return Ok(());
             }
         };
-        let stored = store.read()?.item(Place { volume, directory: &visit.path, name })?;
+        let stored = store.read()?.item(volume, &visit.path, name)?;
         self.object(visit, named, step, Spot { on, volume }, stored.as_ref())?;
         let seen = visit.tops.get(&volume).and_then(|findings| findings.last()).map(|finding| &finding.what);
         let state = match seen {

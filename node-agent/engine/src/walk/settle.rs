@@ -48,7 +48,7 @@ impl Walker<'_> {
                     findings.extend(self.come(open, &new, None).map(|state| seen(new, state)));
                 }
                 Outcome::Moved { from, to } => {
-                    let before = self.walk.store.read()?.item(from.place())?;
+                    let before = self.walk.store.read()?.item(from.volume, &from.directory, &from.name)?;
                     let after = open.as_ref().and_then(|open| self.come(open, &to, before.as_ref()));
                     // What was not seen because the compare ends is found again by the next one.
                     if self.walk.stop.is_set() {
