@@ -39,6 +39,21 @@ pub(crate) struct PlanSource {
     pub(crate) resolutions: Vec<EntryResolution>,
 }
 
+impl PlanSource {
+    /// Leaves out the rules that a later plan does not have as they are here: some of their items have left with it.
+    pub(crate) fn forget_what_left_with(&mut self, later: &Self) {
+        let Self { rules, resolutions } = self;
+        let resolved = |of: &[EntryResolution], rule: &NodeRule| -> Vec<EntryResolution> {
+            let prefix = format!("{}/", rule.name);
+            of.iter().filter(|resolution| resolution.name.starts_with(&prefix)).cloned().collect()
+        };
+        rules.retain(|rule| {
+            let same = later.rules.iter().any(|other| other.uid == rule.uid && other.files == rule.files);
+            same && resolved(resolutions, rule) == resolved(&later.resolutions, rule)
+        });
+    }
+}
+
 /// A rule as reports need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedRule {

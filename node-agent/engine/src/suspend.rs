@@ -103,24 +103,28 @@ impl Suspensions {
         Ok(())
     }
 
-    /// Copies into the state what is frozen and another rule comes to watch; returns how many items.
+    /// Copies into the state what is frozen and another rule comes to watch, or takes with it when it is suspended too.
     pub(crate) fn lend(
         &self,
         writer: &Writer,
         pages: &mut Pages<'_>,
         change: &mut Change<'_>,
         meta: &Meta,
-    ) -> Result<u64, StoreError> {
-        let mut lent = 0;
+    ) -> Result<(), StoreError> {
         for Frozen { rule, under } in meta.frozen.iter().filter(|frozen| !self.ended.contains(&frozen.rule)) {
             for_each(&writer.frozen(rule)?, &mut |found| {
-                let items = found.page.items.iter().filter(|item| change.comes_to_watch(*under, &found, item));
-                let items = items.cloned().collect();
-                lent += pages.restore(found.volume, &found.directory, found.page.plan, items)?;
-                Ok(())
+                let Found { volume, directory, page, .. } = &found;
+                let mut items = Vec::new();
+                for item in &page.items {
+                    let selecting = change.view.at(*volume, directory).selecting_stored(&item.name, &item.state);
+                    if self.stands(&change.view.plan, &selecting) && !change.was_watched_since(*under, &found, item) {
+                        items.push(item.clone());
+                    }
+                }
+                pages.restore(*volume, directory, page.plan, items).map(drop)
             })?;
         }
-        Ok(lent)
+        Ok(())
     }
 
     /// Counts what is frozen, for each rule; returns how many items of it no other rule watches.
@@ -188,11 +192,10 @@ impl Change<'_> {
         watch(&mut self.before, found, item)
     }
 
-    /// Whether an item that froze under this plan comes under watch, and was not watched since.
-    fn comes_to_watch(&mut self, under: PlanId, found: &Found, item: &Named) -> bool {
-        watch([&mut self.view], found, item)
-            && !watch(&mut self.before, found, item)
-            && !watch(self.compared.iter_mut().filter(|compared| compared.plan.id >= under), found, item)
+    /// Whether other rules watched an item since it froze under this plan: then what they saw last stands for them.
+    fn was_watched_since(&mut self, under: PlanId, found: &Found, item: &Named) -> bool {
+        watch(&mut self.before, found, item)
+            || watch(self.compared.iter_mut().filter(|compared| compared.plan.id >= under), found, item)
     }
 
     /// Whether a rule selected an item in the plan that was in force until now, suspended or not.
