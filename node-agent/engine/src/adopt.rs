@@ -14,8 +14,8 @@ use crate::plan::{EntryResolution, Plan, PlanSource, entries, entry_name};
 use crate::plans::{self, Plans};
 use crate::records::{Reporter, rules_of};
 use crate::render::Owners;
-use crate::retain::{BATCH, bring_back, horizon};
-use crate::store::{Found, Kept, Pages, Store, StoreError, Writer};
+use crate::retain::{FORGET, bring_back, horizon};
+use crate::store::{BATCH, Found, Kept, Pages, Store, StoreError, Writer};
 use crate::suspend::{Change, Suspensions};
 use crate::view::View;
 use crate::volumes::Volumes;
@@ -157,7 +157,7 @@ impl Adoption<'_> {
         suspensions.thaw(&writer, &mut pages, &mut kept, &mut change)?;
         suspensions.lend(&writer, &mut pages, &mut change, &meta)?;
         let mut sorted = self.sort(&writer, &mut pages, &mut kept, &mut change, &suspensions)?;
-        kept.forget_before(meta.forgotten_before, BATCH)?;
+        kept.forget_before(meta.forgotten_before, FORGET)?;
         sorted.items += suspensions.count(&writer, &mut change.view, &mut sorted.tracked)?;
         let old = std::mem::take(&mut meta.totals.rules);
         meta.totals.rules = plan

@@ -13,7 +13,7 @@ use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
 use crate::records::notice;
-use crate::retain::{BATCH, horizon};
+use crate::retain::{FORGET, horizon};
 use crate::store::{Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
@@ -368,7 +368,7 @@ impl Engine {
         }
         meta.alive = meta.alive.max(Some(now));
         meta.forgotten_before = horizon(meta.forgotten_before, now);
-        writer.kept()?.forget_before(meta.forgotten_before, BATCH)?;
+        writer.kept()?.forget_before(meta.forgotten_before, FORGET)?;
         meta.save(&writer)?;
         writer.commit()?;
         self.meta = meta;
