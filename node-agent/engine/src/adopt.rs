@@ -15,8 +15,8 @@ use crate::plan::{EntryResolution, Plan, PlanSource, entries, entry_name};
 use crate::plans::{self, Plans};
 use crate::records::{Reporter, rules_of};
 use crate::render::Owners;
-use crate::retain::{BATCH, bring_back, horizon};
-use crate::store::{Found, Kept, Pages, Store, StoreError, Writer};
+use crate::retain::{FORGET, bring_back, horizon};
+use crate::store::{BATCH, Found, Kept, Pages, Store, StoreError, Writer};
 use crate::suspend::{Change, Suspensions};
 use crate::view::View;
 use crate::volumes::Volumes;
@@ -42,22 +42,27 @@ pub(crate) struct Barred {
 /// Resolves the links in the literal parts of the rules' patterns.
 ///
 /// `in_force` is the plan in force: links that an entry's path once led through stay its items when they stop being
-/// links. `follows` is what lies behind links that were met since. `compared` is the last one whose compare came to its end: a suspended rule stays what it was there, and
-/// selects nothing if it was not there.
+/// links, and a rule that is suspended there stays what it is. `compared` is the last one whose compare came to its end:
+/// a rule that comes to be suspended is what it was there, and selects nothing if it was not there. `follows` is what lies
+/// behind links that were met since.
 ///
 /// # Errors
 /// When this process lacks something: a link that cannot be read is no link that leads elsewhere.
-pub(crate) fn resolve(
+pub(crate) fn resolve<'p>(
     mut rules: Vec<NodeRule>,
     host: &HostRoot,
     mounts: &Mounts,
-    in_force: Option<&PlanSource>,
-    compared: Option<&PlanSource>,
+    in_force: Option<&'p PlanSource>,
+    compared: Option<&'p PlanSource>,
     follows: &Follows,
 ) -> Result<Resolution, Errno> {
+    let mut frozen = Vec::new();
     for rule in rules.iter_mut().filter(|rule| rule.suspend) {
-        let was = compared.and_then(|compared| compared.rules.iter().find(|was| was.uid == rule.uid));
-        rule.files = was.and_then(|was| was.files.clone());
+        let of = |plan: &'p PlanSource| plan.rules.iter().find(|was| was.uid == rule.uid).map(|was| (plan, was));
+        let suspended = in_force.and_then(of).filter(|(_, was)| was.suspend);
+        let was = suspended.or_else(|| compared.and_then(of));
+        rule.files = was.and_then(|(_, was)| was.files.clone());
+        frozen.extend(was.map(|(plan, _)| (rule.name.clone(), plan)));
     }
     let enterable = |mount: &Mount| mount.is_local() || mount.is_overlay();
     let enter = |path: &HostPath| mounts.at(path).is_none_or(enterable);
@@ -66,10 +71,11 @@ pub(crate) fn resolve(
     let (entries, _) = entries(&rules);
     for entry in &entries {
         let name = entry_name(&rules, entry);
-        if rules[entry.rule].suspend
-            && let Some(frozen) = compared.and_then(|compared| compared.resolutions.iter().find(|was| was.name == name))
-        {
-            resolutions.push(frozen.clone());
+        let of_rule = |(of, _): &&(String, _)| *of == rules[entry.rule].name;
+        let was =
+            frozen.iter().find(of_rule).and_then(|(_, plan)| plan.resolutions.iter().find(|was| was.name == name));
+        if let Some(was) = was {
+            resolutions.push(was.clone());
             continue;
         }
         let resolved = host.resolve(prefix(&entry.path), &enter)?;
@@ -155,9 +161,9 @@ impl Adoption<'_> {
         let stands = |selecting: &[u16]| suspensions.stands(plan, selecting);
         let back = bring_back(&mut kept, &mut pages, &mut change.view, &stands, meta.forgotten_before, meta.complete)?;
         suspensions.thaw(&writer, &mut pages, &mut kept, &mut change)?;
-        let lent = suspensions.lend(&writer, &mut pages, &mut change, &meta)?;
+        suspensions.lend(&writer, &mut pages, &mut change, &meta)?;
         let mut sorted = self.sort(&writer, &mut pages, &mut kept, &mut change, &suspensions)?;
-        kept.forget_before(meta.forgotten_before, BATCH)?;
+        kept.forget_before(meta.forgotten_before, FORGET)?;
         sorted.items += suspensions.count(&writer, &mut change.view, &mut sorted.tracked)?;
         let old = std::mem::take(&mut meta.totals.rules);
         meta.totals.rules = plan
@@ -178,7 +184,7 @@ impl Adoption<'_> {
         meta.totals.tracked = sorted.items;
         let pending = meta.pending.take().unwrap_or_default();
         meta.pending = Some(Pending {
-            added: pending.added + back.items - back.unsaid + lent,
+            added: pending.added + back.items - back.unsaid,
             forgotten: (pending.forgotten + sorted.left).saturating_sub(back.unsaid),
         });
         let owners = if suspensions.any_ended() { Owners::read(self.host, self.mounts) } else { Owners::default() };
@@ -228,7 +234,6 @@ impl Adoption<'_> {
             from = [last.key.as_slice(), &[0]].concat();
             for Found { key, volume, directory, page } in batch {
                 let at = change.view.at(volume, &directory);
-                let part = |items| Page { plan: page.plan, items };
                 // A page without items says that its directory was never seen; who does not walk there need not know.
                 if page.items.is_empty() {
                     for (_, table) in &mut freezing {
@@ -240,9 +245,12 @@ impl Adoption<'_> {
                     }
                     continue;
                 }
-                let (mut stay, mut leave) = (Vec::new(), Vec::new());
+                let Page { plan: under, items } = page;
+                let part = |items| Page { plan: under, items };
+                let before = items.len();
+                let (mut stay, mut leave) = (Vec::with_capacity(before), Vec::new());
                 let mut freeze: Vec<Vec<Named>> = vec![Vec::new(); freezing.len()];
-                for named in &page.items {
+                for named in items {
                     let selecting = at.selecting_stored(&named.name, &named.state);
                     for ((rule, _), freeze) in freezing.iter().zip(&mut freeze) {
                         if selecting.iter().any(|entry| plan.rule_of(*entry) == *rule) {
@@ -253,9 +261,9 @@ impl Adoption<'_> {
                         let running = selecting.into_iter().filter(|entry| !plan.is_suspended(*entry));
                         let running: Vec<u16> = running.collect();
                         rules_of(plan, &running).into_iter().for_each(|rule| sorted.tracked[rule] += 1);
-                        stay.push(named.clone());
+                        stay.push(named);
                     } else if !suspensions.freezes(plan, &selecting) {
-                        leave.push(named.clone());
+                        leave.push(named);
                     }
                 }
                 for ((_, table), freeze) in freezing.iter_mut().zip(freeze) {
@@ -270,7 +278,7 @@ impl Adoption<'_> {
                 }
                 if stay.is_empty() {
                     pages.remove(&key)?;
-                } else if stay.len() < page.items.len() {
+                } else if stay.len() < before {
                     // Under the key that it has, or this loop would meet it again.
                     pages.put(&key, &part(stay))?;
                 }

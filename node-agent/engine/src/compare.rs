@@ -24,6 +24,7 @@ use crate::plans;
 use crate::progress::SoFar;
 use crate::remote::Remotes;
 use crate::render::Owners;
+use crate::retain::horizon;
 use crate::store::StoreError;
 use crate::suspend::hold;
 use crate::unknown::{Aspect, Unknown};
@@ -184,7 +185,7 @@ impl Engine {
             Some(plan) => Some((plan.id, plan.source.clone())),
             None => self.stored_plan(self.meta.plan)?,
         };
-        let compared = match (&in_force, self.meta.complete) {
+        let mut compared = match (&in_force, self.meta.complete) {
             (Some((id, source)), Some(complete)) if *id == complete => Some(source.clone()),
             (_, complete) => self.stored_plan(complete)?.map(|(_, source)| source),
         };
@@ -194,6 +195,17 @@ impl Engine {
             (None, None) => Vec::new(),
         };
         self.holds = hold(&mut rules, &self.meta);
+        let now = self.clock.now();
+        if let Some(compared) = &mut compared {
+            let horizon = horizon(self.meta.forgotten_before, now);
+            for held in
+                self.meta.plans.iter().filter(|held| Some(held.plan) > self.meta.complete && held.since < horizon)
+            {
+                if let Some(later) = self.plans.get(&self.store, held.plan)? {
+                    compared.forget_what_left_with(&later.source);
+                }
+            }
+        }
         let source = in_force.as_ref().map(|(_, source)| source);
         let follows = self.follows.clone().or_else(|| source.map(|source| source.follows.clone())).unwrap_or_default();
         let Resolution { source: resolved, barred } =
@@ -221,7 +233,7 @@ impl Engine {
                 volumes: &self.volumes,
                 plans: &self.plans,
                 identity: &self.identity,
-                now: self.clock.now(),
+                now,
                 plan: &plan,
                 before,
             };

@@ -13,7 +13,7 @@ use crate::path::HostPath;
 use crate::plan::Ask;
 use crate::records::Difference;
 use crate::render::item;
-use crate::store::{Found, Pages, Reader, StoreError};
+use crate::store::{Finder, Found, Pages, Reader, StoreError};
 use crate::volumes::Volumes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ impl Transaction<'_, '_> {
         let (was_on, now_on) = (volume(was.as_ref()), volume(now.as_ref()));
         let stored = |volume: Option<Volume>| -> Result<Option<ItemState>, StoreError> {
             let Some(volume) = volume else { return Ok(None) };
-            Ok(pages.item(volume, place.directory, place.name)?.map(|named| named.state))
+            Ok(Finder::new(pages).item(volume, place.directory, place.name)?.map(|named| named.state.clone()))
         };
         let before = stored(was_on)?;
         let after = stored(now_on)?.or_else(|| state.clone());

@@ -42,6 +42,27 @@ pub(crate) struct PlanSource {
     pub(crate) follows: Follows,
 }
 
+impl PlanSource {
+    /// Leaves out the rules that a later plan does not have as they are here: some of their items have left with it.
+    pub(crate) fn forget_what_left_with(&mut self, later: &Self) {
+        let Self { rules, resolutions, follows } = self;
+        let resolved = |of: &[EntryResolution], rule: &NodeRule| -> Vec<EntryResolution> {
+            let prefix = format!("{}/", rule.name);
+            of.iter().filter(|resolution| resolution.name.starts_with(&prefix)).cloned().collect()
+        };
+        let followed = |of: &Follows, rule: &NodeRule| -> Follows {
+            let prefix = format!("{}/", rule.name);
+            let own = of.iter().filter(|(target, _)| target.entry.starts_with(&prefix));
+            own.map(|(target, reach)| (target.clone(), reach.clone())).collect()
+        };
+        rules.retain(|rule| {
+            let same = later.rules.iter().any(|other| other.uid == rule.uid && other.files == rule.files);
+            let follows_same = followed(follows, rule) == followed(&later.follows, rule);
+            same && follows_same && resolved(resolutions, rule) == resolved(&later.resolutions, rule)
+        });
+    }
+}
+
 /// A rule as reports need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedRule {

@@ -5,15 +5,15 @@
 
 use crate::clock::Time;
 use crate::page::{Page, PlanId};
-use crate::store::{Kept, Pages, Row, StoreError};
+use crate::store::{BATCH, Kept, Pages, Row, StoreError};
 use crate::view::View;
 use std::time::Duration;
 
 /// What left watch is kept so long.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// So many pages are read at a time; one transaction forgets so many: about 60,000 items.
-pub(crate) const BATCH: usize = 1024;
+/// One transaction forgets so many pages: about 60,000 items.
+pub(crate) const FORGET: usize = 1024;
 
 /// What left watch before this is forgotten. It goes back with no clock: names that were absent are known as long as
 /// those that were present are kept.

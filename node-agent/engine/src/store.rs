@@ -13,7 +13,7 @@ mod write;
 pub(crate) use crate::fault::{During, StoreError};
 pub(crate) use kept::{Kept, Row};
 pub use medium::Medium;
-pub(crate) use pages::{Found, Pages};
+pub(crate) use pages::{Finder, Found, Pages};
 pub(crate) use read::Reader;
 pub(crate) use write::Writer;
 
@@ -53,6 +53,8 @@ const UNFINISHED: &str = "vedette.redb.new";
 const MARK: &str = "vedette.journal";
 /// Measured: 32 MiB read no faster.
 const CACHE: usize = 8 * 1024 * 1024;
+/// Who goes through a table reads so many pages at a time: about 16,000 items, 8 MiB.
+pub(crate) const BATCH: usize = 256;
 
 /// An open state directory; while it is open no other process gets it.
 #[derive(Debug)]

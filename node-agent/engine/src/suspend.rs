@@ -9,8 +9,7 @@ use crate::meta::{Frozen, Meta};
 use crate::page::{Named, Page, PlanId, subtree_prefix};
 use crate::plan::Plan;
 use crate::records::Reporter;
-use crate::retain::BATCH;
-use crate::store::{Found, Kept, Pages, StoreError, Writer};
+use crate::store::{BATCH, Finder, Found, Kept, Pages, StoreError, Writer};
 use crate::view::View;
 use std::collections::BTreeSet;
 use vedette_crds::node_config::NodeRule;
@@ -103,24 +102,28 @@ impl Suspensions {
         Ok(())
     }
 
-    /// Copies into the state what is frozen and another rule comes to watch; returns how many items.
+    /// Copies into the state what is frozen and another rule comes to watch, or takes with it when it is suspended too.
     pub(crate) fn lend(
         &self,
         writer: &Writer,
         pages: &mut Pages<'_>,
         change: &mut Change<'_>,
         meta: &Meta,
-    ) -> Result<u64, StoreError> {
-        let mut lent = 0;
+    ) -> Result<(), StoreError> {
         for Frozen { rule, under } in meta.frozen.iter().filter(|frozen| !self.ended.contains(&frozen.rule)) {
             for_each(&writer.frozen(rule)?, &mut |found| {
-                let items = found.page.items.iter().filter(|item| change.comes_to_watch(*under, &found, item));
-                let items = items.cloned().collect();
-                lent += pages.restore(found.volume, &found.directory, found.page.plan, items)?;
-                Ok(())
+                let Found { volume, directory, page, .. } = &found;
+                let mut items = Vec::new();
+                for item in &page.items {
+                    let selecting = change.view.at(*volume, directory).selecting_stored(&item.name, &item.state);
+                    if self.stands(&change.view.plan, &selecting) && !change.was_watched_since(*under, &found, item) {
+                        items.push(item.clone());
+                    }
+                }
+                pages.restore(*volume, directory, page.plan, items).map(drop)
             })?;
         }
-        Ok(lent)
+        Ok(())
     }
 
     /// Counts what is frozen, for each rule; returns how many items of it no other rule watches.
@@ -129,17 +132,19 @@ impl Suspensions {
         let mut counted: Vec<Pages<'_>> = Vec::new();
         for rule in self.begun.iter().chain(&self.going_on) {
             let frozen = writer.frozen(&view.plan.rules[*rule].uid)?;
+            let mut earlier: Vec<_> = counted.iter().map(Finder::new).collect();
             for_each(&frozen, &mut |Found { volume, directory, page, .. }| {
                 tracked[*rule] += page.items.len() as u64;
                 for Named { name, state } in &page.items {
                     let mut is_counted = view.at(volume, &directory).watches(name, state);
-                    for earlier in &counted {
+                    for earlier in &mut earlier {
                         is_counted = is_counted || earlier.item(volume, &directory, name)?.is_some();
                     }
                     alone += u64::from(!is_counted);
                 }
                 Ok(())
             })?;
+            drop(earlier);
             counted.push(frozen);
         }
         Ok(alone)
@@ -188,11 +193,10 @@ impl Change<'_> {
         watch(&mut self.before, found, item)
     }
 
-    /// Whether an item that froze under this plan comes under watch, and was not watched since.
-    fn comes_to_watch(&mut self, under: PlanId, found: &Found, item: &Named) -> bool {
-        watch([&mut self.view], found, item)
-            && !watch(&mut self.before, found, item)
-            && !watch(self.compared.iter_mut().filter(|compared| compared.plan.id >= under), found, item)
+    /// Whether other rules watched an item since it froze under this plan: then what they saw last stands for them.
+    fn was_watched_since(&mut self, under: PlanId, found: &Found, item: &Named) -> bool {
+        watch(&mut self.before, found, item)
+            || watch(self.compared.iter_mut().filter(|compared| compared.plan.id >= under), found, item)
     }
 
     /// Whether a rule selected an item in the plan that was in force until now, suspended or not.
@@ -235,6 +239,7 @@ fn report(
     // What lies there was never seen for this rule: it is no news to it.
     let mut unseen = Vec::new();
     let mut volumes = BTreeSet::new();
+    let (mut standing, mut before) = (Finder::new(pages), Finder::new(frozen));
     for_each(frozen, &mut |found| {
         volumes.insert(found.volume);
         if found.page.items.is_empty() {
@@ -242,13 +247,12 @@ fn report(
         }
         for item in &found.page.items {
             let entries = of_rule(change, &found, item);
-            let stands = pages.item(found.volume, &found.directory, &item.name)?;
+            let stands = standing.item(found.volume, &found.directory, &item.name)?;
             if entries.is_empty() || stands.is_none() && !change.was_seen(&found, item) {
                 continue;
             }
             let path = found.directory.join(&item.name);
-            let stands = stands.as_ref().map(|stands| &stands.state);
-            reporter.resumed(meta, &path, &entries, Some(&item.state), stands)?;
+            reporter.resumed(meta, &path, &entries, Some(&item.state), stands.map(|stands| &stands.state))?;
         }
         Ok(())
     })?;
@@ -260,7 +264,7 @@ fn report(
             let entries = of_rule(change, &found, item);
             if !entries.is_empty()
                 && change.was_selected(&plan.rules[rule].uid, &found, item)
-                && frozen.item(found.volume, &found.directory, &item.name)?.is_none()
+                && before.item(found.volume, &found.directory, &item.name)?.is_none()
             {
                 reporter.resumed(meta, &found.directory.join(&item.name), &entries, None, Some(&item.state))?;
             }

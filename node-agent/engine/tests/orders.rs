@@ -1,5 +1,6 @@
-//! Configurations in any order, each at any moment of a scan, with restarts and kills between: whatever leaves, returns,
-//! is suspended or resumed, each rule's records lead from its baseline to what is there, and nothing else is said.
+//! Configurations in any order, each at any moment of a scan, with restarts, kills and clocks that step between: whatever
+//! leaves, returns, is suspended or resumed, each rule's records lead from its baseline to what is there, and nothing
+//! else is said.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -12,10 +13,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{Host, rule_with};
+use support::{Host, SetClock, rule_with};
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::Detection;
-use vedette_engine::clock::SystemClock;
+use vedette_engine::clock::{Clock, SystemClock};
 use vedette_engine::{Due, Engine, Identity, Settings};
 
 /// Numbers that look random, the same for one seed.
@@ -123,8 +124,8 @@ fn replay(lines: &[Value], rule: &str, mut state: BTreeMap<String, String>, seed
 }
 
 /// A host with a few files, compared under these rules.
-fn begin(rules: Vec<NodeRule>) -> Host {
-    let mut host = Host::new(json!([]));
+fn begin(rules: Vec<NodeRule>, clock: Arc<dyn Clock>) -> Host {
+    let mut host = Host::with_clock(json!([]), clock);
     for name in ["0", "1", "2", "still"] {
         ["a", "b", "c"].iter().for_each(|directory| host.write(&format!("/{directory}/{name}"), "begin"));
     }
@@ -149,9 +150,11 @@ fn interrupt(host: &mut Host, after: Duration) {
 }
 
 /// Lives through random configurations from `rules` on, and back to them; the records of the first `told` are checked.
-fn live(seed: u64, rules: &[NodeRule], told: usize, configuration: fn(&mut Random) -> Vec<NodeRule>) {
+/// Where nothing of theirs leaves for good, so many days pass at once, or the clock goes back by them.
+fn live(seed: u64, rules: &[NodeRule], told: usize, days: u64, configuration: fn(&mut Random) -> Vec<NodeRule>) {
     let mut random = Random(seed);
-    let mut host = begin(rules.to_vec());
+    let clock = Arc::new(SetClock::now());
+    let mut host = begin(rules.to_vec(), clock.clone());
     let baselines: Vec<_> = rules.iter().take(told).map(|rule| there(&host, rule)).collect();
     let mut lines = Vec::new();
     for count in 0..30 {
@@ -162,6 +165,10 @@ fn live(seed: u64, rules: &[NodeRule], told: usize, configuration: fn(&mut Rando
             3 if random.below(3) == 0 => {
                 host.stop();
                 host.start();
+            }
+            3 => {
+                let by = Duration::from_secs(random.below(days * 86_400 + 1));
+                if random.below(3) == 0 { clock.go_back(by) } else { clock.advance(by) }
             }
             _ => lines.extend(host.compare().lines),
         }
@@ -174,6 +181,8 @@ fn live(seed: u64, rules: &[NodeRule], told: usize, configuration: fn(&mut Rando
 }
 
 fn check(host: &mut Host, rules: &[NodeRule], lines: &[Value], baselines: Vec<BTreeMap<String, String>>, seed: u64) {
+    let still = |line: &&Value| line["path"].as_str().is_some_and(|path| path.ends_with("/still"));
+    assert_eq!(lines.iter().find(still), None, "seed {seed}: it was never touched");
     for (rule, baseline) in rules.iter().zip(baselines) {
         assert_eq!(replay(lines, &rule.name, baseline, seed), there(host, rule), "seed {seed}, rule {}", rule.name);
         let totals = host.standing().totals;
@@ -191,17 +200,22 @@ fn seeds() -> impl Iterator<Item = u64> {
 
 #[test]
 fn one_rule_that_is_edited_suspended_deleted_and_made_again_in_any_order_loses_and_invents_nothing() {
-    seeds().for_each(|seed| live(seed, &whole(), 1, one_rule));
+    seeds().for_each(|seed| live(seed, &whole(), 1, 0, one_rule));
 }
 
 #[test]
 fn two_rules_that_share_files_and_are_suspended_in_any_order_each_tell_all_and_once() {
-    seeds().for_each(|seed| live(seed, &both(false, false), 2, two_rules));
+    seeds().for_each(|seed| live(seed, &both(false, false), 2, 9, two_rules));
 }
 
 #[test]
 fn a_rule_tells_all_and_once_whatever_another_one_does_with_its_files() {
-    seeds().for_each(|seed| live(seed, &both(false, false), 1, one_of_two_rules));
+    seeds().for_each(|seed| live(seed, &both(false, false), 1, 9, one_of_two_rules));
+}
+
+#[test]
+fn what_stood_all_the_time_is_never_reported_though_it_is_forgotten_and_comes_back() {
+    seeds().for_each(|seed| live(seed, &whole(), 0, 9, one_rule));
 }
 
 const FOLDER: &str = "VEDETTE_TEST_CHANGES_ITS_MIND_IN";
@@ -230,7 +244,7 @@ fn helper_that_changes_its_mind_until_it_is_killed() {
 #[test]
 fn killed_at_any_moment_between_its_configurations_it_tells_all_and_once() {
     let rules = both(false, false);
-    let mut host = begin(rules.clone());
+    let mut host = begin(rules.clone(), Arc::new(SystemClock));
     let baseline = vec![there(&host, &rules[0])];
     host.stop();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);

@@ -26,6 +26,36 @@ pub(crate) struct Found {
     pub(crate) page: Page,
 }
 
+/// Finds items one after the other; a page is decoded once for those that follow each other in it.
+pub(crate) struct Finder<'p, 't> {
+    pages: &'p Pages<'t>,
+    last: Option<(Volume, HostPath, Option<Placed>)>,
+}
+
+impl<'p, 't> Finder<'p, 't> {
+    pub(crate) fn new(pages: &'p Pages<'t>) -> Self {
+        Self { pages, last: None }
+    }
+
+    /// The item of this name.
+    pub(crate) fn item(
+        &mut self,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Result<Option<&Named>, StoreError> {
+        let key = crate::page::key(volume, directory, name);
+        let covers = |placed: &Placed| placed.key <= key && placed.next.as_ref().is_none_or(|next| key < *next);
+        let placed = match self.last.take() {
+            Some((of, at, placed)) if of == volume && at == *directory && placed.as_ref().is_none_or(covers) => placed,
+            _ => self.pages.holding(volume, directory, name)?,
+        };
+        let (_, _, placed) = self.last.insert((volume, directory.clone(), placed));
+        let items = placed.as_ref().map_or(&[][..], |placed| &placed.page.items);
+        Ok(items.binary_search_by(|item| item.name.as_slice().cmp(name)).ok().map(|at| &items[at]))
+    }
+}
+
 impl Pages<'_> {
     /// The page of a directory that holds `name`, or would; `None` while the directory has none.
     pub(crate) fn holding(
@@ -87,13 +117,6 @@ impl Pages<'_> {
             Some(placed) if placed.page.items.is_empty() => self.remove(&placed.key),
             _ => Ok(()),
         }
-    }
-
-    /// The item of this name.
-    pub(crate) fn item(&self, volume: Volume, directory: &HostPath, name: &[u8]) -> Result<Option<Named>, StoreError> {
-        let placed = self.holding(volume, directory, name)?;
-        let mut items = placed.into_iter().flat_map(|placed| placed.page.items);
-        Ok(items.find(|item| item.name == name))
     }
 
     /// Puts items among those of a directory, sorted like them; of two under one name the one that was looked at later
