@@ -86,7 +86,9 @@ impl Engine {
             Some((journal, sequence)) => self.store.keep_aside(&format!("{journal}-{sequence}"))?,
             None => None,
         };
-        let mut meta = self.meta.succeeded_by(uuid::Uuid::new_v4().simple().to_string());
+        // One without a line is another journal already.
+        let id = if found.is_some() { Meta::new_id() } else { self.meta.journal.clone() };
+        let mut meta = self.meta.succeeded_by(id);
         meta.predecessors.push(anchor.journal.clone());
         meta.predecessors.extend(found.iter().map(|(journal, _)| journal.clone()));
         let surplus = meta.predecessors.len().saturating_sub(PREDECESSORS);

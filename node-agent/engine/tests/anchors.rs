@@ -27,10 +27,10 @@ fn database(host: &Host) -> std::path::PathBuf {
 
 /// Lets the state be held against an anchor; returns what the journal says that follows from it, changes in words.
 fn held_against(host: &mut Host, anchor: Anchor) -> (Value, Vec<String>) {
-    let before = host.standing().journal;
+    let expected = anchor.journal.clone();
     host.engine().hold_against(anchor);
     host.engine().settle().unwrap();
-    assert_ne!(host.standing().journal, before);
+    assert_ne!(host.standing().journal, expected);
     host.expect_new_journal();
     let first = host.lines().remove(0);
     assert_eq!(first["kind"], "BaselineReset", "{first}");
