@@ -10,7 +10,7 @@ mod item;
 pub mod schema;
 
 pub use bytes::{ByteText, escape_controls};
-pub use chain::{Chain, ChainError, ChainedLine, render, unchain};
+pub use chain::{Chain, ChainError, ChainedLine, chain_of, render, unchain, without_place};
 pub use item::{ContentState, Flag, Item, ItemType, MountInfo, Xattr};
 
 use crate::rule::Severity;
@@ -310,6 +310,15 @@ pub enum NoticeKind {
         /// How many items left watch, without a record of each.
         items_forgotten: u64,
     },
+    /// Lines left the journal that a sink had not delivered: with that sink they are lost.
+    Gap {
+        /// Why they left.
+        reason: GapReason,
+        /// The sequence of the first of them.
+        from: u64,
+        /// The sequence of the last of them.
+        to: u64,
+    },
     /// The first baseline of this journal is complete: from here on, what is new is Added.
     BaselineMade {
         /// How many items are tracked.
@@ -349,4 +358,11 @@ pub enum ResetReason {
     StateDiverged,
     /// It is of another journal.
     StateReplaced,
+}
+
+/// Why lines are missing.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GapReason {
+    /// The journal was at its size, and the oldest lines made room for new ones.
+    JournalFull,
 }

@@ -5,7 +5,7 @@ use crate::config::{self, NodePlan, PlanState, Seen, Watch};
 use crate::http::Shown;
 use crate::metrics::Metrics;
 use crate::observe::observe;
-use crate::standalone::{finish, on_runtime, serve, spawn_lines, start};
+use crate::standalone::{answer_questions, finish, on_runtime, serve, spawn_lines, start};
 use crate::status::{StatusSink, Target};
 use crate::{Trouble, anchors, sentence};
 use std::path::Path;
@@ -51,6 +51,7 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(sink.run(watch.clone(), targeted));
+        let _answers = answer_questions(&engine, &options.places.state_dir);
         let driver = start(engine, published)?;
         let following = Following {
             node: options.node,

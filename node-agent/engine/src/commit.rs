@@ -16,6 +16,7 @@ use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
 use crate::plans::Plans;
+use crate::prune::prune;
 use crate::render::Owners;
 use crate::select::Context;
 use crate::store::{Found, Pages, Store, StoreError, Writer};
@@ -94,6 +95,8 @@ pub(crate) struct Committer<'a> {
     pub(crate) moves: &'a Moves,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
+    /// How many bytes of lines the journal may hold.
+    pub(crate) journal_max: u64,
 }
 
 /// One transaction under way.
@@ -156,6 +159,7 @@ impl Committer<'_> {
         }
         drop(pages);
         let mut meta = transaction.meta;
+        prune(&writer, &mut meta, self.identity, now, self.journal_max)?;
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;
@@ -225,6 +229,8 @@ impl Transaction<'_, '_> {
         let place = Place { volume, directory, name: &finding.name };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
+            // Nobody but its own thread touches a name there; that has looked again.
+            (Ok(_), What::Missing) if self.committer.mounts.is_remote(&place.path()) => Some(What::Missing),
             (Ok(at), What::Missing) if finding.moved.is_none() => {
                 self.look_again(place, Some(&items[*at].state), &finding.ask)?
             }
@@ -275,6 +281,9 @@ impl Transaction<'_, '_> {
         stored: Option<&ItemState>,
         ask: &Ask,
     ) -> Result<Option<What>, StoreError> {
+        if self.committer.mounts.is_remote(&place.path()) {
+            return Ok(None);
+        }
         let open = match self.committer.host.directory(place.directory) {
             Ok(open) => open,
             Err(errno) if is_gone(errno) && self.still_shows(place.volume, place.directory) => {
@@ -321,9 +330,11 @@ impl Transaction<'_, '_> {
         name: &[u8],
     ) -> Result<(), StoreError> {
         let gone = directory.join(name);
-        match self.committer.host.directory(&gone) {
-            Err(errno) if is_gone(errno) && self.still_shows(volume, &gone) => {}
-            _ => return Ok(()),
+        if !self.committer.mounts.is_remote(&gone) {
+            match self.committer.host.directory(&gone) {
+                Err(errno) if is_gone(errno) && self.still_shows(volume, &gone) => {}
+                _ => return Ok(()),
+            }
         }
         let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &gone);

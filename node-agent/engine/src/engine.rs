@@ -5,6 +5,7 @@
 use crate::anchor::Anchor;
 use crate::clock::{Clock, Time};
 use crate::commit::Identity;
+use crate::follow::Follows;
 use crate::host::HostRoot;
 use crate::idle::IdleEntry;
 use crate::journal::Journal;
@@ -14,7 +15,9 @@ use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
+use crate::prune::{JOURNAL_MAX, prune};
 use crate::records::notice;
+use crate::remote::LeftBehind;
 use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
@@ -38,6 +41,8 @@ pub struct Settings {
     pub threads: usize,
     /// What the first compare after the start calls its differences.
     pub first_detection: Detection,
+    /// A file system that may never answer, for example of another machine, is left alone when it has not for so long.
+    pub answer_within: Duration,
 }
 
 /// Why a compare could not be made.
@@ -151,8 +156,12 @@ pub struct Engine {
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) left_behind: LeftBehind,
+    /// What lies behind links, as the last walk met it; `None` before the first: as the plan in force has it.
+    pub(crate) follows: Option<Follows>,
     /// What the state is still to be held against.
     pub(crate) anchors: Vec<Anchor>,
+    pub(crate) journal_max: u64,
 }
 
 impl Engine {
@@ -162,6 +171,14 @@ impl Engine {
     /// When either cannot be used; the sentence says what to do.
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
         Self::open_on(settings, clock, Medium::File)
+    }
+
+    /// The same without changing the state, or making one: what is committed stays in memory and goes with the engine.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn rehearse(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        Self::open_on(settings, clock, Medium::Unchanged)
     }
 
     /// The same with the database on what a test gives.
@@ -208,7 +225,10 @@ impl Engine {
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
+            left_behind: LeftBehind::new(),
+            follows: None,
             anchors: anchors.into_iter().collect(),
+            journal_max: JOURNAL_MAX,
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -255,6 +275,11 @@ impl Engine {
         self.rules = Some(rules);
         self.identity = identity;
         self.generation = Some(generation);
+    }
+
+    /// Sets how many bytes of lines the journal holds: from the next commit on the oldest lines go first.
+    pub fn set_journal_max(&mut self, bytes: u64) {
+        self.journal_max = bytes;
     }
 
     /// The values in rules that this version does not know.
@@ -352,6 +377,7 @@ impl Engine {
         for kind in kinds {
             notice(&writer, &mut meta, &self.identity, now, kind)?;
         }
+        prune(&writer, &mut meta, &self.identity, now, self.journal_max)?;
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;

@@ -48,6 +48,12 @@ pub enum StoreError {
         /// What was given as the state directory.
         path: PathBuf,
     },
+    /// There is none, where one has to be.
+    #[error("there is no state in {}: give the directory that vedette-agent was given as --state-dir", path.display())]
+    NoState {
+        /// What was given as the state directory.
+        path: PathBuf,
+    },
     /// Another process has it.
     #[error("the state directory {} is in use by {}: stop that one, or give this one another --state-dir", path.display(), whom(.holder.as_ref()))]
     InUse {

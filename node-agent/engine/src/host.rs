@@ -41,6 +41,12 @@ impl FileId {
         Self(major, minor, inode)
     }
 
+    /// The socket at a path of this process; no link is followed to one.
+    pub(crate) fn of_socket(path: &Path) -> Option<Self> {
+        let stat = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, WANTED).ok()?;
+        (FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Socket).then(|| Self::of(&stat))
+    }
+
     /// The file at a path of this process.
     pub(crate) fn at(path: &Path) -> Result<Self, Errno> {
         rustix::fs::statx(CWD, path, AtFlags::empty(), WANTED).map(|stat| Self::of(&stat))

@@ -15,7 +15,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use vedette_crds::record::{ContentState, Flag, ItemType};
 use vedette_crds::settings::HashSet;
@@ -40,6 +40,9 @@ pub(crate) struct Want {
     pub(crate) phase: u64,
 }
 
+/// Files that are the agent's own: its open database, and the socket beside it.
+pub(crate) type Own = [Option<FileId>; 2];
+
 /// What one look found.
 #[derive(Debug)]
 pub(crate) enum Look {
@@ -55,7 +58,7 @@ pub(crate) enum Look {
     Elsewhere,
     /// The look was told to end.
     Interrupted,
-    /// It is the agent's own open database, which every compare changes.
+    /// It is the agent's own open database, which every compare changes, or its socket.
     Own,
 }
 
@@ -65,15 +68,38 @@ pub(crate) struct Stop {
     told: Arc<AtomicBool>,
     /// A failure ends the walkers without touching the caller's flag.
     pub(crate) failed: Arc<AtomicBool>,
+    remote: Option<RemoteStop>,
+}
+
+/// The same for a thread that may be left behind.
+#[derive(Clone, Debug)]
+struct RemoteStop {
+    is_left: Arc<AtomicBool>,
+    /// Who asks whether to stop is alive.
+    pulse: Arc<AtomicU64>,
 }
 
 impl Stop {
     pub(crate) fn new(told: &Arc<AtomicBool>) -> Self {
-        Self { told: Arc::clone(told), failed: Arc::default() }
+        Self { told: Arc::clone(told), failed: Arc::default(), remote: None }
+    }
+
+    pub(crate) fn of_remote(&self, is_left: &Arc<AtomicBool>, pulse: &Arc<AtomicU64>) -> Self {
+        let remote = RemoteStop { is_left: Arc::clone(is_left), pulse: Arc::clone(pulse) };
+        Self { remote: Some(remote), ..self.clone() }
+    }
+
+    /// Whether the caller said so.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.told.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+        let is_left = self.remote.as_ref().is_some_and(|remote| {
+            remote.pulse.fetch_add(1, Ordering::Relaxed);
+            remote.is_left.load(Ordering::Relaxed)
+        });
+        is_left || self.is_told() || self.failed.load(Ordering::Relaxed)
     }
 }
 
@@ -81,7 +107,7 @@ impl Stop {
 pub(crate) struct Looker {
     clock: Arc<dyn Clock>,
     stop: Stop,
-    own: Option<FileId>,
+    own: Own,
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
@@ -101,7 +127,7 @@ impl Looker {
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
         stop: Stop,
-        own: Option<FileId>,
+        own: Own,
         progress: Arc<Progress>,
         links: Arc<HardLinks>,
     ) -> Self {
@@ -128,7 +154,7 @@ impl Looker {
             if stat.stx_mnt_id != on {
                 return Look::Elsewhere;
             }
-            if self.own == Some(FileId::of(&stat)) {
+            if self.own.contains(&Some(FileId::of(&stat))) {
                 return Look::Own;
             }
             let mut seen = from_stat(&stat, began);
@@ -211,7 +237,11 @@ impl Looker {
     /// What statx alone says of a name; `None` where a look has to say what stands in the way.
     pub(crate) fn glance(&self, directory: &Directory, name: &[u8]) -> Option<ItemState> {
         let now = self.clock.now();
-        directory.stat(name).ok().filter(|stat| self.own != Some(FileId::of(stat))).map(|stat| from_stat(&stat, now))
+        directory
+            .stat(name)
+            .ok()
+            .filter(|stat| !self.own.contains(&Some(FileId::of(stat))))
+            .map(|stat| from_stat(&stat, now))
     }
 
     fn content(

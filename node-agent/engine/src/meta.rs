@@ -4,9 +4,11 @@
 
 use crate::clock::Time;
 use crate::page::PlanId;
+use crate::plan::Plan;
 use crate::store::{Reader, StoreError, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
@@ -49,9 +51,12 @@ pub struct Totals {
     pub tracked: u64,
     /// When the last record was detected.
     pub last_change: Option<Time>,
-    /// Bytes of all lines in the journal.
+    /// Bytes of the lines that are in the journal.
     #[serde(default)]
     pub journal_bytes: u64,
+    /// Lines that left the journal before a sink had delivered them, by the sink's word.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
 }
 
 impl Totals {
@@ -80,6 +85,15 @@ pub(crate) struct Pending {
     pub(crate) forgotten: u64,
 }
 
+/// A place between two lines: what is before it has left the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Base {
+    /// Of the line before it; 0 at the beginning.
+    pub(crate) sequence: u64,
+    /// The chain after that line.
+    pub(crate) chain: Chain,
+}
+
 /// The description of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -89,6 +103,9 @@ pub(crate) struct Meta {
     pub(crate) sequence: u64,
     /// The chain after that line.
     pub(crate) head: Chain,
+    /// The last line that left the journal: the first one that is there continues its chain.
+    #[serde(default)]
+    pub(crate) base: Base,
     /// The identity of the host root that this state is of.
     pub(crate) host_root: Option<String>,
     /// The plan in force.
@@ -119,6 +136,7 @@ impl Meta {
             journal,
             sequence: 0,
             head: Chain::default(),
+            base: Base::default(),
             host_root: None,
             plan: None,
             complete: None,
@@ -129,6 +147,14 @@ impl Meta {
             totals: Totals::default(),
             predecessors: Vec::new(),
         }
+    }
+
+    /// The beginning of the last complete compare that one of a plan's running entries was due in.
+    pub(crate) fn last_compared(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
+        let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
+        let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
+        let began = |interval| self.compared.iter().find(|(compared, _)| *compared == interval);
+        intervals.filter_map(began).map(|(_, began)| *began).max()
     }
 
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {

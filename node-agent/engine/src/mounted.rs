@@ -27,7 +27,7 @@ const VOLATILE: [&str; 2] = ["tmpfs", "ramfs"];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shown {
     /// Where what it shows is stored; `None` when it is not entered.
-    volume: Option<Volume>,
+    pub(crate) volume: Option<Volume>,
     mount: Mount,
     /// In which boot that was noted.
     boot: u64,
@@ -65,7 +65,12 @@ impl Shown {
         if let (Some(a), Some(b)) = (self.volume, other.volume) {
             return a == b;
         }
-        let (a, b) = (&self.mount, &other.mount);
+        self.is_of(&other.mount)
+    }
+
+    /// Whether the same share, device or the like shows.
+    pub(crate) fn is_of(&self, mount: &Mount) -> bool {
+        let (a, b) = (&self.mount, mount);
         let is_device = |mount: &Mount| mount.source.starts_with(b"/dev/");
         let same_source = a.source == b.source || is_device(a) && is_device(b);
         same_source && (&a.file_system, &a.root) == (&b.file_system, &b.root)

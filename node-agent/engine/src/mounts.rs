@@ -19,6 +19,33 @@ pub(crate) type MountId = u64;
 const LOCAL: [&str; 13] =
     ["bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "squashfs", "tmpfs", "ramfs", "vfat", "xfs", "zfs"];
 
+/// What the kernel makes up: to read it may change it, hang, or never end.
+const PSEUDO: [&str; 23] = [
+    "autofs",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "resctrl",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
+];
+
 /// A mount table longer than this is not read.
 const LIMIT: usize = 16 * 1024 * 1024;
 
@@ -43,6 +70,16 @@ impl Mount {
     /// Whether `mounts: Local` enters it.
     pub(crate) fn is_local(&self) -> bool {
         !self.is_hidden && LOCAL.contains(&self.file_system.as_str())
+    }
+
+    /// Whether `mounts: All` enters it: it has content.
+    pub(crate) fn is_enterable(&self) -> bool {
+        !self.is_hidden && !PSEUDO.contains(&self.file_system.as_str())
+    }
+
+    /// Whether it may never answer.
+    pub(crate) fn is_remote(&self) -> bool {
+        !self.is_local() && !self.is_overlay()
     }
 
     /// As a record shows it.
@@ -75,6 +112,7 @@ pub(crate) struct Mounts {
     hidden: BTreeMap<HostPath, Mount>,
     /// Directories that have mount points in them.
     parents: BTreeSet<HostPath>,
+    has_remote: bool,
 }
 
 /// A line of mountinfo.
@@ -156,8 +194,10 @@ impl Mounts {
     }
 
     fn insert(&mut self, line: &Line, point: HostPath) {
-        self.points.insert(point.clone(), line.id);
-        self.by_id.insert(line.id, line.mount(point, false));
+        let mount = line.mount(point.clone(), false);
+        self.has_remote |= mount.is_remote() && point != HostPath::root();
+        self.points.insert(point, line.id);
+        self.by_id.insert(line.id, mount);
     }
 
     /// The mount with this id.
@@ -188,6 +228,11 @@ impl Mounts {
     /// The mounts at a path and above it, from the host's `/` down.
     pub(crate) fn on_the_way<'a>(&'a self, path: &'a HostPath) -> impl Iterator<Item = &'a Mount> {
         path.ancestors().filter_map(|path| self.at(&path))
+    }
+
+    /// Whether a path lies on a mount that may never answer.
+    pub(crate) fn is_remote(&self, path: &HostPath) -> bool {
+        self.has_remote && path.ancestors().skip(1).any(|above| self.at(&above).is_some_and(Mount::is_remote))
     }
 
     /// Whether a mount point lies directly in this directory.

@@ -118,17 +118,10 @@ impl Transaction<'_, '_> {
     pub(crate) fn compared(&mut self, place: Place<'_>, ask: &Ask, is_link: bool) -> Result<Option<Time>, StoreError> {
         let Some(complete) = self.meta.complete else { return Ok(None) };
         if complete == self.committer.plan.id {
-            return Ok(self.compared_of(self.committer.plan, &ask.entries));
+            return Ok(self.meta.last_compared(self.committer.plan, &ask.entries));
         }
         let older = self.selected_by(complete, place, is_link)?;
-        Ok(older.and_then(|older| self.compared_of(&older.plan, &older.selecting)))
-    }
-
-    fn compared_of(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
-        let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
-        let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
-        let began = |interval| self.meta.compared.iter().find(|(compared, _)| *compared == interval);
-        intervals.filter_map(began).map(|(_, began)| *began).max()
+        Ok(older.and_then(|older| self.meta.last_compared(&older.plan, &older.selecting)))
     }
 
     pub(crate) fn detection(&self, entries: &[u16]) -> Detection {

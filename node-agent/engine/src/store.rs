@@ -4,6 +4,7 @@
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
 mod medium;
+mod overlay;
 mod pages;
 mod read;
 mod write;
@@ -37,6 +38,8 @@ const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 const FORMAT_KEY: &str = "format";
 /// What this version writes and reads.
 pub(crate) const FORMAT: u8 = 1;
+/// The socket in a state directory at which the process that holds it answers questions.
+pub const SOCKET: &str = "agent.sock";
 const FILE: &str = "vedette.redb";
 /// A database that is being made.
 const UNFINISHED: &str = "vedette.redb.new";
@@ -57,6 +60,9 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the state in a directory, making both where they are missing.
     pub(crate) fn open(directory: &Path, medium: Medium) -> Result<Self, StoreError> {
+        if matches!(medium, Medium::Unchanged) {
+            return Self::open_unchanged(directory);
+        }
         // Its owner's alone: digests of secrets are in it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| match source.kind() {
@@ -68,6 +74,25 @@ impl Store {
             store.make()?;
         }
         store.reopen()?;
+        store.check_format()?;
+        Ok(store)
+    }
+
+    /// Opens the state in a directory where there has to be one.
+    pub(crate) fn open_existing(directory: &Path, medium: Medium) -> Result<Self, StoreError> {
+        if !medium.is_there(&directory.join(FILE))? {
+            return Err(StoreError::NoState { path: directory.to_owned() });
+        }
+        Self::open(directory, medium)
+    }
+
+    /// Opens the state in a directory without changing anything there; where there is none, an empty one in memory.
+    fn open_unchanged(directory: &Path) -> Result<Self, StoreError> {
+        let store = Self { directory: directory.to_owned(), medium: Medium::Unchanged, database: RwLock::new(None) };
+        store.reopen()?;
+        if !store.medium.is_there(&store.file())? {
+            store.initialize()?;
+        }
         store.check_format()?;
         Ok(store)
     }
@@ -87,6 +112,11 @@ impl Store {
     /// The database file.
     pub(crate) fn file(&self) -> PathBuf {
         self.directory.join(FILE)
+    }
+
+    /// Where the process that holds the state answers questions.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join(SOCKET)
     }
 
     fn open_file(&self, path: &Path) -> Result<Database, StoreError> {
@@ -114,10 +144,7 @@ impl Store {
         let database = Builder::new().set_cache_size(CACHE).create(&path);
         let database = database.map_err(|error| StoreError::Open { path: self.file(), source: error.into() })?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-        let writer = self.write()?;
-        writer.set_meta(FORMAT_KEY, &[FORMAT])?;
-        writer.touch()?;
-        writer.commit()?;
+        self.initialize()?;
         self.close();
         // A link is not made over a database that another process has made meanwhile; some file systems have none.
         match std::fs::hard_link(&path, self.file()) {
@@ -126,6 +153,13 @@ impl Store {
             Err(_) => std::fs::rename(&path, self.file()).map_err(io)?,
         }
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)
+    }
+
+    fn initialize(&self) -> Result<(), StoreError> {
+        let writer = self.write()?;
+        writer.set_meta(FORMAT_KEY, &[FORMAT])?;
+        writer.touch()?;
+        writer.commit()
     }
 
     /// The journal that the directory was last known to hold; a mark that says nothing names none that is known.
@@ -139,7 +173,7 @@ impl Store {
     }
 
     pub(crate) fn set_mark(&self, journal: &str) -> Result<(), StoreError> {
-        if self.mark()?.as_deref() == Some(journal) {
+        if matches!(self.medium, Medium::Unchanged) || self.mark()?.as_deref() == Some(journal) {
             return Ok(());
         }
         let path = self.directory.join(MARK);
@@ -157,7 +191,7 @@ impl Store {
     /// Keeps a copy of the database for examination, under this name behind its own; `None` where it is no file.
     pub(crate) fn keep_aside(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
         let file = self.file();
-        if !file.exists() {
+        if matches!(self.medium, Medium::Unchanged) || !file.exists() {
             return Ok(None);
         }
         let (path, new) = (self.directory.join(format!("{FILE}.{name}")), self.directory.join(format!("{FILE}.copy")));

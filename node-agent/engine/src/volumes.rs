@@ -36,6 +36,13 @@ struct Inner {
     unsaved: BTreeMap<Volume, Vec<u8>>,
 }
 
+impl Inner {
+    fn met(&self, id: MountId) -> Option<Met> {
+        let number = *self.of_mount.get(&id)?;
+        Some(Met { number, is_new: self.unsaved.contains_key(&number) })
+    }
+}
+
 impl Volumes {
     /// The volumes that the state knows.
     pub(crate) fn load(store: &Store) -> Result<Self, StoreError> {
@@ -55,11 +62,12 @@ impl Volumes {
     /// # Errors
     /// When what shows there cannot be seen.
     pub(crate) fn of(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Result<Option<Met>, Errno> {
-        let mut inner = self.lock();
-        if let Some(number) = inner.of_mount.get(&id).copied() {
-            return Ok(Some(Met { number, is_new: inner.unsaved.contains_key(&number) }));
+        if let Some(met) = self.lock().met(id) {
+            return Ok(Some(met));
         }
+        // Not under the lock: it may never answer.
         let Some(identity) = identity_of(host, mounts, id)? else { return Ok(None) };
+        let mut inner = self.lock();
         let number = match inner.numbers.get(&identity) {
             Some(number) => *number,
             None => {
@@ -70,15 +78,17 @@ impl Volumes {
             }
         };
         inner.of_mount.insert(id, number);
-        Ok(Some(Met { number, is_new: inner.unsaved.contains_key(&number) }))
+        Ok(inner.met(id))
     }
 
     /// The volume that shows under a mount, if it has a number.
     pub(crate) fn known(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Volume> {
-        let inner = self.lock();
-        let of_mount = inner.of_mount.get(&id).copied();
-        let identity = || identity_of(host, mounts, id).ok().flatten();
-        of_mount.or_else(|| inner.numbers.get(&identity()?).copied())
+        let of_mount = self.lock().of_mount.get(&id).copied();
+        if of_mount.is_some() || mounts.get(id).is_some_and(|mount| mount.is_remote()) {
+            return of_mount;
+        }
+        let identity = identity_of(host, mounts, id).ok().flatten()?;
+        self.lock().numbers.get(&identity).copied()
     }
 
     /// What the next commit has to store.

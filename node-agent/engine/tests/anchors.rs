@@ -200,6 +200,26 @@ fn every_sink_gets_another_journal_from_its_first_line() {
 }
 
 #[test]
+fn a_journal_that_takes_the_place_of_one_whose_oldest_lines_had_gone_begins_whole() {
+    let mut host = host();
+    let journal = host.engine().journal().clone();
+    journal.cursor(Sink::Stdout, 6).unwrap();
+    host.engine().set_journal_max(2000);
+    host.write("/a", "55555");
+    host.compare();
+    assert_ne!(journal.after(0, 0).unwrap()[0].sequence, 1, "the first lines are gone");
+    let anchor = Anchor { sequence: 99, ..host.anchor() };
+    host.engine().set_journal_max(1 << 20);
+    held_against(&mut host, anchor);
+    assert!(host.standing().totals.dropped.is_empty(), "{:?}", host.standing().totals);
+    let state = host.state_dir();
+    drop(journal);
+    host.stop();
+    let verdict = vedette_engine::verify::state(&state, None).unwrap().journal;
+    assert!(verdict.is_whole(), "{verdict:?}");
+}
+
+#[test]
 fn without_room_to_keep_it_aside_a_state_is_not_given_up() {
     if !support::is_root("a full disk") {
         return;

@@ -26,6 +26,7 @@ fn helper_that_compares_until_it_is_killed() {
         host_root: folder.join("host"),
         threads: 2,
         first_detection: Detection::Startup,
+        answer_within: Duration::from_secs(3),
     };
     let mut engine = Engine::open(settings, Arc::new(SystemClock)).unwrap();
     engine.configure(vec![support::rule("r", everything())], Identity { node: "n1".into(), ..Identity::default() }, 1);

@@ -1,6 +1,7 @@
-//! What the database lies on: its file, or in tests what fails when it is told to.
+//! What the database lies on: its file, its file left as it is, or in tests what fails when it is told to.
 
 use super::StoreError;
+use super::overlay::Overlay;
 use redb::{Builder, Database, DatabaseError};
 use std::fmt;
 use std::io::ErrorKind;
@@ -16,6 +17,8 @@ pub enum Medium {
     /// The file in the state directory.
     #[default]
     File,
+    /// The file in the state directory, if there is one, which is left as it is.
+    Unchanged,
     /// Of tests: where a database is that was made before.
     Other(Arc<Open>),
 }
@@ -25,16 +28,17 @@ impl Medium {
     pub(super) fn is_there(&self, file: &Path) -> Result<bool, StoreError> {
         match (self, file.symlink_metadata()) {
             (Self::Other(_), _) => Ok(true),
-            (Self::File, Ok(found)) if found.is_file() => Ok(true),
-            (Self::File, Ok(_)) => Err(StoreError::NoFile { path: file.to_owned() }),
-            (Self::File, Err(error)) if error.kind() == ErrorKind::NotFound => Ok(false),
-            (Self::File, Err(source)) => Err(StoreError::Open { path: file.to_owned(), source: source.into() }),
+            (_, Ok(found)) if found.is_file() => Ok(true),
+            (_, Ok(_)) => Err(StoreError::NoFile { path: file.to_owned() }),
+            (_, Err(error)) if error.kind() == ErrorKind::NotFound => Ok(false),
+            (_, Err(source)) => Err(StoreError::Open { path: file.to_owned(), source: source.into() }),
         }
     }
 
     pub(super) fn open(&self, builder: &Builder, file: &Path) -> Result<Database, DatabaseError> {
         match self {
             Self::File => builder.open(file),
+            Self::Unchanged => builder.create_with_backend(Overlay::over(file)?),
             Self::Other(open) => open(builder),
         }
     }
@@ -44,6 +48,7 @@ impl fmt::Debug for Medium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::File => "File",
+            Self::Unchanged => "Unchanged",
             Self::Other(_) => "Other",
         })
     }

@@ -85,18 +85,7 @@ impl Pages<'_> {
 
     /// The pages of a subtree, at most `limit` from `from` on.
     pub(crate) fn subtree(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
-        let mut pages = Vec::new();
-        for entry in self.table.range(from..).during("read")?.take(limit) {
-            let (key, value) = entry.during("read")?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            let (volume, directory) =
-                crate::page::parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
-            let page = decode_page(&directory, value.value())?;
-            pages.push(Found { key: key.value().to_vec(), volume, directory, page });
-        }
-        Ok(pages)
+        subtree(&self.table, prefix, from, limit)
     }
 
     /// Notes that a directory was never seen, unless something is known of it.
@@ -124,4 +113,25 @@ impl Pages<'_> {
         self.table.remove(key).during("write")?;
         Ok(())
     }
+}
+
+/// The pages of a subtree in either kind of transaction, at most `limit` from `from` on.
+pub(super) fn subtree(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    prefix: &[u8],
+    from: &[u8],
+    limit: usize,
+) -> Result<Vec<Found>, StoreError> {
+    let mut pages = Vec::new();
+    for entry in table.range(from..).during("read")?.take(limit) {
+        let (key, value) = entry.during("read")?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        let (volume, directory) =
+            crate::page::parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
+        let page = decode_page(&directory, value.value())?;
+        pages.push(Found { key: key.value().to_vec(), volume, directory, page });
+    }
+    Ok(pages)
 }

@@ -1,9 +1,10 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
+use super::pages::{Found, subtree};
 use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, unseal};
 use crate::commit::Place;
 use crate::item::ItemState;
-use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
+use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
@@ -48,6 +49,11 @@ impl Reader {
         let (_, value) = entry.during("read")?;
         let items = decode_page(directory, value.value())?.items;
         Ok(items.into_iter().find(|item| item.name == name).map(|item| item.state))
+    }
+
+    /// The pages from a key on, at most so many.
+    pub(crate) fn pages_from(&self, key: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
+        subtree(&self.pages, &[], key, limit)
     }
 
     /// The names of a directory's subdirectories that have pages in or below them.
@@ -135,6 +141,47 @@ impl Reader {
             lines.push((sequence.value(), line));
         }
         Ok(lines)
+    }
+
+    /// Every line in its order, or why it is none.
+    pub(crate) fn check_lines(&self, each: &mut dyn FnMut(u64, Result<Vec<u8>, StoreError>)) -> Result<(), StoreError> {
+        let table = self.transaction.open_table(JOURNAL).during("read")?;
+        for entry in table.iter().during("read")? {
+            let (sequence, value) = entry.during("read")?;
+            let sequence = sequence.value();
+            each(sequence, unseal(value.value(), || format!("record {sequence}")));
+        }
+        Ok(())
+    }
+
+    /// Looks at every page; returns how many items are in those that are whole.
+    pub(crate) fn check_pages(&self, damaged: &mut dyn FnMut(StoreError)) -> Result<u64, StoreError> {
+        let mut items = 0;
+        for entry in self.pages.iter().during("read")? {
+            let (key, value) = entry.during("read")?;
+            let place = parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"));
+            match place.and_then(|(_, directory)| decode_page(&directory, value.value())) {
+                Ok(page) => items += page.items.len() as u64,
+                Err(error) => damaged(error),
+            }
+        }
+        Ok(items)
+    }
+
+    /// Looks at every value that is neither line nor page.
+    pub(crate) fn check_values(&self, damaged: &mut dyn FnMut(StoreError)) -> Result<(), StoreError> {
+        let mut check = |value: &[u8], what: &dyn Fn() -> String| unseal(value, what).err().map(&mut *damaged);
+        for entry in self.transaction.open_table(META).during("read")?.iter().during("read")? {
+            let (key, value) = entry.during("read")?;
+            check(value.value(), &|| format!("its {}", key.value()));
+        }
+        for (table, what) in [(PLANS, "plan"), (VOLUMES, "volume")] {
+            for entry in self.transaction.open_table(table).during("read")?.iter().during("read")? {
+                let (id, value) = entry.during("read")?;
+                check(value.value(), &|| format!("{what} {}", id.value()));
+            }
+        }
+        Ok(())
     }
 
     /// What a sink has delivered; `None` for a sink that is new here.

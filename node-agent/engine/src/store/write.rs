@@ -75,17 +75,46 @@ impl Writer {
         Ok(())
     }
 
+    /// The oldest lines, until `enough` says so of one that was read.
+    pub(crate) fn oldest_lines(&self, mut enough: impl FnMut(u64, Vec<u8>) -> bool) -> Result<(), StoreError> {
+        let table = self.transaction.open_table(JOURNAL).during("read")?;
+        for entry in table.range::<u64>(..).during("read")? {
+            let (sequence, value) = entry.during("read")?;
+            let line = unseal(value.value(), || format!("record {}", sequence.value()))?;
+            if enough(sequence.value(), line) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the lines up to this one out of the journal.
+    pub(crate) fn remove_lines(&self, last: u64) -> Result<(), StoreError> {
+        let mut table = self.transaction.open_table(JOURNAL).during("write")?;
+        table.retain_in(..=last, |_, _| false).during("write")
+    }
+
+    /// What each sink has delivered.
+    pub(crate) fn cursors(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let table = self.transaction.open_table(CURSORS).during("read")?;
+        let cursors = table.iter().during("read")?.map(|entry| {
+            let (sink, sequence) = entry.during("read")?;
+            Ok((sink.value().to_owned(), sequence.value()))
+        });
+        cursors.collect()
+    }
+
     pub(crate) fn set_cursor(&self, sink: &str, sequence: u64) -> Result<(), StoreError> {
         let mut table = self.transaction.open_table(CURSORS).during("write")?;
         table.insert(sink, sequence).during("write")?;
         Ok(())
     }
 
-    /// Takes all lines away and puts these sinks before the first of the next ones.
-    pub(crate) fn empty_journal(&self, sinks: &[&str]) -> Result<(), StoreError> {
+    /// Takes all lines away and puts every sink before the first of the next ones.
+    pub(crate) fn empty_journal(&self) -> Result<(), StoreError> {
         self.transaction.delete_table(JOURNAL).during("write")?;
         self.transaction.open_table(JOURNAL).during("write")?;
-        sinks.iter().try_for_each(|sink| self.set_cursor(sink, 0))
+        self.cursors()?.iter().try_for_each(|(sink, _)| self.set_cursor(sink, 0))
     }
 
     /// A value that describes the state.

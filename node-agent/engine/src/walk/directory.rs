@@ -49,6 +49,34 @@ pub(super) struct Visit {
 }
 
 impl Visit {
+    pub(super) fn new(
+        open: Directory,
+        path: HostPath,
+        context: Context,
+        volume: Volume,
+        mount: MountId,
+        is_new_ground: bool,
+    ) -> Self {
+        Self {
+            open,
+            phase: xxh3_64(path.as_bytes()),
+            path,
+            context,
+            volume,
+            mount,
+            has_mounts: false,
+            is_new_ground,
+            known_below: Vec::new(),
+            may_pair: false,
+            older: OnceCell::new(),
+            findings: Vec::new(),
+            tops: BTreeMap::new(),
+            remounts: Vec::new(),
+            directories: BTreeSet::new(),
+            found: Vec::new(),
+        }
+    }
+
     /// Where names lie on which nothing is mounted.
     pub(super) fn spot(&self) -> Spot {
         Spot { on: self.mount, volume: self.volume }
@@ -115,24 +143,10 @@ impl Walker<'_> {
             Ok(listed) => listed,
             Err(errno) => return self.unlisted(path, &context, Some(here), is_new_ground, errno, reports),
         };
-        let mut visit = Visit {
-            open,
-            phase: xxh3_64(path.as_bytes()),
-            context,
-            volume: volume.number,
-            mount: here,
-            has_mounts: mounts.any_in(&path),
-            path,
-            is_new_ground,
-            known_below,
-            may_pair: self.may_pair(is_new_ground, &stored),
-            older: OnceCell::new(),
-            findings: Vec::new(),
-            tops: BTreeMap::new(),
-            remounts: Vec::new(),
-            directories: BTreeSet::new(),
-            found: Vec::new(),
-        };
+        let mut visit = Visit::new(open, path, context, volume.number, here, is_new_ground);
+        visit.has_mounts = mounts.any_in(&visit.path);
+        visit.known_below = known_below;
+        visit.may_pair = self.may_pair(is_new_ground, &stored);
         if visit.path == HostPath::root() {
             let selecting = plan.selecting(&plan.root(), false);
             let spot = visit.spot();
@@ -143,7 +157,7 @@ impl Walker<'_> {
             if self.walk.stop.is_set() {
                 return Ok(Vec::new());
             }
-            self.name(&mut visit, name, *kind, stored_item(&stored, name))?;
+            self.name(&mut visit, name, *kind, stored_item(&stored, name), reports)?;
         }
         if self.walk.stop.is_set() {
             return Ok(Vec::new());
@@ -157,23 +171,39 @@ impl Walker<'_> {
         }
         self.unmounted(&mut visit);
         let lost = visit.known_below.iter().filter(|name| !visit.directories.contains(*name));
-        let vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).cloned().collect();
-        let Visit { volume: number, path: directory, mut findings, tops, remounts, found, .. } = visit;
+        let mut vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).cloned().collect();
+        if self.walk.is_remote {
+            // The committer does not look there: this is the second lookup.
+            vanished.retain(|name| host.directory(&visit.path.join(name)).is_err_and(is_gone));
+        }
+        let must_say = is_new_ground || volume.is_new || !vanished.is_empty();
+        if must_say || !visit.findings.is_empty() || !visit.remounts.is_empty() {
+            return Ok(self.report(visit, vanished, reports));
+        }
+        Ok(self.report_tops(visit, reports))
+    }
+
+    /// Sends what was found in a directory; what is to be walked below it.
+    pub(super) fn report(&self, mut visit: Visit, vanished: Vec<Vec<u8>>, reports: &SyncSender<Sent>) -> Vec<Waiting> {
+        let mut findings = std::mem::take(&mut visit.findings);
         findings.sort_by(|a, b| a.name.cmp(&b.name));
-        let is_news = !(findings.is_empty() && remounts.is_empty() && vanished.is_empty());
-        if is_news || is_new_ground || volume.is_new {
-            let unseen = found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
-            let unseen = unseen.collect();
-            let directory = directory.clone();
-            let report = Report { volume: number, directory, findings, vanished, is_new_ground, remounts, unseen };
-            self.send(reports, Sent::Report(report));
-        }
-        for (volume, findings) in tops {
+        let remounts = std::mem::take(&mut visit.remounts);
+        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
+        let unseen = unseen.collect();
+        let Visit { volume, is_new_ground, .. } = visit;
+        let directory = visit.path.clone();
+        let report = Report { volume, directory, findings, vanished, is_new_ground, remounts, unseen };
+        self.send(reports, Sent::Report(report));
+        self.report_tops(visit, reports)
+    }
+
+    fn report_tops(&self, visit: Visit, reports: &SyncSender<Sent>) -> Vec<Waiting> {
+        for (volume, findings) in visit.tops {
             // That it shows here is no addition: the remount says so.
-            let report = Report { is_new_ground: true, ..Report::of(volume, directory.clone(), findings) };
+            let report = Report { is_new_ground: true, ..Report::of(volume, visit.path.clone(), findings) };
             self.send(reports, Sent::Report(report));
         }
-        Ok(found)
+        visit.found
     }
 
     fn list(&self, open: &Directory, names: Names) -> Result<Listed, Errno> {

@@ -4,12 +4,18 @@ use super::directory::Visit;
 use super::name::{Named, Spot};
 use super::{Walk, Walker};
 use crate::commit::{Place, What};
+use crate::crew::Sent;
+use crate::frontier::Waiting;
+use crate::host::EntryKind;
 use crate::item::ItemState;
 use crate::mounted::{Remount, Shown};
-use crate::mounts::Mount;
-use crate::select::{Context, Step};
+use crate::mounts::{Mount, MountId};
+use crate::plan::Due;
+use crate::remote::Remote;
+use crate::select::{Context, Names, Step};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
+use std::sync::mpsc::SyncSender;
 
 impl Walker<'_> {
     /// A name that something is mounted on; `stored` is the item beneath.
@@ -20,8 +26,9 @@ impl Walker<'_> {
         beneath: &Step,
         mount: &Mount,
         stored: Option<&ItemState>,
+        reports: &SyncSender<Sent>,
     ) -> Result<(), StoreError> {
-        let Walk { plan, host, mounts, volumes, store, .. } = self.walk;
+        let Walk { plan, mounts, .. } = self.walk;
         let name = named.name;
         visit.directories.insert(name.to_vec());
         let step = plan.enter(beneath, mount);
@@ -31,6 +38,76 @@ impl Walker<'_> {
             self.remount(visit, name, beneath, Some(Shown::new(mount, None)), None);
             return Ok(());
         };
+        if mount.is_remote() {
+            self.hand_over(visit, name, on, beneath, mount, reports);
+            return Ok(());
+        }
+        self.entered(visit, named, beneath, mount, on)
+    }
+
+    /// A mount that a thread of its own looks at: here only the mount table says what it is.
+    fn hand_over(
+        &mut self,
+        visit: &mut Visit,
+        name: &[u8],
+        id: MountId,
+        beneath: &Step,
+        mount: &Mount,
+        reports: &SyncSender<Sent>,
+    ) {
+        let Walk { plan, due, shown, .. } = self.walk;
+        let due = if visit.is_new_ground { &Due::All } else { due };
+        let step = plan.enter(beneath, mount);
+        let is_due = plan.names(&step.context, due) != Names::None || plan.any_due(&plan.selecting(&step, false), due);
+        if !is_due {
+            return;
+        }
+        let known = shown.get(&mount.point).filter(|known| known.is_of(mount)).and_then(|known| known.volume);
+        self.remount(visit, name, beneath, Some(Shown::new(mount, known)), None);
+        let remote = Remote {
+            id,
+            file_system: mount.file_system.clone(),
+            directory: visit.path.clone(),
+            name: name.to_vec(),
+            context: visit.context.clone(),
+            mount: visit.mount,
+            is_new_ground: visit.is_new_ground,
+        };
+        self.send(reports, Sent::Remote(Box::new(remote)));
+    }
+
+    /// The top of a mount that this thread was started for; what is to be walked below it.
+    pub(super) fn remote_top(
+        &mut self,
+        remote: &Remote,
+        reports: &SyncSender<Sent>,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let Walk { plan, host, mounts, volumes, .. } = self.walk;
+        let Remote { id, directory, name, context, mount, is_new_ground, .. } = remote;
+        let open = host.directory(directory).and_then(|open| open.stat(b"").map(|stat| (open, stat.stx_mnt_id)));
+        // What is not as it was when it was handed over is seen by the next compare.
+        let Some((open, _)) = open.ok().filter(|(_, here)| here == mount) else { return Ok(Vec::new()) };
+        let (Some(shown), Ok(Some(volume))) = (mounts.get(*id), volumes.of(host, mounts, *mount)) else {
+            return Ok(Vec::new());
+        };
+        let mut visit = Visit::new(open, directory.clone(), context.clone(), volume.number, *mount, *is_new_ground);
+        let named = Named { name, kind: EntryKind::Unknown };
+        self.entered(&mut visit, named, &plan.child(context, name), shown, *id)?;
+        Ok(self.report(visit, Vec::new(), reports))
+    }
+
+    /// What shows at the top of a mount.
+    fn entered(
+        &mut self,
+        visit: &mut Visit,
+        named: Named<'_>,
+        beneath: &Step,
+        mount: &Mount,
+        on: MountId,
+    ) -> Result<(), StoreError> {
+        let Walk { plan, host, mounts, volumes, store, .. } = self.walk;
+        let name = named.name;
+        let step = plan.enter(beneath, mount);
         let volume = match volumes.of(host, mounts, on) {
             Ok(Some(volume)) => volume.number,
             // It is not mounted any more: the next compare sees that.

@@ -3,6 +3,8 @@
 use super::directory::Visit;
 use super::{Before, Walk, Walker};
 use crate::commit::{Finding, What};
+use crate::crew::Sent;
+use crate::follow::LIMIT;
 use crate::frontier::Waiting;
 use crate::host::{EntryKind, MAX_PATH, is_gone};
 use crate::item::ItemState;
@@ -15,11 +17,13 @@ use crate::plan::{Ask, Due, phase_in};
 use crate::select::{Names, Step};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
+use rustix::io::Errno;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use vedette_crds::record::ContentState;
 
 /// Directories are walked so many levels deep.
-const MAX_DEPTH: usize = 1024;
+pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// A name with what its listing says of it.
 #[derive(Clone, Copy)]
@@ -43,6 +47,7 @@ impl Walker<'_> {
         name: &[u8],
         kind: EntryKind,
         stored: Option<&ItemState>,
+        reports: &SyncSender<Sent>,
     ) -> Result<(), StoreError> {
         let Walk { plan, mounts, .. } = self.walk;
         let step = plan.child(&visit.context, name);
@@ -50,7 +55,7 @@ impl Walker<'_> {
         if visit.has_mounts
             && let Some(mount) = mounts.at(&visit.path.join(name))
         {
-            return self.mounted(visit, Named { name, kind }, &step, mount, stored);
+            return self.mounted(visit, Named { name, kind }, &step, mount, stored, reports);
         }
         let spot = visit.spot();
         self.object(visit, Named { name, kind }, step, spot, stored)
@@ -84,6 +89,9 @@ impl Walker<'_> {
             },
             kind => kind,
         };
+        if kind == EntryKind::Symlink {
+            self.follow(visit, name, &step);
+        }
         // What is an item already stays one when it becomes a link: that is a change of it.
         let selecting = plan.selecting(&step, kind == EntryKind::Symlink && stored.is_none());
         if kind == EntryKind::Directory {
@@ -104,6 +112,24 @@ impl Walker<'_> {
         }
         self.item(visit, name, spot, &selecting, stored);
         Ok(())
+    }
+
+    /// Notes what lies behind a link, for the entries that follow it.
+    fn follow(&mut self, visit: &Visit, name: &[u8], step: &Step) {
+        let Walk { plan, host, mounts, .. } = self.walk;
+        let path = visit.path.join(name);
+        let is_full = self.walked.follows.len() >= LIMIT;
+        let followed = match is_full {
+            false => plan.follow(step, &path, host, mounts, &mut self.walked.follows),
+            true if plan.following(step).is_empty() => Ok(()),
+            true => Err(Errno::MLINK),
+        };
+        if let Err(errno) = followed
+            && let Some(interval) = plan.interval_below(&step.context)
+        {
+            let reason = if is_full { format!("over {LIMIT} links lead elsewhere") } else { errno.to_string() };
+            self.unknown(path, Aspect::Listing, format!("what lies behind it: {reason}"), interval, 1);
+        }
     }
 
     pub(super) fn item(
@@ -148,6 +174,13 @@ impl Walker<'_> {
         ask: Arc<Ask>,
         stored: &ItemState,
     ) {
+        if self.walk.is_remote {
+            // The committer does not look there: this is the second lookup.
+            if visit.open.stat(name).is_err_and(is_gone) {
+                visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Missing, moved: None });
+            }
+            return;
+        }
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
         let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask });
         visit.findings.extend(gone.map(|gone| gone.finding(What::Missing)));
@@ -156,7 +189,7 @@ impl Walker<'_> {
     /// Whether a name that the state does not have would be Added: only that can be the other end of a move.
     fn may_have_moved(&self, visit: &Visit, name: &[u8]) -> bool {
         let Walk { before, mounts, volumes, .. } = self.walk;
-        if !visit.may_pair || visit.has_mounts && mounts.at(&visit.path.join(name)).is_some() {
+        if self.walk.is_remote || !visit.may_pair || visit.has_mounts && mounts.at(&visit.path.join(name)).is_some() {
             return false;
         }
         let Before::Other(older) = before else { return true };

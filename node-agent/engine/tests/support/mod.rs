@@ -17,6 +17,7 @@ use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Chain, Detection, unchain};
 use vedette_engine::clock::{Clock, SystemClock, Time};
 use vedette_engine::engine::{Outcome, Standing, Summary};
+use vedette_engine::journal::{Cursor, Sink};
 use vedette_engine::{Anchor, Due, Engine, EngineError, Identity, Medium, Settings};
 
 /// A clock that stands where it was set.
@@ -237,6 +238,7 @@ impl Host {
             host_root: self.root(),
             threads: 2,
             first_detection: Detection::Startup,
+            answer_within: Duration::from_secs(3),
         };
         Engine::open_on(settings, Arc::clone(&self.clock), self.medium.clone())
     }
@@ -274,6 +276,12 @@ impl Host {
 
     pub fn put_engine(&mut self, engine: Engine) {
         self.engine = Some(engine);
+    }
+
+    /// Says that a sink has delivered all lines up to this one.
+    pub fn delivered(&mut self, sink: Sink, sequence: u64) {
+        let journal = self.standing().journal;
+        assert!(self.engine().journal().advance(sink, &Cursor { journal, sequence }).unwrap());
     }
 
     pub fn standing(&mut self) -> Standing {
@@ -373,6 +381,11 @@ pub fn tell(change: &Value) -> String {
     let told =
         format!("{} {} {}", change["changeType"].as_str().unwrap(), change["path"].as_str().unwrap(), fields.join(","));
     told.trim_end().to_owned()
+}
+
+/// One compare of everything whose lines nobody reads.
+pub fn compare_unread(host: &mut Host) {
+    host.engine().compare(&Due::All, &Arc::default(), &mut |_| {}).unwrap();
 }
 
 /// A rule with these entries, and the default settings.
