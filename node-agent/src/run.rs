@@ -117,16 +117,22 @@ struct Following {
 
 impl Following {
     async fn run(mut self, server: ApiServer, stored: PlanState) -> Result<(), Trouble> {
-        if let Some(plan) = stored.plan() {
-            tracing::info!(generation = plan.generation, "going on by the plan in the state directory");
-            self.configure(plan, None);
-            self.in_force = Some(plan.clone());
-        }
+        let mut stored = stored.plan().cloned();
         let target = self.target.subscribe();
         let mut watch = Watch::new(&server, &self.node, move || meanwhile(&target.borrow().state));
         let mut is_broken = false;
         loop {
-            match watch.next().await {
+            let seen = watch.next().await;
+            if let Ok(seen) = &seen {
+                self.hold_against(seen);
+            }
+            // Not before the API server was asked once: what it knows of the journal comes before a compare.
+            if let Some(plan) = stored.take() {
+                tracing::info!(generation = plan.generation, "going on by the plan in the state directory");
+                self.configure(&plan, None);
+                self.in_force = Some(plan);
+            }
+            match seen {
                 Ok(seen) => {
                     self.ready.store(true, Ordering::Relaxed);
                     self.take_in(seen, std::mem::take(&mut is_broken))?;
@@ -136,6 +142,15 @@ impl Following {
                     is_broken = true;
                 }
             }
+        }
+    }
+
+    /// Holds the state against the status that stands, once: what stands there later is this process's own.
+    fn hold_against(&mut self, seen: &Seen) {
+        let found = Target::default().after(seen).found;
+        if let Some(anchor) = anchors::of_status(&found).filter(|_| !self.is_held) {
+            self.is_held = true;
+            self.engine.hold_against(anchor);
         }
     }
 
@@ -150,12 +165,6 @@ impl Following {
         self.target.send_modify(|target| {
             *target = std::mem::take(target).after(&seen);
             target.returns += u64::from(is_back);
-            // Once: what stands there later is this process's own.
-            if let Some(anchor) =
-                anchors::of_status(&target.found).filter(|_| !std::mem::replace(&mut self.is_held, true))
-            {
-                self.engine.hold_against(anchor);
-            }
             if let Some(plan) = &plan {
                 target.state = PlanState::Current(plan.clone());
             }

@@ -5,8 +5,7 @@
 //! again, none is lost. The state as it was found is kept aside. Nothing of it is decided by what an anchor does not say.
 
 use crate::engine::Engine;
-use crate::journal::Sink;
-use crate::meta::{Meta, Totals};
+use crate::meta::{Base, Meta, Totals};
 use crate::records::notice;
 use crate::store::StoreError;
 use vedette_crds::record::{Chain, NoticeKind, ResetReason};
@@ -86,7 +85,9 @@ impl Engine {
             Some((journal, sequence)) => self.store.keep_aside(&format!("{journal}-{sequence}"))?,
             None => None,
         };
-        let mut meta = self.meta.succeeded_by(uuid::Uuid::new_v4().simple().to_string());
+        // One without a line is another journal already.
+        let id = if found.is_some() { Meta::new_id() } else { self.meta.journal.clone() };
+        let mut meta = self.meta.succeeded_by(id);
         meta.predecessors.push(anchor.journal.clone());
         meta.predecessors.extend(found.iter().map(|(journal, _)| journal.clone()));
         let surplus = meta.predecessors.len().saturating_sub(PREDECESSORS);
@@ -101,11 +102,12 @@ impl Engine {
             found_sequence: found.as_ref().map(|(_, sequence)| *sequence),
         };
         let writer = self.store.write()?;
-        writer.empty_journal(&Sink::ALL.map(Sink::as_str))?;
+        writer.empty_journal()?;
         notice(&writer, &mut meta, &self.identity, self.clock.now(), kind)?;
         meta.save(&writer)?;
         writer.commit()?;
         self.meta = meta;
+        self.journal.begins_anew();
         let kept = kept.map(|path| format!("; as it was found it is kept in {}", path.display())).unwrap_or_default();
         tracing::warn!(
             reason = ?reason,
@@ -128,6 +130,6 @@ impl Meta {
         for rule in &mut totals.rules {
             (rule.changes, rule.last_change) = Default::default();
         }
-        Self { journal, sequence: 0, head: Chain::default(), totals, ..self.clone() }
+        Self { journal, sequence: 0, head: Chain::default(), base: Base::default(), totals, ..self.clone() }
     }
 }

@@ -214,7 +214,7 @@ impl Engine {
         let store = Arc::new(Store::open(&settings.state_dir, medium)?);
         let known = Meta::load(&store.read()?)?;
         let is_new = known.is_none();
-        let meta = known.unwrap_or_else(|| Meta::new(uuid::Uuid::new_v4().simple().to_string()));
+        let meta = known.unwrap_or_else(|| Meta::new(Meta::new_id()));
         if is_new {
             let writer = store.write()?;
             meta.save(&writer)?;

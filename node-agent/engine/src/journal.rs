@@ -3,12 +3,14 @@
 use crate::meta;
 use crate::store::{Store, StoreError};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Lines of the journal, as they were rendered when they were committed.
 #[derive(Clone, Debug)]
 pub struct Journal {
     store: Arc<Store>,
-    is_new: bool,
+    /// Whether it began in this process; its clones know it too.
+    is_new: Arc<AtomicBool>,
 }
 
 /// How far a sink is.
@@ -41,8 +43,6 @@ pub enum Sink {
 }
 
 impl Sink {
-    pub(crate) const ALL: [Self; 3] = [Self::Stdout, Self::File, Self::Status];
-
     /// The word for metrics, and the cursor's key.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,7 +55,12 @@ impl Sink {
 
 impl Journal {
     pub(crate) fn new(store: Arc<Store>, is_new: bool) -> Self {
-        Self { store, is_new }
+        Self { store, is_new: Arc::new(AtomicBool::new(is_new)) }
+    }
+
+    /// Another journal has taken this one's place.
+    pub(crate) fn begins_anew(&self) {
+        self.is_new.store(true, Ordering::Relaxed);
     }
 
     /// The lines after a sequence: about `limit` bytes, at least one line when there is one.
@@ -78,7 +83,7 @@ impl Journal {
             return Ok(Cursor { journal, sequence });
         }
         drop(reader);
-        let start = Cursor { journal, sequence: if self.is_new { 0 } else { head } };
+        let start = Cursor { journal, sequence: if self.is_new.load(Ordering::Relaxed) { 0 } else { head } };
         self.advance(sink, &start)?;
         Ok(start)
     }

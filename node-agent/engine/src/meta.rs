@@ -157,6 +157,11 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
+    /// An id that no other journal has.
+    pub(crate) fn new_id() -> String {
+        uuid::Uuid::new_v4().simple().to_string()
+    }
+
     /// The description of a new journal.
     pub(crate) fn new(journal: String) -> Self {
         Self {

@@ -181,7 +181,7 @@ impl Store {
     }
 
     pub(crate) fn set_mark(&self, journal: &str) -> Result<(), StoreError> {
-        if self.mark()?.as_deref() == Some(journal) {
+        if matches!(self.medium, Medium::Unchanged) || self.mark()?.as_deref() == Some(journal) {
             return Ok(());
         }
         let path = self.directory.join(MARK);
@@ -199,7 +199,7 @@ impl Store {
     /// Keeps a copy of the database for examination, under this name behind its own; `None` where it is no file.
     pub(crate) fn keep_aside(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
         let file = self.file();
-        if !file.exists() {
+        if matches!(self.medium, Medium::Unchanged) || !file.exists() {
             return Ok(None);
         }
         let (path, new) = (self.directory.join(format!("{FILE}.{name}")), self.directory.join(format!("{FILE}.copy")));

@@ -27,10 +27,10 @@ fn database(host: &Host) -> std::path::PathBuf {
 
 /// Lets the state be held against an anchor; returns what the journal says that follows from it, changes in words.
 fn held_against(host: &mut Host, anchor: Anchor) -> (Value, Vec<String>) {
-    let before = host.standing().journal;
+    let expected = anchor.journal.clone();
     host.engine().hold_against(anchor);
     host.engine().settle().unwrap();
-    assert_ne!(host.standing().journal, before);
+    assert_ne!(host.standing().journal, expected);
     host.expect_new_journal();
     let first = host.lines().remove(0);
     assert_eq!(first["kind"], "BaselineReset", "{first}");
@@ -197,6 +197,26 @@ fn every_sink_gets_another_journal_from_its_first_line() {
         let cursor = journal.cursor(sink, host.standing().sequence).unwrap();
         assert_eq!((cursor.sequence, cursor.journal), (0, host.standing().journal), "{sink:?}");
     }
+}
+
+#[test]
+fn a_journal_that_takes_the_place_of_one_whose_oldest_lines_had_gone_begins_whole() {
+    let mut host = host();
+    let journal = host.engine().journal().clone();
+    journal.cursor(Sink::Stdout, 6).unwrap();
+    host.engine().set_journal_max(2000);
+    host.write("/a", "55555");
+    host.compare();
+    assert_ne!(journal.after(0, 0).unwrap()[0].sequence, 1, "the first lines are gone");
+    let anchor = Anchor { sequence: 99, ..host.anchor() };
+    host.engine().set_journal_max(1 << 20);
+    held_against(&mut host, anchor);
+    assert!(host.standing().totals.dropped.is_empty(), "{:?}", host.standing().totals);
+    let state = host.state_dir();
+    drop(journal);
+    host.stop();
+    let verdict = vedette_engine::verify::state(&state, None).unwrap().journal;
+    assert!(verdict.is_whole(), "{verdict:?}");
 }
 
 #[test]

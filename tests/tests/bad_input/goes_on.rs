@@ -3,6 +3,31 @@ use std::fs;
 
 use crate::scene::{RULE, Scene, SmallDisk, ended};
 
+#[tokio::test]
+async fn nothing_of_a_name_reaches_a_terminal_as_a_command_or_as_a_line_of_its_own() {
+    let scene = Scene::new().await;
+    fs::create_dir(scene.path("open")).unwrap();
+    std::os::unix::fs::chown(scene.path("open"), Some(65534), Some(65534)).unwrap();
+    let name = "x\u{1b}]0;title\u{7}\u{1b}[2J\r\n{\"schema\":\"vedette.dev/change/v1\"}\n\u{9b}31m\u{202e}";
+    let path = format!("host/etc/{name}");
+    scene.write(&path, "1");
+    let state = scene.text("open/state");
+    let scan = async || scene.scan_as_nobody(&[("--state-dir", &state)]).await;
+    scan().await;
+    fs::remove_file(scene.path(&path)).unwrap();
+    let removed = scan().await;
+    assert_eq!(removed.changes().len(), 1, "{removed:?}");
+    scene.write(&path, "1");
+    fs::set_permissions(scene.path(&path), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let unknown = scan().await;
+    assert!(unknown.err.contains("unknown: /etc/x"), "{unknown:?}");
+    for said in [&removed.out, &removed.err, &unknown.out, &unknown.err] {
+        let strange = said.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
+        assert_eq!(strange, None, "{said:?}");
+        assert!(!said.lines().any(|line| line == "{\"schema\":\"vedette.dev/change/v1\"}"), "{said:?}");
+    }
+}
+
 rows! {
     items_that_cannot_be_seen: "3", "unknown: <path>: <reason>" => async |scene: &Scene| {
         fs::create_dir(scene.path("open")).unwrap();

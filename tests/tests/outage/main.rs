@@ -6,5 +6,6 @@ mod away;
 mod definition;
 mod identity;
 mod plans;
+mod rollback;
 mod scene;
 mod token;

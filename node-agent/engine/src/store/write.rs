@@ -132,11 +132,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes all lines away and puts these sinks before the first of the next ones.
-    pub(crate) fn empty_journal(&self, sinks: &[&str]) -> Result<(), StoreError> {
+    /// Takes all lines away and puts every sink before the first of the next ones.
+    pub(crate) fn empty_journal(&self) -> Result<(), StoreError> {
         self.transaction.delete_table(JOURNAL).during("write")?;
         self.transaction.open_table(JOURNAL).during("write")?;
-        sinks.iter().try_for_each(|sink| self.set_cursor(sink, 0))
+        self.cursors()?.iter().try_for_each(|(sink, _)| self.set_cursor(sink, 0))
     }
 
     /// A value that describes the state.
