@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use crate::journal::Sink;
-use crate::meta::{Meta, Totals};
+use crate::meta::{Base, Meta, Totals};
 use crate::records::notice;
 use crate::store::StoreError;
 use vedette_crds::record::{Chain, NoticeKind, ResetReason};
@@ -128,6 +128,6 @@ impl Meta {
         for rule in &mut totals.rules {
             (rule.changes, rule.last_change) = Default::default();
         }
-        Self { journal, sequence: 0, head: Chain::default(), totals, ..self.clone() }
+        Self { journal, sequence: 0, head: Chain::default(), base: Base::default(), totals, ..self.clone() }
     }
 }
