@@ -194,10 +194,10 @@ fn put(fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> std::io::Result
     Ok(())
 }
 
-/// Delivers all lines that the sink has not had; `head` is the journal's last sequence.
-pub(crate) fn deliver(journal: &Journal, sink: Sink, head: u64, output: &mut Output) -> Result<Delivered, Trouble> {
+/// Delivers all lines that the sink has not had. One that is new to the journal begins behind `start`.
+pub(crate) fn deliver(journal: &Journal, sink: Sink, start: u64, output: &mut Output) -> Result<Delivered, Trouble> {
     let unread = |source| Trouble::because("cannot read the journal", source);
-    let mut cursor = journal.cursor(sink, head).map_err(unread)?;
+    let mut cursor = journal.cursor(sink, start).map_err(unread)?;
     let mut delivered = Delivered { sequence: cursor.sequence, ..Delivered::default() };
     loop {
         let lines = journal.after(delivered.sequence, PIECE).map_err(unread)?;
@@ -251,11 +251,13 @@ pub(crate) async fn run(
 ) -> Result<(), Trouble> {
     let mut output = Some(output);
     let mut said: Option<Instant> = None;
+    // Where a new sink begins, however late the state takes its first cursor: a full disk may refuse that for long.
+    let start = watch.borrow().standing.sequence;
     loop {
-        let head = watch.borrow_and_update().standing.sequence;
+        watch.mark_unchanged();
         let (journal, mut writing) = (journal.clone(), output.take().unwrap_or_else(Output::stdout));
         let task = tokio::task::spawn_blocking(move || {
-            let result = deliver(&journal, sink, head, &mut writing);
+            let result = deliver(&journal, sink, start, &mut writing);
             (result, writing)
         });
         let (result, written) =

@@ -48,7 +48,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
         engine.recover().map_err(|error| Trouble::because("cannot read the journal", error))?;
     }
     // What was committed before a failure, now or at an earlier run, is still said.
-    let delivered = delivery.end(engine.standing().sequence);
+    let delivered = delivery.end();
     let summary = match (outcome, &delivered) {
         (Ok(Outcome::Complete(summary)), _) => summary,
         (Ok(Outcome::Interrupted), _) => return Err(Trouble::new("the compare was interrupted")),
@@ -103,7 +103,7 @@ fn compare(engine: &mut Engine, is_first: bool, delivery: &mut Delivery) -> Resu
                 }
             });
         }
-        let mut committed = |standing: &Standing| delivery.deliver(standing.sequence);
+        let mut committed = |_: &Standing| delivery.deliver();
         let outcome = engine.compare(&Due::All, &Arc::default(), &mut committed);
         drop(ended);
         outcome
@@ -113,6 +113,8 @@ fn compare(engine: &mut Engine, is_first: bool, delivery: &mut Delivery) -> Resu
 /// Standard output, written as lines are committed: a journal that is full would else lose the first of them.
 struct Delivery {
     journal: Journal,
+    /// The last sequence before this scan: its own lines are said at the first scan of a state that an agent made, too.
+    start: u64,
     output: Output,
     /// In a dry run the last line that was looked at: no cursor moves.
     dry: Option<u64>,
@@ -124,17 +126,18 @@ struct Delivery {
 
 impl Delivery {
     fn new(engine: &Engine, is_dry: bool) -> Self {
-        let dry = is_dry.then(|| engine.standing().sequence);
-        Self { journal: engine.journal().clone(), output: Output::stdout(), dry, changes: 0, lost: 0, failed: None }
+        let start = engine.standing().sequence;
+        let (journal, dry) = (engine.journal().clone(), is_dry.then_some(start));
+        Self { journal, start, output: Output::stdout(), dry, changes: 0, lost: 0, failed: None }
     }
 
-    /// Delivers what is there; `head` is the journal's last sequence.
-    fn deliver(&mut self, head: u64) {
+    /// Delivers what is there.
+    fn deliver(&mut self) {
         if self.failed.is_some() {
             return;
         }
         let delivered = match &mut self.dry {
-            None => deliver(&self.journal, Sink::Stdout, head, &mut self.output),
+            None => deliver(&self.journal, Sink::Stdout, self.start, &mut self.output),
             Some(after) => {
                 show_changes(&self.journal, *after, &mut self.output).inspect(|shown| *after = shown.sequence)
             }
@@ -149,8 +152,8 @@ impl Delivery {
     }
 
     /// Delivers the rest; returns how many changes there were.
-    fn end(mut self, head: u64) -> Result<u64, Trouble> {
-        self.deliver(head);
+    fn end(mut self) -> Result<u64, Trouble> {
+        self.deliver();
         match self.failed {
             Some(trouble) => Err(trouble),
             None if self.lost > 0 => Err(Trouble::new(lost(self.lost))),

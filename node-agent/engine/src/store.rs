@@ -97,8 +97,9 @@ impl Store {
     /// Opens the state in a directory without changing anything there; where there is none, an empty one in memory.
     fn open_unchanged(directory: &Path) -> Result<Self, StoreError> {
         let store = Self { directory: directory.to_owned(), medium: Medium::Unchanged, database: RwLock::new(None) };
+        let is_there = store.medium.is_there(&store.file())?;
         store.reopen()?;
-        if !store.medium.is_there(&store.file())? {
+        if !is_there {
             store.initialize()?;
         }
         store.check_format()?;
@@ -163,6 +164,11 @@ impl Store {
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)
     }
 
+    /// Whether nothing in the directory is to be changed.
+    fn is_unchanged(&self) -> bool {
+        matches!(self.medium, Medium::Unchanged)
+    }
+
     fn initialize(&self) -> Result<(), StoreError> {
         let writer = self.write()?;
         writer.set_meta(FORMAT_KEY, &[FORMAT])?;
@@ -181,7 +187,7 @@ impl Store {
     }
 
     pub(crate) fn set_mark(&self, journal: &str) -> Result<(), StoreError> {
-        if matches!(self.medium, Medium::Unchanged) || self.mark()?.as_deref() == Some(journal) {
+        if self.is_unchanged() || self.mark()?.as_deref() == Some(journal) {
             return Ok(());
         }
         let path = self.directory.join(MARK);
@@ -199,7 +205,7 @@ impl Store {
     /// Keeps a copy of the database for examination, under this name behind its own; `None` where it is no file.
     pub(crate) fn keep_aside(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
         let file = self.file();
-        if matches!(self.medium, Medium::Unchanged) || !file.exists() {
+        if self.is_unchanged() || !file.exists() {
             return Ok(None);
         }
         let (path, new) = (self.directory.join(format!("{FILE}.{name}")), self.directory.join(format!("{FILE}.copy")));

@@ -63,6 +63,7 @@ fn tree(host: &Host) {
     }
     host.link("usr/bin", "/bin");
     host.link("/etc/a.conf", "/etc/link");
+    host.link("../srv", "/etc/out");
     host.link("nowhere", "/srv/dangling");
     host.mkdir("/etc/sub/empty");
 }
@@ -78,6 +79,7 @@ fn what_an_explanation_says_to_be_tracked_is_what_a_compare_tracks() {
         json!([{"name": "e", "path": "/**", "exclude": ["sub", "/usr/**", "/srv"]}]),
         json!([{"name": "e", "path": "/bin", "exclude": ["/bin/ls"]}, {"name": "f", "path": "/*/*.{conf,swp}"}]),
         json!([{"name": "e", "path": "/{etc,srv}", "maxDepth": 2}]),
+        json!([{"name": "e", "path": "/etc", "links": "Follow"}, {"name": "f", "path": "/usr/lib"}]),
     ] {
         let mut host = Host::new(entries.clone());
         tree(&host);

@@ -176,7 +176,7 @@ async fn an_agent_that_tracks_its_own_state_directory_does_not_report_its_socket
     let mut service = Service::start(&scene, scene.agent("standalone", &options));
     service.says(|line| line.contains("compared")).await;
     let asked = ended(ask_inventory(&scene, &state)).await;
-    assert_eq!(paths(&asked), ["/var", "/var/state"]);
+    assert!(paths(&asked).contains(&"/var/state".to_owned()) && !asked.out.contains("agent.sock"), "{asked:?}");
     service.end().await;
     let said = scene.scan(&options).await;
     assert!(said.exit == "0" && !said.out.contains("agent.sock"), "{said:?}");

@@ -12,12 +12,12 @@ async fn a_dry_run_says_what_the_scan_says_and_leaves_the_state_as_it_is() {
     scene.write("host/etc/a", "22");
     scene.write("host/etc/b", "1");
     let files = || fs::read_dir(scene.path("state")).unwrap().count();
-    let (before, beside) = (fs::read(scene.path("state/vedette.redb")).unwrap(), files());
+    let (before, files_before) = (fs::read(scene.path("state/vedette.redb")).unwrap(), files());
     let dry = dry(&scene).await;
     assert_eq!(dry.exit, "1");
     assert_eq!(self::dry(&scene).await.changes(), dry.changes(), "again");
     assert_eq!(fs::read(scene.path("state/vedette.redb")).unwrap(), before);
-    assert_eq!(files(), beside, "nothing beside it either");
+    assert_eq!(files(), files_before, "nothing beside it either");
     let said = scene.scan(&[]).await;
     assert_eq!((said.exit.as_str(), said.changes()), ("1", dry.changes()), "the change is still to be reported");
     let bare = |line: &str| {
@@ -77,6 +77,16 @@ async fn trouble_goes_over_changes_and_changes_over_what_is_unknown() {
     assert_eq!(ended(sh).await.exit, "2");
     assert_eq!(scene.scan_as_nobody(&options).await.exit, "1", "what was not written");
     assert_eq!(scene.scan_as_nobody(&options).await.exit, "3");
+}
+
+#[tokio::test]
+async fn the_first_scan_of_a_state_that_an_agent_made_says_what_it_finds() {
+    let scene = Scene::new().await;
+    let agent = scene.agent("standalone", &[("--records", "none")]);
+    scene.goes_on(agent, |line| line.contains("compared")).await;
+    scene.write("host/etc/b", "1");
+    let said = scene.scan(&[]).await;
+    assert_eq!((said.exit.as_str(), said.changes()), ("1", vec!["Added /etc/b".to_owned()]));
 }
 
 async fn dry(scene: &Scene) -> crate::scene::Said {
