@@ -36,12 +36,17 @@ pub(crate) struct Report {
     pub(crate) is_new_ground: bool,
     /// Directories, by their names in it, that are still to be seen for the first time; the empty name is itself.
     pub(crate) unseen: Vec<Vec<u8>>,
+    /// It is of the names from here on,
+    pub(crate) from: Vec<u8>,
+    /// and before this one; `None` when it goes to the directory's end.
+    pub(crate) upto: Option<Vec<u8>>,
 }
 
 impl Report {
     /// Of findings alone, sorted by name.
     pub(crate) fn of(volume: Volume, directory: HostPath, findings: Vec<Finding>) -> Self {
-        Self { volume, directory, findings, vanished: Vec::new(), is_new_ground: false, unseen: Vec::new() }
+        let (vanished, unseen, from, upto) = Default::default();
+        Self { volume, directory, findings, vanished, is_new_ground: false, unseen, from, upto }
     }
 }
 
@@ -158,9 +163,12 @@ impl Committer<'_> {
 
 impl Transaction<'_, '_> {
     fn report(&mut self, pages: &mut Pages<'_>, report: Report) -> Result<(), StoreError> {
-        let Report { volume, directory, findings, vanished, is_new_ground, unseen } = report;
-        if is_new_ground {
-            pages.unmark(volume, &directory)?;
+        let Report { volume, directory, findings, vanished, is_new_ground, unseen, from, upto } = report;
+        let is_first = is_new_ground || self.meta.complete != Some(self.committer.plan.id);
+        // What comes after it is still known under an older plan, or not at all.
+        if let Some(upto) = upto.as_ref().filter(|_| is_first) {
+            let known_under = self.meta.complete.filter(|_| !is_new_ground);
+            pages.cut(volume, &directory, (&from, upto), known_under.unwrap_or(NEVER))?;
         }
         let mut findings = findings.into_iter().peekable();
         while let Some(first) = findings.next() {
@@ -188,6 +196,9 @@ impl Transaction<'_, '_> {
                 let key = crate::page::key(volume, &directory, &items[0].name);
                 pages.put(&key, &Page { plan: self.committer.plan.id, items })?;
             }
+        }
+        if is_first {
+            pages.unmark(volume, &directory, &from, upto.as_deref())?;
         }
         for name in vanished {
             self.vanished(pages, volume, &directory, &name)?;

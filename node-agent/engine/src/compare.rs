@@ -187,6 +187,7 @@ impl Engine {
             own,
             progress: Arc::clone(&progress),
             frontier: Frontier::new(plan),
+            pass: self.pass,
             moves: Moves::default(),
             links: Arc::default(),
         });

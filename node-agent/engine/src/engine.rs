@@ -24,6 +24,8 @@ use vedette_crds::record::{Detection, NoticeKind};
 
 /// The last configuration that the agent was given.
 const CONFIGURATION: &str = "configuration";
+/// So many names of a directory are taken up at once, some 60 bytes each; a directory with more is listed again for the next.
+const PASS: usize = 65_536;
 
 /// What an engine works on.
 #[derive(Clone, Debug)]
@@ -149,6 +151,7 @@ pub struct Engine {
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) pass: usize,
 }
 
 impl Engine {
@@ -190,6 +193,7 @@ impl Engine {
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
+            pass: PASS,
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -236,6 +240,12 @@ impl Engine {
         self.rules = Some(rules);
         self.identity = identity;
         self.generation = Some(generation);
+    }
+
+    /// Another number of names that are taken up at once: so that a test needs no huge directory.
+    #[doc(hidden)]
+    pub fn set_pass(&mut self, names: usize) {
+        self.pass = names;
     }
 
     /// The values in rules that this version does not know.

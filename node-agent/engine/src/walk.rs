@@ -44,6 +44,8 @@ pub(crate) struct Walk {
     pub(crate) own: Option<FileId>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Frontier,
+    /// So many names of a directory are taken up at once.
+    pub(crate) pass: usize,
     pub(crate) moves: Moves,
     pub(crate) links: Arc<HardLinks>,
 }

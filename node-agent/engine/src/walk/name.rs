@@ -75,7 +75,8 @@ impl Walker<'_> {
                     }
                 } else {
                     let (mount, is_new_ground) = (Some(visit.mount), visit.is_new_ground);
-                    visit.found.push(Waiting { path, context: step.context, mount, is_new_ground });
+                    let (context, from) = (step.context, Vec::new());
+                    visit.found.push(Waiting { path, context, mount, is_new_ground, from });
                 }
             }
         }
