@@ -7,7 +7,7 @@ use crate::clock::{Clock, Time};
 use crate::digest::restrict;
 use crate::host::{HostRoot, is_gone};
 use crate::item::ItemState;
-use crate::look::{Look, Looker};
+use crate::look::{Look, Looker, Want};
 use crate::meta::Meta;
 use crate::mounts::{Mount, Mounts};
 use crate::moves::{Candidate, Moved, Moves};
@@ -21,6 +21,7 @@ use crate::store::{Found, Pages, Store, StoreError, Writer};
 use crate::volumes::Volumes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use vedette_crds::record::{Detection, ItemType};
 
 /// What walkers found in one directory that differs from the state, or is not in it.
@@ -93,8 +94,19 @@ pub(crate) struct Committer<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) looker: Looker,
     pub(crate) moves: &'a Moves,
+    pub(crate) aside: Aside,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
+}
+
+/// What the state's own times of complete compares say of large files.
+pub(crate) enum Aside {
+    /// As much as of others: each compare waited for them.
+    Nothing,
+    /// Nothing: one that was seen to differ may have waited to be read when a compare was complete.
+    Large,
+    /// Nothing of these reports; that had been compared when their files were met.
+    Since(Arc<Vec<(Duration, Time)>>),
 }
 
 /// One transaction under way.
@@ -282,11 +294,12 @@ impl Transaction<'_, '_> {
         if volumes.known(host, mounts, stat.stx_mnt_id) != Some(place.volume) {
             return Ok(None);
         }
-        let want = ask.want(phase(place.directory, place.name));
+        // A large file is left to the next compare.
+        let want = Want { leaves_large: true, ..ask.want(phase(place.directory, place.name)) };
         Ok(match self.committer.looker.look(&open, place.name, Some(stored), want) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
-            Look::Same | Look::Unknown(_) | Look::Interrupted | Look::Own => None,
+            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Interrupted | Look::Own => None,
         })
     }
 

@@ -48,6 +48,8 @@ pub struct Configuration {
 
 enum Command {
     Configure(Box<Configuration>),
+    /// A large file was read aside.
+    Commit,
     Shutdown,
 }
 
@@ -85,13 +87,16 @@ impl Driver {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(
-        engine: Engine,
+        mut engine: Engine,
         clock: Arc<dyn crate::clock::Clock>,
         observer: Box<dyn Observer>,
     ) -> std::io::Result<Self> {
         let (commands, received) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let progress = engine.progress();
+        let wake = commands.clone();
+        // Nobody takes it only after the end.
+        engine.read_large_files_aside(move || drop(wake.send(Command::Commit)));
         let driving = Driving {
             engine,
             clock,
@@ -211,8 +216,24 @@ impl Driving {
     }
 
     /// Returns false when told to end.
+    fn commit_read(&mut self) -> bool {
+        let Self { engine, observer, .. } = self;
+        match engine.commit_read(&mut |standing| observer.stands(standing)) {
+            Ok(()) => true,
+            Err(error) => {
+                self.observer.failed(&error);
+                self.recover(&error)
+            }
+        }
+    }
+
+    /// Returns false when told to end.
     fn obey(&mut self, command: Command) -> bool {
-        let Command::Configure(configuration) = command else { return false };
+        let configuration = match command {
+            Command::Configure(configuration) => configuration,
+            Command::Commit => return self.commit_read(),
+            Command::Shutdown => return false,
+        };
         let Configuration { rules, identity, generation, remember } = *configuration;
         if let Some(bytes) = remember
             && let Err(error) = self.engine.remember(&bytes)

@@ -7,7 +7,9 @@ use crate::commit::Identity;
 use crate::host::HostRoot;
 use crate::idle::IdleEntry;
 use crate::journal::Journal;
+use crate::lane::Lane;
 use crate::meta::{Meta, Totals};
+use crate::mounts::Mounts;
 use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
@@ -152,6 +154,9 @@ pub struct Engine {
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) pass: usize,
+    pub(crate) lane: Arc<Lane>,
+    /// Of the last compare.
+    pub(crate) mounts: Option<Arc<Mounts>>,
 }
 
 impl Engine {
@@ -194,6 +199,8 @@ impl Engine {
             idle: Arc::default(),
             progress: Arc::default(),
             pass: PASS,
+            lane: Arc::default(),
+            mounts: None,
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -318,6 +325,7 @@ impl Engine {
     /// # Errors
     /// When it still cannot be used.
     pub fn recover(&mut self) -> Result<(), StoreError> {
+        self.lane.reset();
         self.store.reopen()?;
         self.meta =
             Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;

@@ -24,6 +24,7 @@
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
+//! | `lane` | large files that wait to be read |
 //! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`] | lines and cursors for sinks |
@@ -45,6 +46,7 @@ mod host;
 mod idle;
 mod item;
 pub mod journal;
+mod lane;
 mod look;
 mod meta;
 mod mounts;

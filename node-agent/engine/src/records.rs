@@ -4,9 +4,9 @@
 //! reports what, never what is stored.
 
 use crate::clock::Time;
-use crate::commit::{Identity, Place, Transaction};
+use crate::commit::{Aside, Identity, Place, Transaction};
 use crate::item::{Fields, ItemState};
-use crate::look::is_racy;
+use crate::look::{is_large, is_racy};
 use crate::meta::Meta;
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan};
@@ -38,7 +38,7 @@ impl Transaction<'_, '_> {
         moved_from: Option<&HostPath>,
         ask: &Ask,
     ) -> Result<(), StoreError> {
-        let since = self.compared(place, ask, after.kind == ItemType::Symlink)?;
+        let since = self.compared(place, ask, &[after])?;
         let after = item(after, self.committer.owners);
         let detection = self.detection(&ask.entries);
         let (change_type, fields, moved) = (ChangeType::Added, Fields::NONE, moved_from.cloned());
@@ -56,7 +56,7 @@ impl Transaction<'_, '_> {
         moved_to: Option<&HostPath>,
         ask: &Ask,
     ) -> Result<(), StoreError> {
-        let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
+        let since = Some(before.looked).max(self.compared(place, ask, &[before])?);
         let before = item(before, self.committer.owners);
         let detection = self.detection(&ask.entries);
         let (change_type, fields, moved) = (ChangeType::Removed, Fields::NONE, moved_to.cloned());
@@ -95,7 +95,7 @@ impl Transaction<'_, '_> {
         } else {
             self.detection(&entries)
         };
-        let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
+        let since = Some(before.looked).max(self.compared(place, ask, &[before, after])?);
         let before = Some(item(before, self.committer.owners));
         let after = Some(item(after, self.committer.owners));
         let change_type = ChangeType::Modified;
@@ -107,8 +107,12 @@ impl Transaction<'_, '_> {
     }
 
     /// The beginning of the last complete compare that looked at an item, under the plan that it was made under.
-    fn compared(&mut self, place: Place<'_>, ask: &Ask, is_link: bool) -> Result<Option<Time>, StoreError> {
+    fn compared(&mut self, place: Place<'_>, ask: &Ask, states: &[&ItemState]) -> Result<Option<Time>, StoreError> {
         let Some(complete) = self.meta.complete else { return Ok(None) };
+        if matches!(self.committer.aside, Aside::Large) && states.iter().any(|state| is_large(state)) {
+            return Ok(None);
+        }
+        let is_link = states.first().is_some_and(|state| state.kind == ItemType::Symlink);
         if complete == self.committer.plan.id {
             return Ok(self.compared_of(self.committer.plan, &ask.entries));
         }
@@ -119,7 +123,11 @@ impl Transaction<'_, '_> {
     fn compared_of(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
         let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
         let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
-        let began = |interval| self.meta.compared.iter().find(|(compared, _)| *compared == interval);
+        let compared = match &self.committer.aside {
+            Aside::Since(compared) => compared,
+            Aside::Nothing | Aside::Large => &self.meta.compared,
+        };
+        let began = |interval| compared.iter().find(|(compared, _)| *compared == interval);
         intervals.filter_map(began).map(|(_, began)| *began).max()
     }
 

@@ -7,14 +7,13 @@ mod directory;
 mod name;
 mod settle;
 
-pub(crate) use settle::settle;
+pub(crate) use settle::{read, settle};
 
-use crate::clock::Clock;
 use crate::crew::Sent;
 use crate::frontier::Frontier;
-use crate::hard_links::HardLinks;
-use crate::host::{FileId, HostRoot};
+use crate::host::HostRoot;
 use crate::idle::Met;
+use crate::lane::{Ground, Lane};
 use crate::look::{Looker, Stop};
 use crate::mounts::Mounts;
 use crate::moves::Moves;
@@ -39,15 +38,14 @@ pub(crate) struct Walk {
     pub(crate) plan: Arc<Plan>,
     pub(crate) before: Before,
     pub(crate) due: Due,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: Stop,
-    pub(crate) own: Option<FileId>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Frontier,
     /// So many names of a directory are taken up at once.
     pub(crate) pass: usize,
     pub(crate) moves: Moves,
-    pub(crate) links: Arc<HardLinks>,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) ground: Ground,
 }
 
 /// What the last compare that came to its end was under.
@@ -111,8 +109,7 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
 
 impl<'w> Walker<'w> {
     fn new(walk: &'w Walk) -> Self {
-        let Walk { clock, stop, own, progress, links, .. } = walk;
-        let looker = Looker::new(Arc::clone(clock), stop.clone(), *own, Arc::clone(progress), Arc::clone(links));
+        let looker = walk.ground.looker(walk.stop.clone());
         Self { walk, looker, walked: Walked::default(), asks: BTreeMap::new() }
     }
 

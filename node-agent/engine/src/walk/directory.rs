@@ -33,6 +33,8 @@ pub(super) struct Visit {
     pub(super) volume: Volume,
     pub(super) mount: MountId,
     pub(super) has_mounts: bool,
+    /// Nothing of another one waits for later: who looks then must not be held up by it.
+    pub(super) is_local: bool,
     /// Nothing in it was ever compared, so all of it is due.
     pub(super) is_new_ground: bool,
     pub(super) is_new_volume: bool,
@@ -135,6 +137,7 @@ impl Walker<'_> {
             volume: volume.number,
             mount: here,
             has_mounts: mounts.any_in(&path),
+            is_local: entered.is_local() || entered.is_overlay(),
             path,
             is_new_ground,
             is_new_volume: volume.is_new,
@@ -184,7 +187,7 @@ impl Walker<'_> {
         let is_in = |name: &[u8]| name >= from.as_slice() && upto.as_ref().is_none_or(|upto| name < upto.as_slice());
         let listed = |name: &[u8]| entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).is_ok();
         visit.known_below = below;
-        visit.may_pair = self.may_pair(visit.is_new_ground, &pages);
+        visit.may_pair = visit.is_local && self.may_pair(visit.is_new_ground, &pages);
         let already = visit.found.len();
         for Entry { name, kind } in entries {
             if self.walk.stop.is_set() {

@@ -6,9 +6,10 @@ use crate::commit::{Finding, What};
 use crate::frontier::Waiting;
 use crate::host::{EntryKind, MAX_PATH, is_gone};
 use crate::item::ItemState;
-use crate::look::Look;
+use crate::lane::{Pushed, Task};
+use crate::look::{Look, Want};
 use crate::mounts::Mount;
-use crate::moves::Candidate;
+use crate::moves::{Candidate, Outcome};
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, phase_in};
 use crate::select::{Context, Names};
@@ -120,7 +121,27 @@ impl Walker<'_> {
             return;
         }
         let want = ask.want(phase_in(visit.phase, name));
-        match self.looker.look(&visit.open, name, stored, want) {
+        let mut look = self.looker.look(&visit.open, name, stored, Want { leaves_large: visit.is_local, ..want });
+        if let Look::Large(state) = look {
+            self.saw(&selecting);
+            if self.left(visit, name, &selecting, &ask, stored) {
+                // So that it is known to be there until its content is.
+                if stored.is_none() && (visit.is_new_ground || matches!(self.walk.before, Before::Nothing)) {
+                    visit.findings.push(Finding {
+                        name: name.to_vec(),
+                        selecting,
+                        ask,
+                        what: What::Seen(state),
+                        moved: None,
+                    });
+                }
+                return;
+            }
+            look = self.looker.look(&visit.open, name, stored, want);
+        } else if matches!(look, Look::Seen(_)) {
+            self.saw(&selecting);
+        }
+        match look {
             Look::Same => self.saw(&selecting),
             Look::Gone => {
                 if let Some(stored) = stored {
@@ -154,7 +175,8 @@ impl Walker<'_> {
         stored: &ItemState,
     ) {
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
-        let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask });
+        let gone = Candidate { volume, directory, name, selecting, ask };
+        let gone = if visit.is_local { self.walk.moves.hold_gone(stored, gone) } else { Some(gone) };
         visit.findings.extend(gone.map(|gone| gone.finding(What::Missing)));
     }
 
@@ -180,6 +202,33 @@ impl Walker<'_> {
         self.walk.moves.hold_new(&state, Candidate { volume, directory, name, selecting, ask }).is_none()
     }
 
+    /// Whether a large file waits to be read; until it was, what is known of it stands.
+    fn left(
+        &mut self,
+        visit: &Visit,
+        name: &[u8],
+        selecting: &Arc<[u16]>,
+        ask: &Arc<Ask>,
+        stored: Option<&ItemState>,
+    ) -> bool {
+        let here = Candidate {
+            volume: visit.volume,
+            directory: visit.path.clone(),
+            name: name.to_vec(),
+            selecting: Arc::clone(selecting),
+            ask: Arc::clone(ask),
+        };
+        let ground = self.walk.ground.clone();
+        let task = Task { outcome: Outcome::There(here), stored: stored.cloned(), ground };
+        if matches!(self.walk.lane.push(task), Pushed::Full(_)) {
+            return false;
+        }
+        if let Some(reason) = stored.and_then(unread).filter(|_| self.walk.lane.has_thread()) {
+            self.unknown(visit.path.join(name), Aspect::Content, reason.to_owned(), ask.interval, 1);
+        }
+        true
+    }
+
     /// What a look saw, where it saw something; what it could not see is unknown.
     pub(super) fn seen(
         &mut self,
@@ -190,7 +239,7 @@ impl Walker<'_> {
         look: Look,
     ) -> Option<Box<ItemState>> {
         match look {
-            Look::Same | Look::Gone | Look::Interrupted => None,
+            Look::Same | Look::Gone | Look::Large(_) | Look::Interrupted => None,
             Look::Own => {
                 self.walked.met.mark(selecting.iter().copied());
                 None
@@ -201,7 +250,6 @@ impl Walker<'_> {
                 None
             }
             Look::Seen(state) => {
-                self.saw(selecting);
                 if state.attributes.is_none() {
                     let reason = "its attributes cannot be read".to_owned();
                     self.unknown(directory.join(name), Aspect::Attributes, reason, ask.interval, 1);
