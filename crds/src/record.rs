@@ -10,7 +10,7 @@ mod item;
 pub mod schema;
 
 pub use bytes::{ByteText, escape_controls};
-pub use chain::{Chain, ChainError, ChainedLine, render, unchain};
+pub use chain::{Chain, ChainError, ChainedLine, chain_of, render, unchain, without_place};
 pub use item::{ContentState, Flag, Item, ItemType, MountInfo, Xattr};
 
 use crate::rule::Severity;
@@ -310,9 +310,59 @@ pub enum NoticeKind {
         /// How many items left watch, without a record of each.
         items_forgotten: u64,
     },
+    /// Lines left the journal that a sink had not delivered: with that sink they are lost.
+    Gap {
+        /// Why they left.
+        reason: GapReason,
+        /// The sequence of the first of them.
+        from: u64,
+        /// The sequence of the last of them.
+        to: u64,
+    },
     /// The first baseline of this journal is complete: from here on, what is new is Added.
     BaselineMade {
         /// How many items are tracked.
         items: u64,
     },
+    /// The state is not the one that this node was known by elsewhere. This journal, whose first line this is, takes the place
+    /// of the one that was expected. The host is compared with the state that was found; where none was, it is baselined.
+    BaselineReset {
+        /// What is wrong with the state.
+        reason: ResetReason,
+        /// The id of the journal that was expected. Absent where nothing but that there was one was known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected_journal: Option<String>,
+        /// A sequence that it had reached. Absent where only its id was known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected_sequence: Option<u64>,
+        /// The chain at that sequence. Absent with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected_head: Option<String>,
+        /// The id of the journal in the state that was found. Absent where none was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found_journal: Option<String>,
+        /// The last sequence of that journal. Absent where none was found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found_sequence: Option<u64>,
+    },
+}
+
+/// What is wrong with a state that is not the expected one.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResetReason {
+    /// There is none.
+    StateMissing,
+    /// It is of the expected journal, but older.
+    StateRolledBack,
+    /// It is of the expected journal, but another line stands at that sequence.
+    StateDiverged,
+    /// It is of another journal.
+    StateReplaced,
+}
+
+/// Why lines are missing.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GapReason {
+    /// The journal was at its size, and the oldest lines made room for new ones.
+    JournalFull,
 }

@@ -119,11 +119,9 @@ pub struct PathEntry {
     pub exclude: Vec<String>,
     /// What becomes of symbolic links that are met on the way.
     #[serde(default)]
-    #[schemars(extend("x-kubernetes-validations" = sentences::LINKS))]
     pub links: Links,
     /// Which file systems are entered.
     #[serde(default)]
-    #[schemars(extend("x-kubernetes-validations" = sentences::MOUNTS))]
     pub mounts: Mounts,
     /// Which differences are changes.
     #[serde(default = "default_compare")]
@@ -151,7 +149,7 @@ pub enum Links {
     /// The link and its target are an item.
     #[default]
     Record,
-    /// What it leads to is an item under its real path. Not in this version.
+    /// The link is an item, and what it leads to is one under its real path, with what lies below.
     Follow,
     /// Links are no items.
     Ignore,
@@ -165,7 +163,7 @@ pub enum Mounts {
     Local,
     /// The one that the entry's own root lies on.
     Same,
-    /// Every one. Not in this version.
+    /// Every one but those that the kernel makes up, such as proc. One that does not answer is left alone and named as unknown.
     All,
 }
 

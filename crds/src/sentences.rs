@@ -79,8 +79,6 @@ const ALL: &[&[Sentence]] = &[
     ENTRY_NAME,
     PATH,
     EXCLUDE,
-    LINKS,
-    MOUNTS,
     HASHES,
     MAX_CONTENT_SIZE,
 ];
@@ -262,18 +260,6 @@ pub(crate) const EXCLUDE: &[Sentence] = &[
     CLASS,
     BRACES,
 ];
-
-pub(crate) const LINKS: &[Sentence] = &[Sentence::new(
-    "self != 'Follow'",
-    |links| links != "Follow",
-    "links are not followed by this version: write Record, and an entry for what lies behind the link",
-)];
-
-pub(crate) const MOUNTS: &[Sentence] = &[Sentence::new(
-    "self != 'All'",
-    |mounts| mounts != "All",
-    "file systems that are not local are not entered by this version: write Local or Same",
-)];
 
 pub(crate) const HASHES: &[Sentence] = &[Sentence::new(
     "self.all(h, h in ['Md5', 'Sha256'])",

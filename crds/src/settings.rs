@@ -249,16 +249,13 @@ mod tests {
     #[test]
     fn a_value_of_a_newer_version_is_named_and_the_rest_goes_on() {
         let newer = FileSettings {
-            links: Some("Follow".into()),
+            links: Some("Chase".into()),
             compare: Some(vec!["Content".into(), "Mood".into()]),
             hashes: Some(vec!["Blake3".into()]),
             ..FileSettings::default()
         };
         let resolved = resolve(&[rule(FileSettings::default(), newer)]);
-        assert_eq!(
-            resolved.unknown,
-            ["rule/conf: links Follow", "rule/conf: compare Mood", "rule/conf: hashes Blake3"]
-        );
+        assert_eq!(resolved.unknown, ["rule/conf: links Chase", "rule/conf: compare Mood", "rule/conf: hashes Blake3"]);
         let entry = &resolved.entries[0];
         assert_eq!(entry.compare.iter().collect::<Vec<_>>(), [Compare::Content]);
         assert_eq!(entry.hashes, HashSet::default());

@@ -1,13 +1,15 @@
 //! The command line: flags, where their values come from, and the words that explain them.
 
 use crate::Trouble;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use vedette_crds::record::Detection;
-use vedette_engine::clock::SystemClock;
-use vedette_engine::{Engine, Settings};
+use std::time::Duration;
+use vedette_crds::record::{Chain, Detection};
+use vedette_crds::size::Size;
+use vedette_engine::clock::{Clock, SystemClock};
+use vedette_engine::{Engine, EngineError, JOURNAL_MIN, Settings};
 
 const LOG: &str = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug.";
 
@@ -28,9 +30,34 @@ Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
 const SCAN: &str = "Examples:
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette        # the first run makes the baseline
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq   # what changed since the last run
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --dry-run
 
 Exit: 0 no change, 1 changes, 2 trouble, 3 no change found, but some items are unknown (standard error names them).
 Records that could not be written come with the next run.";
+
+const VERIFY: &str = "Examples:
+  vedette-agent verify /var/log/vedette.jsonl                   # lines of one journal or of several
+  cat vedette.jsonl.2 vedette.jsonl.1 | vedette-agent verify -  # rotated files, the oldest first
+  vedette-agent verify --state-dir /var/lib/vedette
+  vedette-agent verify --head sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef vedette.jsonl
+
+Standard output has one JSON object a journal, standard error says it in words. A state is read and not changed.
+Exit: 0 whole, 1 broken, 2 trouble.";
+
+const INVENTORY: &str = "Examples:
+  vedette-agent inventory --state-dir /var/lib/vedette
+  vedette-agent inventory --state-dir /var/lib/vedette | jq 'select(.item.mode == \"4755\")'
+
+A running agent is asked, through a socket in its state directory. docs/inventory.md says what each member means.
+Exit: 0, or 2 on trouble.";
+
+const EXPLAIN: &str = "Examples:
+  vedette-agent explain /etc/passwd --rule web.yaml
+  vedette-agent explain /etc/passwd --state-dir /var/lib/vedette                 # by the rules in force
+  vedette-agent explain /etc/passwd --state-dir /var/lib/vedette --output json
+
+Says which entry decides, what is compared and how often, when it was last looked at and read, or why it is not tracked.
+A running agent is asked, through a socket in its state directory. Exit: 0, or 2 on trouble.";
 
 /// Says when a file on this node changes: what it was, and what it is.
 #[derive(Clone, Debug, Parser)]
@@ -60,16 +87,25 @@ pub enum Command {
     /// Compare once: records on standard output, the answer as the exit code
     #[command(after_help = SCAN)]
     Scan(Scan),
+    /// Check that lines, or a state, are what was written: none is changed, missing or out of its place
+    #[command(after_help = VERIFY)]
+    Verify(Verify),
+    /// Print what is tracked and its last seen state, an item a line
+    #[command(after_help = INVENTORY)]
+    Inventory(Inventory),
+    /// Say which entry decides about a path, and why it is tracked or not
+    #[command(after_help = EXPLAIN)]
+    Explain(Explain),
 }
 
 impl Command {
-    /// Whether records go to standard output.
+    /// Whether what it finds goes to standard output.
     pub(crate) fn writes_to_standard_output(&self) -> bool {
         match self {
             Self::Run(Run { records, .. }) | Self::Standalone(Standalone { records, .. }) => {
                 *records == Records::Stdout
             }
-            Self::Scan(_) => true,
+            Self::Scan(_) | Self::Verify(_) | Self::Inventory(_) | Self::Explain(_) => true,
         }
     }
 }
@@ -83,20 +119,42 @@ pub struct Places {
     /// Where the host's / is mounted: every path is resolved inside it
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub host_root: PathBuf,
+    /// How many bytes of lines the journal holds, the oldest go first: a number, or one with Ki, Mi or Gi
+    #[arg(long, value_name = "SIZE", value_parser = journal_max, default_value = "256Mi")]
+    pub journal_max: u64,
 }
 
 impl Places {
     /// Opens the state and the host.
     pub(crate) fn open(&self, first_detection: Detection) -> Result<Engine, Trouble> {
+        self.open_by(Engine::open, first_detection)
+    }
+
+    /// The same without changing the state.
+    pub(crate) fn rehearse(&self, first_detection: Detection) -> Result<Engine, Trouble> {
+        self.open_by(Engine::rehearse, first_detection)
+    }
+
+    fn open_by(
+        &self,
+        open: impl FnOnce(Settings, Arc<dyn Clock>) -> Result<Engine, EngineError>,
+        first_detection: Detection,
+    ) -> Result<Engine, Trouble> {
         let settings = Settings {
             state_dir: self.state_dir.clone(),
             host_root: self.host_root.clone(),
             threads: walkers(),
             first_detection,
+            answer_within: ANSWER,
         };
-        Engine::open(settings, Arc::new(SystemClock)).map_err(Trouble::of)
+        let mut engine = open(settings, Arc::new(SystemClock)).map_err(Trouble::of)?;
+        engine.set_journal_max(self.journal_max);
+        Ok(engine)
     }
 }
+
+/// Servers that were away for a moment answer within that; a reader of a status should not wait longer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// How many threads walk: two reach what one disk gives, and leave a node's other cores alone.
 fn walkers() -> usize {
@@ -155,11 +213,82 @@ pub struct Scan {
     /// The name that records give this host; without it, the host's own
     #[arg(long, value_parser = node_name)]
     pub node: Option<String>,
+    /// Say what changed and leave the state as it is: the records have no sequence and no chain, and come again
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `vedette-agent verify`.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["file", "state_dir"])))]
+pub struct Verify {
+    /// Lines as they were exported; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The state of an agent that does not run
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// A head that was noted elsewhere, for example in a NodeConfig's status: it must be there
+    #[arg(long, value_name = "sha256:HEX", value_parser = head)]
+    pub head: Option<Chain>,
+    /// The sequence that it was noted with
+    #[arg(long, value_name = "NUMBER", requires = "head")]
+    pub sequence: Option<u64>,
+}
+
+/// `vedette-agent inventory`.
+#[derive(Clone, Debug, Args)]
+pub struct Inventory {
+    /// Where the state lies
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Where the host's / is mounted; an agent that is asked knows better
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
+}
+
+/// `vedette-agent explain`.
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// A path of the host
+    #[arg(value_name = "PATH")]
+    pub path: std::ffi::OsString,
+    /// DataCollectionRules as YAML, instead of those in force; may be given several times
+    #[arg(long = "rule", value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
+    /// Where the state lies
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where the host's / is mounted; an agent that is asked knows better
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
+    /// Words for people, or JSON for programs
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: OutputForm,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutputForm {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+fn head(text: &str) -> Result<Chain, &'static str> {
+    let refused = "write sha256: and 64 hex digits, as in a NodeConfig's status.journal.head";
+    text.strip_prefix("sha256:").and_then(Chain::parse).ok_or(refused)
 }
 
 fn node_name(text: &str) -> Result<String, &'static str> {
     let refused = "write a name as Kubernetes gives nodes: at most 253 lower-case letters, digits, '-' and '.', each part between dots beginning and ending with a letter or digit, for example worker-3";
     vedette_crds::names::is_node_name(text).then(|| text.to_owned()).ok_or(refused)
+}
+
+fn journal_max(text: &str) -> Result<u64, &'static str> {
+    let refused = "write a size of at least 1Mi, for example 256Mi: about 1 KiB for each record";
+    Size::Text(text.to_owned()).bytes().filter(|bytes| *bytes >= JOURNAL_MIN).ok_or(refused)
 }
 
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
@@ -213,6 +342,14 @@ mod tests {
                 let name = format!("{:?}", parsed.command).to_lowercase();
                 assert!(name.starts_with(subcommand.get_name()), "{example} stands under {}", subcommand.get_name());
             }
+        }
+    }
+
+    #[test]
+    fn the_default_bound_of_the_journal_is_the_engines() {
+        assert_eq!(journal_max("256Mi"), Ok(vedette_engine::JOURNAL_MAX));
+        for refused in ["", "0", "1048575", "1023Ki", "256MiB", "256M b", "-1Gi"] {
+            journal_max(refused).unwrap_err();
         }
     }
 

@@ -11,15 +11,22 @@
 //! | room | what it holds |
 //! |---|---|
 //! | [`cli`], `standard_output` | flags and subcommands; whether there is an output to write to |
-//! | [`scan`], [`standalone`], [`run`] | the subcommands |
+//! | [`scan`], [`standalone`], [`run`], [`verify`], [`inventory`], [`explain`] | the subcommands |
+//! | `socket` | questions to a running agent |
+//! | `answer` | what `verify` and its like print |
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
 //! | `observe`, `narrate` | what the engine says, for tasks that wait for it, and for people |
+//! | `anchors` | where the journal stood when it was last told elsewhere |
 //! | `lines`, `status` | sinks: each delivers the journal from its own cursor |
 //! | `metrics`, `http` | what is scraped; `vedette-service` serves it |
 
+mod anchors;
+mod answer;
 pub mod cli;
 mod config;
+pub mod explain;
 mod http;
+pub mod inventory;
 mod lines;
 mod metrics;
 mod narrate;
@@ -27,9 +34,11 @@ mod observe;
 mod rules;
 pub mod run;
 pub mod scan;
+mod socket;
 pub mod standalone;
 mod standard_output;
 mod status;
+pub mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -84,6 +93,9 @@ pub fn main(arguments: cli::Arguments) -> ExitCode {
         cli::Command::Run(options) => run::run(options),
         cli::Command::Standalone(options) => standalone::standalone(options),
         cli::Command::Scan(options) => scan::scan(&options),
+        cli::Command::Verify(options) => verify::verify(&options),
+        cli::Command::Inventory(options) => inventory::inventory(&options),
+        cli::Command::Explain(options) => explain::explain(&options),
     };
     result.unwrap_or_else(|trouble| {
         say(&format!("vedette-agent: {}", sentence(&trouble)));

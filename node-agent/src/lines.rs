@@ -14,13 +14,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vedette_crds::record::CHANGE_SCHEMA;
+use vedette_crds::record::{CHANGE_SCHEMA, without_place};
 use vedette_engine::journal::{Journal, Line, Sink};
 
 /// Every line begins so.
 const HEAD: &[u8] = b"{\"schema\":\"vedette.dev/";
 /// Lines are read and written in pieces of about this size.
 const PIECE: usize = 1 << 20;
+/// Who rotates a file does not do so again within a write.
+const TRIES: usize = 3;
 /// After a failed write the next try is made this much later.
 const RETRY: Duration = Duration::from_secs(5);
 /// While they go on failing, the log says so as often as this.
@@ -45,6 +47,8 @@ pub(crate) struct Delivered {
     pub(crate) changes: u64,
     /// The sequence of the last line.
     pub(crate) sequence: u64,
+    /// Lines that had left the journal.
+    pub(crate) lost: u64,
 }
 
 impl Output {
@@ -114,8 +118,28 @@ impl Output {
         Ok(())
     }
 
+    /// Writes lines; again, where the file was deleted or emptied while they were written.
     fn write(&mut self, lines: &[Line]) -> Result<(), Trouble> {
-        self.renew()?;
+        for _ in 0..TRIES {
+            self.renew()?;
+            self.write_once(lines)?;
+            if self.is_kept() {
+                return Ok(());
+            }
+        }
+        Err(Trouble::new("somebody deletes or empties the records file as often as it is written"))
+    }
+
+    /// Whether what was written last is still in a file that has a name.
+    fn is_kept(&mut self) -> bool {
+        let To::File { file, .. } = &mut self.to else { return true };
+        match (file.metadata(), file.stream_position()) {
+            (Ok(open), Ok(end)) if open.is_file() => open.nlink() > 0 && open.len() >= end,
+            _ => true,
+        }
+    }
+
+    fn write_once(&mut self, lines: &[Line]) -> Result<(), Trouble> {
         let mut bytes = Vec::with_capacity(lines.iter().map(|line| line.bytes.len() + 1).sum::<usize>() + 1);
         if self.is_torn {
             bytes.push(b'\n');
@@ -173,15 +197,44 @@ fn put(fd: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> std::io::Result
 /// Delivers all lines that the sink has not had; `head` is the journal's last sequence.
 pub(crate) fn deliver(journal: &Journal, sink: Sink, head: u64, output: &mut Output) -> Result<Delivered, Trouble> {
     let unread = |source| Trouble::because("cannot read the journal", source);
-    let mut delivered = Delivered { changes: 0, sequence: journal.cursor(sink, head).map_err(unread)? };
+    let mut cursor = journal.cursor(sink, head).map_err(unread)?;
+    let mut delivered = Delivered { sequence: cursor.sequence, ..Delivered::default() };
     loop {
         let lines = journal.after(delivered.sequence, PIECE).map_err(unread)?;
-        let Some(last) = lines.last() else { return Ok(delivered) };
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(delivered) };
+        delivered.lost += first.sequence - delivered.sequence - 1;
         output.write(&lines)?;
-        journal.advance(sink, last.sequence).map_err(unread)?;
+        cursor.sequence = last.sequence;
+        if !journal.advance(sink, &cursor).map_err(unread)? {
+            return Ok(delivered);
+        }
         delivered.sequence = last.sequence;
         delivered.changes += lines.iter().filter(|line| is_change(line)).count() as u64;
     }
+}
+
+/// Writes the changes after a sequence as what they would be, without sequence and chain: they are not committed.
+pub(crate) fn show_changes(journal: &Journal, after: u64, output: &mut Output) -> Result<Delivered, Trouble> {
+    let mut shown = Delivered { sequence: after, ..Delivered::default() };
+    loop {
+        let unread = |source| Trouble::because("cannot read the journal", source);
+        let lines = journal.after(shown.sequence, PIECE).map_err(unread)?;
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(shown) };
+        shown.lost += first.sequence - shown.sequence - 1;
+        shown.sequence = last.sequence;
+        let changes = lines
+            .iter()
+            .filter(|line| is_change(line))
+            .filter_map(|line| Some(Line { sequence: line.sequence, bytes: without_place(&line.bytes)? }));
+        let changes: Vec<Line> = changes.collect();
+        shown.changes += changes.len() as u64;
+        output.write(&changes)?;
+    }
+}
+
+/// What is said where lines had left the journal.
+pub(crate) fn lost(lines: u64) -> String {
+    format!("{lines} records left the journal before they could be written: give --journal-max more")
 }
 
 fn is_change(line: &Line) -> bool {
@@ -211,6 +264,9 @@ pub(crate) async fn run(
         let failed = match result {
             Ok(delivered) => {
                 metrics.delivered(sink, delivered.sequence);
+                if delivered.lost > 0 {
+                    tracing::warn!(sink = sink.as_str(), "{}", lost(delivered.lost));
+                }
                 if said.take().is_some() {
                     tracing::info!(sink = sink.as_str(), "records are written again, none is lost");
                 }
@@ -255,6 +311,24 @@ mod tests {
         output.write(&lines(3, 3)).unwrap();
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "xxx\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "xxx\nxxx\nxxx\n");
+    }
+
+    #[test]
+    fn what_is_written_into_a_file_that_is_deleted_or_emptied_meanwhile_is_not_taken_for_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records");
+        let mut output = Output::file(&path).unwrap();
+        output.write_once(&lines(1, 3)).unwrap();
+        assert!(output.is_kept());
+        std::fs::rename(&path, folder.path().join("records.1")).unwrap();
+        assert!(output.is_kept(), "it has another name, and is read there");
+        std::fs::rename(folder.path().join("records.1"), &path).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        assert!(!output.is_kept());
+        output.write(&lines(2, 3)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "xxx\nxxx\n", "from its beginning");
+        std::fs::remove_file(&path).unwrap();
+        assert!(!output.is_kept());
     }
 
     #[test]

@@ -255,6 +255,14 @@ impl Metrics {
         for (sink, delivered) in &inner.delivered {
             lag.with_label_values(&[*sink]).set(signed(standing.sequence.saturating_sub(*delivered)));
         }
+        let dropped = counters(
+            "records_dropped_total",
+            "Lines that left the journal before a sink had delivered them.",
+            &["sink"],
+        )?;
+        for sink in inner.delivered.keys() {
+            dropped.with_label_values(&[*sink]).inc_by(standing.totals.dropped.get(*sink).copied().unwrap_or_default());
+        }
         let sequence = IntGauge::new(name("journal_sequence"), "The sequence of the journal's last line.")?;
         sequence.set(signed(standing.sequence));
         registry.register(Box::new(sequence))?;

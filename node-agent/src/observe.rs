@@ -73,9 +73,12 @@ impl FaultKind {
             EngineError::HostRootChanged { .. } => Self::HostRootChanged,
             EngineError::Mounts(_) => Self::Mounts,
             EngineError::Threads(_) => Self::Threads,
-            EngineError::Store(StoreError::Damaged { .. } | StoreError::Corrupt { .. } | StoreError::Format { .. }) => {
-                Self::StoreDamaged
-            }
+            EngineError::Store(
+                StoreError::Damaged { .. }
+                | StoreError::Corrupt { .. }
+                | StoreError::NoFile { .. }
+                | StoreError::Format { .. },
+            ) => Self::StoreDamaged,
             EngineError::Store(error) if error.is_full() => Self::StoreFull,
             EngineError::Store(_) => Self::StoreFailing,
         }

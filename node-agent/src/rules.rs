@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use vedette_crds::compile::standalone;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::parse::{ParseError, parse_rules};
+use vedette_crds::rule::DataCollectionRule;
 use vedette_engine::Engine;
 
 /// A hundred of the largest rules: what is longer is something else, perhaps a device without an end.
@@ -23,6 +24,25 @@ struct Place<'f> {
 
 /// The rules in these files; each document is one rule, and each name stands once.
 pub(crate) fn load(files: &[PathBuf]) -> Result<Vec<NodeRule>, Trouble> {
+    let (all, places) = parse(files)?;
+    standalone(&all).map_err(|refused| match places.get(&refused.name) {
+        Some(Place { file, .. }) => Trouble::new(format!("the rule file {}: {refused}", file.display())),
+        None => Trouble::of(refused),
+    })
+}
+
+/// The entries in these files that are not enabled, as if they were, and no others.
+pub(crate) fn disabled(files: &[PathBuf]) -> Result<Vec<NodeRule>, Trouble> {
+    let (mut all, _) = parse(files)?;
+    for files in all.iter_mut().filter_map(|rule| rule.spec.files.as_mut()) {
+        files.paths.retain(|path| !path.enabled);
+        files.paths.iter_mut().for_each(|path| path.enabled = true);
+    }
+    all.retain(|rule| rule.spec.files.as_ref().is_some_and(|files| !files.paths.is_empty()));
+    standalone(&all).map_err(Trouble::of)
+}
+
+fn parse(files: &[PathBuf]) -> Result<(Vec<DataCollectionRule>, BTreeMap<String, Place<'_>>), Trouble> {
     let mut all = Vec::new();
     let mut places: BTreeMap<String, Place<'_>> = BTreeMap::new();
     for file in files {
@@ -42,10 +62,7 @@ pub(crate) fn load(files: &[PathBuf]) -> Result<Vec<NodeRule>, Trouble> {
             all.push(rule);
         }
     }
-    standalone(&all).map_err(|refused| match places.get(&refused.name) {
-        Some(Place { file, .. }) => Trouble::new(format!("the rule file {}: {refused}", file.display())),
-        None => Trouble::of(refused),
-    })
+    Ok((all, places))
 }
 
 fn read(file: &Path) -> Result<String, Trouble> {

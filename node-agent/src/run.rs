@@ -5,9 +5,9 @@ use crate::config::{self, NodePlan, PlanState, Seen, Watch};
 use crate::http::Shown;
 use crate::metrics::Metrics;
 use crate::observe::observe;
-use crate::standalone::{finish, on_runtime, serve, spawn_lines, start};
+use crate::standalone::{answer_questions, finish, on_runtime, serve, spawn_lines, start};
 use crate::status::{StatusSink, Target};
-use crate::{Trouble, sentence};
+use crate::{Trouble, anchors, sentence};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,9 @@ const UNREADABLE_PLAN: &str = "unreadable-plan";
 /// # Errors
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
-    let engine = options.places.open(Detection::Startup)?;
+    let anchor = anchors::of_records(&options.records)?;
+    let mut engine = options.places.open(Detection::Startup)?;
+    anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
     let stored = stored_plan(&engine, &options.places.state_dir)?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
     on_runtime(async |signals| {
@@ -49,9 +51,17 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(sink.run(watch.clone(), targeted));
+        let _answers = answer_questions(&engine, &options.places.state_dir);
         let driver = start(engine, published)?;
-        let following =
-            Following { node: options.node, metrics, target, ready, engine: driver.handle(), in_force: None };
+        let following = Following {
+            node: options.node,
+            metrics,
+            target,
+            ready,
+            engine: driver.handle(),
+            is_held: false,
+            in_force: None,
+        };
         tasks.spawn(following.run(server, stored));
         finish(driver, tasks, lines, watch, signals).await
     })
@@ -99,6 +109,8 @@ struct Following {
     target: watch::Sender<Target>,
     ready: Arc<AtomicBool>,
     engine: Handle,
+    /// Whether the state was held against the status that stood.
+    is_held: bool,
     /// The plan that the engine was last given.
     in_force: Option<NodePlan>,
 }
@@ -138,6 +150,12 @@ impl Following {
         self.target.send_modify(|target| {
             *target = std::mem::take(target).after(&seen);
             target.returns += u64::from(is_back);
+            // Once: what stands there later is this process's own.
+            if let Some(anchor) =
+                anchors::of_status(&target.found).filter(|_| !std::mem::replace(&mut self.is_held, true))
+            {
+                self.engine.hold_against(anchor);
+            }
             if let Some(plan) = &plan {
                 target.state = PlanState::Current(plan.clone());
             }

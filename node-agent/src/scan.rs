@@ -1,7 +1,7 @@
 //! `vedette-agent scan`: one compare, records on standard output, and the answer as the exit code.
 
 use crate::cli::Scan;
-use crate::lines::{Delivered, Output, deliver};
+use crate::lines::{Output, deliver, lost, show_changes};
 use crate::narrate::{self, mebibytes};
 use crate::{Trouble, rules, say, sentence};
 use std::io::IsTerminal;
@@ -11,8 +11,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::Detection;
-use vedette_engine::engine::{Outcome, PlanChange, Summary};
-use vedette_engine::journal::Sink;
+use vedette_engine::engine::{Outcome, PlanChange, Standing, Summary};
+use vedette_engine::journal::{Journal, Sink};
 use vedette_engine::{Due, Engine, EngineError, Identity};
 
 const CHANGES: u8 = 1;
@@ -32,13 +32,23 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let identity =
         Identity { node: rules::node_name(options.node.as_ref(), &options.places.host_root), ..Identity::default() };
     let asleep = asleep(&rules);
-    let mut engine = options.places.open(Detection::Scan)?;
+    let mut engine = match options.dry_run {
+        false => options.places.open(Detection::Scan)?,
+        true => options.places.rehearse(Detection::Scan)?,
+    };
     let is_first = !engine.standing().baseline_made;
     engine.configure(rules, identity, 1);
     let are_rules_known = engine.standing().baseline_ready;
-    let outcome = compare(&mut engine, is_first);
+    let mut delivery = Delivery::new(&engine, options.dry_run);
+    let outcome = compare(&mut engine, is_first, &mut delivery);
+    // After a fault the database refuses all work until it is opened anew; what is in memory alone would be gone.
+    if let Err(EngineError::Store(_)) = outcome
+        && !options.dry_run
+    {
+        engine.recover().map_err(|error| Trouble::because("cannot read the journal", error))?;
+    }
     // What was committed before a failure, now or at an earlier run, is still said.
-    let delivered = deliver_all(&mut engine, &outcome);
+    let delivered = delivery.end(engine.standing().sequence);
     let summary = match (outcome, &delivered) {
         (Ok(Outcome::Complete(summary)), _) => summary,
         (Ok(Outcome::Interrupted), _) => return Err(Trouble::new("the compare was interrupted")),
@@ -51,7 +61,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     };
     let standing = engine.standing();
     if is_first {
-        say(&baseline(&summary, standing.totals.tracked, asleep.len()));
+        say(&baseline(&summary, standing.totals.tracked, asleep.len(), options.dry_run));
     } else if let Some(change) = &summary.plan_change {
         say_change(change, are_rules_known);
     }
@@ -67,7 +77,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
         let items = if unknown == 1 { "item is" } else { "items are" };
         say(&format!("{unknown} {items} unknown: nothing is said of them"));
     }
-    Ok(match (delivered?.changes, unknown) {
+    Ok(match (delivered?, unknown) {
         (1.., _) => ExitCode::from(CHANGES),
         (0, 1..) => ExitCode::from(UNKNOWN),
         (0, 0) => ExitCode::SUCCESS,
@@ -75,7 +85,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
 }
 
 /// Compares, and says from time to time how far it is.
-fn compare(engine: &mut Engine, is_first: bool) -> Result<Outcome, EngineError> {
+fn compare(engine: &mut Engine, is_first: bool, delivery: &mut Delivery) -> Result<Outcome, EngineError> {
     let every = match (std::io::stderr().is_terminal(), is_first) {
         (true, _) => Some(TERMINAL),
         (false, true) => Some(LOG),
@@ -93,18 +103,60 @@ fn compare(engine: &mut Engine, is_first: bool) -> Result<Outcome, EngineError> 
                 }
             });
         }
-        let outcome = engine.compare(&Due::All, &Arc::default(), &mut |_| {});
+        let mut committed = |standing: &Standing| delivery.deliver(standing.sequence);
+        let outcome = engine.compare(&Due::All, &Arc::default(), &mut committed);
         drop(ended);
         outcome
     })
 }
 
-fn deliver_all(engine: &mut Engine, outcome: &Result<Outcome, EngineError>) -> Result<Delivered, Trouble> {
-    // After a fault the database refuses all work until it is opened anew.
-    if let Err(EngineError::Store(_)) = outcome {
-        engine.recover().map_err(|error| Trouble::because("cannot read the journal", error))?;
+/// Standard output, written as lines are committed: a journal that is full would else lose the first of them.
+struct Delivery {
+    journal: Journal,
+    output: Output,
+    /// In a dry run the last line that was looked at: no cursor moves.
+    dry: Option<u64>,
+    changes: u64,
+    lost: u64,
+    /// Why the output is left alone from then on.
+    failed: Option<Trouble>,
+}
+
+impl Delivery {
+    fn new(engine: &Engine, is_dry: bool) -> Self {
+        let dry = is_dry.then(|| engine.standing().sequence);
+        Self { journal: engine.journal().clone(), output: Output::stdout(), dry, changes: 0, lost: 0, failed: None }
     }
-    deliver(engine.journal(), Sink::Stdout, engine.standing().sequence, &mut Output::stdout())
+
+    /// Delivers what is there; `head` is the journal's last sequence.
+    fn deliver(&mut self, head: u64) {
+        if self.failed.is_some() {
+            return;
+        }
+        let delivered = match &mut self.dry {
+            None => deliver(&self.journal, Sink::Stdout, head, &mut self.output),
+            Some(after) => {
+                show_changes(&self.journal, *after, &mut self.output).inspect(|shown| *after = shown.sequence)
+            }
+        };
+        match delivered {
+            Ok(delivered) => {
+                self.changes += delivered.changes;
+                self.lost += delivered.lost;
+            }
+            Err(trouble) => self.failed = Some(trouble),
+        }
+    }
+
+    /// Delivers the rest; returns how many changes there were.
+    fn end(mut self, head: u64) -> Result<u64, Trouble> {
+        self.deliver(head);
+        match self.failed {
+            Some(trouble) => Err(trouble),
+            None if self.lost > 0 => Err(Trouble::new(lost(self.lost))),
+            None => Ok(self.changes),
+        }
+    }
 }
 
 fn failed(options: &Scan, error: EngineError) -> Trouble {
@@ -134,17 +186,20 @@ fn asleep(rules: &[NodeRule]) -> Vec<String> {
     rules.iter().filter_map(sentence).collect()
 }
 
-fn baseline(summary: &Summary, tracked: u64, asleep: usize) -> String {
+fn baseline(summary: &Summary, tracked: u64, asleep: usize, is_dry: bool) -> String {
+    let made = if is_dry { "a baseline would be made" } else { "baseline made" };
     if tracked == 0 && asleep > 0 {
-        return "baseline made, but nothing is there to watch".into();
+        return format!("{made}, but nothing is there to watch");
     }
     if tracked == 0 {
-        return "baseline made, but nothing is there to watch: no path of the rules is on this host".into();
+        return format!("{made}, but nothing is there to watch: no path of the rules is on this host");
     }
     let (read, seconds) = (mebibytes(summary.hashed), summary.duration.as_secs_f64());
-    format!(
-        "baseline made: {tracked} items, {read} read in {seconds:.2} s; run the same command again to see what changed since"
-    )
+    let next = match is_dry {
+        true => "nothing was written; run it without --dry-run to make it",
+        false => "run the same command again to see what changed since",
+    };
+    format!("{made}: {tracked} items, {read} read in {seconds:.2} s; {next}")
 }
 
 fn say_change(change: &PlanChange, are_rules_known: bool) {

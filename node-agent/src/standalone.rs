@@ -6,8 +6,10 @@ use crate::lines::{self, Output};
 use crate::metrics::Metrics;
 use crate::narrate;
 use crate::observe::{Watch, observe};
-use crate::{Trouble, rules};
+use crate::socket::Server;
+use crate::{Trouble, anchors, rules};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,7 +32,13 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
     let node = rules::node_name(options.node.as_ref(), &options.places.host_root);
-    let engine = options.places.open(Detection::Startup)?;
+    let anchor = anchors::of_records(&options.records)?;
+    let mut engine = options.places.open(Detection::Startup)?;
+    let identity = Identity { node, ..Identity::default() };
+    engine.configure(rules.clone(), identity.clone(), 1);
+    anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
+    // Before a sink delivers what another journal is about to take the place of.
+    engine.settle().map_err(Trouble::of)?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
     metrics.configured(&rules);
     on_runtime(async |signals| {
@@ -41,8 +49,8 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
             serve(&mut tasks, address, Shown { metrics: Arc::clone(&metrics), watch: watch.clone(), ready }).await?;
         }
         let sink = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
+        let _answers = answer_questions(&engine, &options.places.state_dir);
         let driver = start(engine, published)?;
-        let identity = Identity { node, ..Identity::default() };
         driver.handle().configure(Configuration { rules, identity, generation: 1, remember: None });
         finish(driver, tasks, sink, watch, signals).await
     })
@@ -72,6 +80,20 @@ pub(crate) async fn serve(
         Ok(())
     });
     Ok(())
+}
+
+/// Answers questions about the state until the result is dropped. Where there can be no socket the agent goes on without.
+pub(crate) fn answer_questions(engine: &Engine, state_dir: &Path) -> Option<Server> {
+    match Server::start(state_dir, engine.inspector()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::warn!(
+                "cannot make a socket in {}: inventory and explain have to wait until this agent ends: {error}",
+                state_dir.display()
+            );
+            None
+        }
+    }
 }
 
 pub(crate) fn start(engine: Engine, published: crate::observe::Published) -> Result<Driver, Trouble> {

@@ -27,7 +27,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 use vedette_crds::node_config::NodeConfigStatus;
 use vedette_engine::StoreError;
-use vedette_engine::journal::{Journal, Sink};
+use vedette_engine::journal::{Cursor, Journal, Sink};
 use vedette_service::{Refusal, Retry, lasting, reason, refusal, rough};
 
 /// The field manager of agents.
@@ -135,7 +135,7 @@ impl StatusSink {
     async fn show_cursor(&self, written: &mut Written, head: u64) -> Result<(), Trouble> {
         let journal = self.journal.clone();
         let cursor = off_thread(move || journal.cursor(Sink::Status, head)).await?;
-        self.metrics.delivered(Sink::Status, *cursor.as_ref().unwrap_or(&0));
+        self.metrics.delivered(Sink::Status, cursor.as_ref().map_or(0, |cursor| cursor.sequence));
         self.judge_journal(written, cursor.map(drop));
         Ok(())
     }
@@ -176,7 +176,7 @@ impl StatusSink {
                     }
                     written.definition.taken(Instant::now());
                     written.last = Some((object.clone(), next));
-                    self.delivered(written, view.standing.sequence).await?;
+                    self.delivered(written, view).await?;
                     break;
                 }
                 Err(NotWritten::Refused(error)) if refusal(&error) == Refusal::SchemaOutdated => {
@@ -228,10 +228,10 @@ impl StatusSink {
 
     /// Takes in the newest lines.
     async fn read_journal(&self, written: &mut Written, view: &View) -> Result<(), Trouble> {
-        let (journal, mut recent, head) =
-            (self.journal.clone(), std::mem::take(&mut written.recent), view.standing.sequence);
+        let (journal, mut recent) = (self.journal.clone(), std::mem::take(&mut written.recent));
+        let (id, head) = (view.standing.journal.clone(), view.standing.sequence);
         let read = off_thread(move || {
-            let result = recent.read(&journal, head);
+            let result = recent.read(&journal, &id, head);
             (result, recent)
         });
         let (result, recent) = read.await?;
@@ -242,11 +242,12 @@ impl StatusSink {
 
     /// Remembers what the status has said. The cursor of a status is for its lag alone: one that cannot be moved now moves
     /// with the next write.
-    async fn delivered(&self, written: &mut Written, sequence: u64) -> Result<(), Trouble> {
+    async fn delivered(&self, written: &mut Written, view: &View) -> Result<(), Trouble> {
         let journal = self.journal.clone();
-        let result = off_thread(move || journal.advance(Sink::Status, sequence)).await?;
-        self.metrics.delivered(Sink::Status, sequence);
-        self.judge_journal(written, result);
+        let to = Cursor { journal: view.standing.journal.clone(), sequence: view.standing.sequence };
+        let result = off_thread(move || journal.advance(Sink::Status, &to)).await?;
+        self.metrics.delivered(Sink::Status, view.standing.sequence);
+        self.judge_journal(written, result.map(drop));
         Ok(())
     }
 

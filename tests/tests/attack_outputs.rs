@@ -121,3 +121,61 @@ async fn a_reader_that_does_not_read_does_not_hold_up_the_end_and_gets_all_of_it
     let text = String::from_utf8(output.stdout).unwrap();
     assert!((0..300).all(|number| text.contains(&format!("\"path\":\"/etc/{number}\""))), "{text}");
 }
+
+/// Everything in these files, in their order, as `verify` finds it.
+fn verified(scene: &Scene, files: &[PathBuf]) -> serde_json::Value {
+    let together = scene.path("together");
+    fs::write(&together, files.iter().flat_map(|file| fs::read(file).unwrap_or_default()).collect::<Vec<u8>>())
+        .unwrap();
+    let output = Command::new(&scene.agent).arg("verify").arg(&together).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_records_file_that_is_renamed_again_and_again_while_it_is_written_loses_no_line() {
+    let scene = Scene::new().await;
+    let (records, log) = (scene.path("records"), scene.path("log"));
+    let mut agent = Running(scene.command(&records).stderr(File::create(&log).unwrap()).spawn().unwrap());
+    says(&records, "BaselineMade").await;
+    scene.touch(4000, "new");
+    let mut files = Vec::new();
+    eventually("all is written", SOON, async || {
+        // As logrotate does: away with the old one, and an empty one with its name.
+        if fs::metadata(&records).is_ok_and(|found| found.len() > 0) {
+            let rotated = scene.path(&format!("records.{}", files.len()));
+            fs::rename(&records, &rotated).unwrap();
+            let _ = File::options().write(true).create_new(true).open(&records); // the agent may have been faster
+            files.push(rotated);
+        }
+        let count =
+            files.iter().map(|file| fs::read_to_string(file).unwrap().matches("\"Added\"").count()).sum::<usize>();
+        if count >= 4000 { Ok(()) } else { Err(not_yet(count)) }
+    })
+    .await
+    .unwrap();
+    assert!(agent.terminate().await.success());
+    files.push(records);
+    let verdict = verified(&scene, &files);
+    assert!(files.len() > 2 && verdict["from"] == 1 && verdict["lines"].as_u64() > Some(4000), "{verdict}");
+}
+
+#[tokio::test]
+async fn a_records_file_that_is_copied_and_emptied_goes_on_at_its_beginning() {
+    let scene = Scene::new().await;
+    let (records, copy) = (scene.path("records"), scene.path("records.1"));
+    let mut agent = Running(scene.command(&records).stderr(Stdio::null()).spawn().unwrap());
+    says(&records, "BaselineMade").await;
+    fs::copy(&records, &copy).unwrap();
+    File::options().write(true).open(&records).unwrap().set_len(0).unwrap();
+    scene.touch(1, "new");
+    says(&records, "\"path\":\"/etc/0\"").await;
+    fs::remove_file(&records).unwrap();
+    scene.touch(2, "newer");
+    says(&records, "\"path\":\"/etc/1\"").await;
+    assert!(agent.terminate().await.success());
+    assert!(fs::read(&records).unwrap().starts_with(b"{\"schema\""), "without a hole");
+    let output = Command::new(&scene.agent).arg("verify").arg(&records).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "after a deletion too, what is written is whole");
+    assert_eq!(verified(&scene, &[copy])["from"], 1);
+}

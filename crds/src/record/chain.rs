@@ -20,6 +20,21 @@ impl Chain {
     }
 }
 
+impl Chain {
+    /// The value that these 64 lower-case hex digits write.
+    pub fn parse(hex: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if hex.len() != 64 || !hex.bytes().all(is_digit) {
+            return None;
+        }
+        let mut chain = [0; 32];
+        for (at, byte) in chain.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(Self(chain))
+    }
+}
+
 impl std::fmt::Display for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -90,6 +105,24 @@ pub fn unchain(line: &[u8], previous: Chain) -> Result<Chain, ChainError> {
     }
 }
 
+/// The chain value that stands in a line, right or wrong; `None` when the line has none.
+pub fn chain_of(line: &[u8]) -> Option<Chain> {
+    let member = &line[line.len().checked_sub(MEMBER_LEN)?..];
+    let hex = member.strip_prefix(MEMBER)?.strip_suffix(br#""}"#)?;
+    Chain::parse(std::str::from_utf8(hex).ok()?)
+}
+
+/// The line without what only a journal gives it, for a change that is not committed: no sequence, no chain.
+pub fn without_place(line: &[u8]) -> Option<Vec<u8>> {
+    const SEQUENCE: &[u8] = br#","sequence":"#;
+    chain_of(line)?;
+    let body = &line[..line.len() - MEMBER_LEN];
+    // A quote within a name before it would be escaped, so the first one is the member.
+    let begin = body.windows(SEQUENCE.len()).position(|part| part == SEQUENCE)?;
+    let digits = body[begin + SEQUENCE.len()..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Some([&body[..begin], &body[begin + SEQUENCE.len() + digits..], b"}"].concat())
+}
+
 /// Compact JSON that also escapes what JSON itself would let through to a terminal (DEL, C1, bidirectional overrides).
 struct VisibleControls;
 
@@ -120,6 +153,7 @@ mod tests {
         assert!(matches!(unchain(&second.line, Chain::default()), Err(ChainError::Broken { .. })));
         let value: serde_json::Value = serde_json::from_slice(&second.line).unwrap();
         assert_eq!(value["chain"], second.chain.to_string());
+        assert_eq!((chain_of(&first.line), chain_of(&second.line)), (Some(first.chain), Some(second.chain)));
     }
 
     #[test]
@@ -135,6 +169,14 @@ mod tests {
         let line = render(&json!({"path": "/a\u{1b}[2J\u{9b}\u{7f}\u{202e}é\n"}), Chain::default());
         let text = String::from_utf8(line.line).unwrap();
         assert!(text.starts_with(r#"{"path":"/a\u001b[2J\u009b\u007f\u202eé\n""#), "{text}");
+    }
+
+    #[test]
+    fn a_line_without_its_place_has_neither_sequence_nor_chain() {
+        let line = render(&json!({"node": ",\"sequence\":1", "sequence": 42, "time": "t"}), Chain::default());
+        let bare = String::from_utf8(without_place(&line.line).unwrap()).unwrap();
+        assert_eq!(bare, r#"{"node":",\"sequence\":1","time":"t"}"#);
+        assert_eq!(without_place(b"{}"), None);
     }
 
     #[test]

@@ -62,6 +62,10 @@ pub enum Flag {
 pub struct Xattr {
     /// The name with its namespace, for example user.origin.
     pub name: ByteText,
+    /// The exact bytes of name, base64. Absent where name is exact.
+    #[serde(default, rename = "nameBytes", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("contentEncoding" = "base64", "pattern" = BASE64))]
+    pub name_bytes: Option<String>,
     /// The value in base64; of one that is longer than 256 bytes, sha256: and the 64 lower-case hex digits of its SHA-256.
     #[schemars(extend("pattern" = "^([A-Za-z0-9+/]*={0,2}|sha256:[0-9a-f]{64})$"))]
     pub value: String,
@@ -90,12 +94,15 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// The permission bits with setuid, setgid and sticky: four octal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-7]{4}$"))]
-    pub mode: String,
+    pub mode: Option<String>,
     /// The owner's numeric id.
-    pub uid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// The group's numeric id.
-    pub gid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
     /// The owner's name in the host's own /etc/passwd. Absent where that has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -103,19 +110,24 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// When the content was last modified (mtime), as the file system says it: RFC 3339, UTC, nanoseconds.
-    pub modified: Nanos,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<Nanos>,
     /// When content or metadata last changed (ctime), as the file system says it: RFC 3339, UTC, nanoseconds.
-    pub changed: Nanos,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Nanos>,
     /// When it was made (birth time), as the file system says it: RFC 3339, UTC, nanoseconds. Absent where that keeps none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Nanos>,
     /// The inode's number, of 64 bits: more than a reader that takes numbers for floats keeps exactly.
-    pub inode: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
     /// The device that the file system is on, major:minor. It may change when the machine boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = r"^\d+:\d+$"))]
-    pub device: String,
+    pub device: Option<String>,
     /// How many names the inode has.
-    pub link_count: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_count: Option<u32>,
     /// Where a symbolic link points, as it is written there. Control characters are escaped; what is not UTF-8 became U+FFFD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_target: Option<ByteText>,
@@ -143,7 +155,7 @@ pub struct Item {
     /// The attributes that are set, sorted. Absent where none is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Flag>,
-    /// What is mounted here. No version shows it yet.
+    /// What is mounted here. Where it was not looked at, nothing but type and mount is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<MountInfo>,
     /// What is known of the content. Of a regular file, absent where no entry compares content.
@@ -157,4 +169,37 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,
+}
+
+impl Item {
+    /// An item of which only the kind is known.
+    pub fn unseen(item_type: ItemType) -> Self {
+        Self {
+            item_type,
+            size: None,
+            mode: None,
+            uid: None,
+            gid: None,
+            owner: None,
+            group: None,
+            modified: None,
+            changed: None,
+            created: None,
+            inode: None,
+            device: None,
+            link_count: None,
+            link_target: None,
+            link_target_bytes: None,
+            device_number: None,
+            acl: None,
+            default_acl: None,
+            capabilities: None,
+            xattrs: Vec::new(),
+            flags: Vec::new(),
+            mount: None,
+            content: None,
+            md5: None,
+            sha256: None,
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub trait Named: Copy + Eq + fmt::Debug + 'static {
 pub enum Links {
     /// The link and its target are an item.
     Record,
+    /// The same, and what it leads to is an item under its real path, with what lies below.
+    Follow,
     /// Links are no items.
     Ignore,
 }
@@ -33,6 +35,8 @@ pub enum Mounts {
     Local,
     /// The one that the entry's own root lies on.
     Same,
+    /// Every one that has content of its own.
+    All,
 }
 
 /// A digest of content that this version computes.
@@ -60,8 +64,8 @@ macro_rules! named {
     };
 }
 
-named!(Links: Record, Ignore);
-named!(Mounts: Local, Same);
+named!(Links: Record, Follow, Ignore);
+named!(Mounts: Local, Same, All);
 named!(Compare: Content, Type, Mode, Owner, Acl, Xattrs, Flags, LinkTarget, ModifiedTime, Inode, LinkCount, Created);
 named!(Hash: Md5, Sha256);
 named!(Severity: Info, Low, Medium, High, Critical);

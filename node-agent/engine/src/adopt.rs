@@ -2,6 +2,7 @@
 //!
 //! Reads the host for links and the whole state once; writes one transaction. It looks at no item.
 
+use crate::follow::{self, Follows};
 use crate::host::HostRoot;
 use crate::meta::{Meta, Pending, RuleTotals};
 use crate::mounts::{Mount, Mounts};
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
 use vedette_crds::record::ItemType;
-use vedette_crds::settings::Exclude;
+use vedette_crds::settings::{Exclude, Mounts as MountPolicy};
 
 /// More plans than this are not kept behind one that never came to a complete compare.
 const MAX_PLANS: u32 = 64;
@@ -38,7 +39,7 @@ pub(crate) struct Barred {
 /// Resolves the links in the literal parts of the rules' patterns.
 ///
 /// `in_force` is the plan in force: links that an entry's path once led through stay its items when they stop being
-/// links. `compared` is the last one whose compare came to its end: a suspended rule stays what it was there, and
+/// links. `follows` is what lies behind links that were met since. `compared` is the last one whose compare came to its end: a suspended rule stays what it was there, and
 /// selects nothing if it was not there.
 ///
 /// # Errors
@@ -49,6 +50,7 @@ pub(crate) fn resolve(
     mounts: &Mounts,
     in_force: Option<&PlanSource>,
     compared: Option<&PlanSource>,
+    follows: &Follows,
 ) -> Result<Resolution, Errno> {
     for rule in rules.iter_mut().filter(|rule| rule.suspend) {
         let was = compared.and_then(|compared| compared.rules.iter().find(|was| was.uid == rule.uid));
@@ -74,7 +76,8 @@ pub(crate) fn resolve(
                 links.push(link);
             }
         }
-        if let Some(mount) = mounts.on_the_way(&resolved.real).find(|mount| !enterable(mount)) {
+        let enters = |mount: &Mount| enterable(mount) || entry.mounts == MountPolicy::All && mount.is_enterable();
+        if let Some(mount) = mounts.on_the_way(&resolved.real).find(|mount| !enters(mount)) {
             barred.push(Barred { path: resolved.real.clone(), file_system: mount.file_system.clone() });
         }
         let excludes = entry.exclude.iter().filter_map(|exclude| match exclude {
@@ -89,7 +92,9 @@ pub(crate) fn resolve(
             real: owned(&resolved.real),
         });
     }
-    Ok(Resolution { source: PlanSource { rules, resolutions }, barred })
+    let mut source = PlanSource { rules, resolutions, follows: Follows::default() };
+    source.follows = follow::retained(&source, follows);
+    Ok(Resolution { source, barred })
 }
 
 fn prefix(pattern: &PathPattern) -> impl Iterator<Item = &[u8]> {
@@ -150,7 +155,8 @@ pub(crate) fn adopt(
             let before = page.items.len();
             let mut kept = Vec::with_capacity(before);
             for named in page.items {
-                let step = plan.step(&context, &named.name, mounts.on(&directory, &named.name));
+                let mounted = volumes.mounted(mounts, volume, &directory, &named.name);
+                let step = plan.step(&context, &named.name, mounted);
                 let selecting = plan.selecting(&step, named.state.kind == ItemType::Symlink);
                 if !selecting.is_empty() {
                     rules_of(plan, &selecting).into_iter().for_each(|rule| tracked[rule] += 1);

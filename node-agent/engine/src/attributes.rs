@@ -54,7 +54,7 @@ const CAPABILITIES: [&str; 41] = [
 ];
 
 /// `system.posix_acl_access` or `_default` in short text form: `u::rw-,u:1000:r--,g::r--,m::r--,o::---`.
-pub(crate) fn acl_text(value: &[u8]) -> String {
+pub fn acl_text(value: &[u8]) -> String {
     parse_acl(value).unwrap_or_else(|| invalid(value))
 }
 
@@ -97,7 +97,7 @@ fn parse_acl(value: &[u8]) -> Option<String> {
 }
 
 /// `security.capability` as text: `cap_net_raw=ep`; capabilities with the same sets stand together.
-pub(crate) fn capability_text(value: &[u8]) -> String {
+pub fn capability_text(value: &[u8]) -> String {
     parse_capability(value).unwrap_or_else(|| invalid(value))
 }
 

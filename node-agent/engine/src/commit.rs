@@ -9,12 +9,14 @@ use crate::host::{HostRoot, is_gone};
 use crate::item::ItemState;
 use crate::look::{Look, Looker, Want};
 use crate::meta::Meta;
+use crate::mounted::Remount;
 use crate::mounts::{Mount, Mounts};
 use crate::moves::{Candidate, Moved, Moves};
 use crate::page::{NEVER, Named, Page, PlanId, Volume, paginate, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan, phase};
 use crate::plans::Plans;
+use crate::prune::prune;
 use crate::render::Owners;
 use crate::select::Context;
 use crate::store::{Found, Pages, Store, StoreError, Writer};
@@ -35,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) vanished: Vec<Vec<u8>>,
     /// Whether nothing in it was ever compared: all of it is baselined.
     pub(crate) is_new_ground: bool,
+    /// Names on which something else is mounted than the state knows.
+    pub(crate) remounts: Vec<Remount>,
     /// Directories, by their names in it, that are still to be seen for the first time; the empty name is itself.
     pub(crate) unseen: Vec<Vec<u8>>,
     /// It is of the names from here on,
@@ -44,10 +48,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Of findings alone, sorted by name.
+    /// Of findings alone.
     pub(crate) fn of(volume: Volume, directory: HostPath, findings: Vec<Finding>) -> Self {
-        let (vanished, unseen, from, upto) = Default::default();
-        Self { volume, directory, findings, vanished, is_new_ground: false, unseen, from, upto }
+        let (vanished, remounts, unseen, from, upto) = Default::default();
+        Self { volume, directory, findings, vanished, is_new_ground: false, remounts, unseen, from, upto }
     }
 }
 
@@ -97,6 +101,8 @@ pub(crate) struct Committer<'a> {
     pub(crate) aside: Aside,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
+    /// How many bytes of lines the journal may hold.
+    pub(crate) journal_max: u64,
 }
 
 /// What the state's own times of complete compares say of large files.
@@ -147,6 +153,10 @@ impl Committer<'_> {
         moves: Vec<Moved>,
         meta: &Meta,
     ) -> Result<Meta, StoreError> {
+        // Remounts first: what they say of an item is what the state held of it until now.
+        reports.sort_by_cached_key(|report| {
+            (report.remounts.is_empty(), subtree_prefix(report.volume, &report.directory))
+        });
         let writer = self.store.write()?;
         // A volume is known once the report of its top directory is stored; that one comes first.
         let mut volumes = self.volumes.unsaved();
@@ -165,6 +175,7 @@ impl Committer<'_> {
         }
         drop(pages);
         let mut meta = transaction.meta;
+        prune(&writer, &mut meta, self.identity, now, self.journal_max)?;
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;
@@ -175,13 +186,20 @@ impl Committer<'_> {
 
 impl Transaction<'_, '_> {
     fn report(&mut self, pages: &mut Pages<'_>, report: Report) -> Result<(), StoreError> {
-        let Report { volume, directory, findings, vanished, is_new_ground, unseen, from, upto } = report;
+        let Report { volume, directory, findings, vanished, is_new_ground, remounts, unseen, from, upto } = report;
         let is_first = is_new_ground || self.meta.complete != Some(self.committer.plan.id);
         // What comes after it is still known under an older plan, or not at all.
         if let Some(upto) = upto.as_ref().filter(|_| is_first) {
             let known_under = self.meta.complete.filter(|_| !is_new_ground);
             pages.cut(volume, &directory, (&from, upto), known_under.unwrap_or(NEVER))?;
         }
+        for remount in &remounts {
+            let known_under = self.meta.complete.filter(|_| !is_new_ground);
+            let place = Place { volume, directory: &directory, name: &remount.name };
+            self.remounted(pages, place, known_under, remount)?;
+        }
+        // What lay beneath a mount was never seen.
+        let uncovered = |name: &[u8]| remounts.iter().any(|remount| remount.name == name);
         let mut findings = findings.into_iter().peekable();
         while let Some(first) = findings.next() {
             let placed = pages.holding(volume, &directory, &first.name)?;
@@ -192,12 +210,13 @@ impl Transaction<'_, '_> {
             let known_under =
                 if is_new_ground { None } else { Some(page.plan).max(self.meta.complete).filter(|id| *id != NEVER) };
             let mut items = page.items;
-            self.finding(volume, &directory, &mut items, known_under, first)?;
+            let known = |name: &[u8]| known_under.filter(|_| !uncovered(name));
+            self.finding(volume, &directory, &mut items, known(&first.name), first)?;
             let belongs = |finding: &Finding| {
                 next.as_ref().is_none_or(|next| crate::page::key(volume, &directory, &finding.name) < *next)
             };
             while let Some(finding) = findings.next_if(belongs) {
-                self.finding(volume, &directory, &mut items, known_under, finding)?;
+                self.finding(volume, &directory, &mut items, known(&finding.name), finding)?;
             }
             let cut = paginate(items);
             let new_key = cut.first().map(|items| crate::page::key(volume, &directory, &items[0].name));
@@ -232,15 +251,17 @@ impl Transaction<'_, '_> {
         let place = Place { volume, directory, name: &finding.name };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
+            // Nobody but its own thread touches a name there; that has looked again.
+            (Ok(_), What::Missing) if self.committer.mounts.is_remote(&place.path()) => Some(What::Missing),
             (Ok(at), What::Missing) if finding.moved.is_none() => {
-                self.look_again(place, &items[*at].state, &finding.ask)?
+                self.look_again(place, Some(&items[*at].state), &finding.ask)?
             }
             // Another look began later and is stored: this one may be older than what it would replace. What lies ahead
             // of the clock was stored before that went back.
             (Ok(at), What::Seen(seen))
                 if seen.looked < items[*at].state.looked && items[*at].state.looked <= self.now =>
             {
-                self.look_again(place, &items[*at].state, &finding.ask)?
+                self.look_again(place, Some(&items[*at].state), &finding.ask)?
             }
             (_, what) => Some(what),
         };
@@ -279,9 +300,12 @@ impl Transaction<'_, '_> {
     pub(crate) fn look_again(
         &mut self,
         place: Place<'_>,
-        stored: &ItemState,
+        stored: Option<&ItemState>,
         ask: &Ask,
     ) -> Result<Option<What>, StoreError> {
+        if self.committer.mounts.is_remote(&place.path()) {
+            return Ok(None);
+        }
         let open = match self.committer.host.directory(place.directory) {
             Ok(open) => open,
             Err(errno) if is_gone(errno) && self.still_shows(place.volume, place.directory) => {
@@ -291,15 +315,17 @@ impl Transaction<'_, '_> {
         };
         let Ok(stat) = open.stat(b"") else { return Ok(None) };
         let Committer { host, mounts, volumes, .. } = self.committer;
-        if volumes.known(host, mounts, stat.stx_mnt_id) != Some(place.volume) {
+        let mounted = mounts.on(place.directory, place.name).filter(|mount| !mount.is_hidden);
+        let on = mounted.and_then(|mount| mounts.id_at(&mount.point)).unwrap_or(stat.stx_mnt_id);
+        if volumes.known(host, mounts, on) != Some(place.volume) {
             return Ok(None);
         }
         // A large file is left to the next compare.
         let want = Want { leaves_large: true, ..ask.want(phase(place.directory, place.name)) };
-        Ok(match self.committer.looker.look(&open, place.name, Some(stored), want) {
+        Ok(match self.committer.looker.look(&open, place.name, stored, want, on) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
-            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Interrupted | Look::Own => None,
+            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted | Look::Own => None,
         })
     }
 
@@ -327,9 +353,11 @@ impl Transaction<'_, '_> {
         name: &[u8],
     ) -> Result<(), StoreError> {
         let gone = directory.join(name);
-        match self.committer.host.directory(&gone) {
-            Err(errno) if is_gone(errno) && self.still_shows(volume, &gone) => {}
-            _ => return Ok(()),
+        if !self.committer.mounts.is_remote(&gone) {
+            match self.committer.host.directory(&gone) {
+                Err(errno) if is_gone(errno) && self.still_shows(volume, &gone) => {}
+                _ => return Ok(()),
+            }
         }
         let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &gone);
@@ -378,7 +406,7 @@ impl Transaction<'_, '_> {
     }
 
     /// Whether a name that the state does not have was selected when its directory was last compared.
-    fn was_selected(
+    pub(crate) fn was_selected(
         &mut self,
         known_under: Option<PlanId>,
         place: Place<'_>,
@@ -410,17 +438,18 @@ impl Transaction<'_, '_> {
             }
             _ => plan.context(place.directory, &self.crossed(place.volume)),
         };
-        let mounted = self.committer.mounts.on(place.directory, place.name);
+        let Committer { mounts, volumes, .. } = self.committer;
+        let mounted = volumes.mounted(mounts, place.volume, place.directory, place.name);
         let selecting = plan.selecting(&plan.step(&context, place.name, mounted), is_link);
         self.older = Some((id, place.volume, place.directory.clone(), context));
         Ok(Some(Older { plan, selecting }))
     }
 
-    fn crossed(&self, volume: Volume) -> Vec<Mount> {
+    pub(crate) fn crossed(&self, volume: Volume) -> Vec<Mount> {
         self.committer.volumes.crossed(self.committer.mounts, volume)
     }
 
-    fn track(&mut self, selecting: &[u16], by: i64) {
+    pub(crate) fn track(&mut self, selecting: &[u16], by: i64) {
         let totals = &mut self.meta.totals;
         totals.tracked = totals.tracked.saturating_add_signed(by);
         for rule in crate::records::rules_of(self.committer.plan, selecting) {

@@ -8,12 +8,14 @@ use crate::clock::Time;
 use crate::commit::{Aside, Committer};
 use crate::crew::Crew;
 use crate::engine::{Engine, EngineError, Outcome, PlanChange, Standing, Summary};
+use crate::follow;
 use crate::frontier::Frontier;
 use crate::host::{FileId, HostRoot};
 use crate::idle::idle;
 use crate::lane::Ground;
 use crate::look::{Looker, Stop};
 use crate::meta::Meta;
+use crate::mounted;
 use crate::mounts::Mounts;
 use crate::moves::Moves;
 use crate::page::PlanId;
@@ -21,6 +23,7 @@ use crate::path::HostPath;
 use crate::plan::{Due, Plan, PlanSource};
 use crate::plans;
 use crate::progress::SoFar;
+use crate::remote::Remotes;
 use crate::render::Owners;
 use crate::store::StoreError;
 use crate::unknown::{Aspect, Unknown};
@@ -34,6 +37,17 @@ use vedette_crds::record::{Detection, NoticeKind};
 
 const NOT_MOUNTED: &str =
     "the file system that its items lie on is not mounted there: mount it, or exclude this path in the rules";
+
+/// Links behind links: a compare walks so often at most.
+const WALKS: usize = 16;
+
+/// A walk that came to its end.
+struct Compared {
+    plan: Arc<Plan>,
+    due: Due,
+    barred: Vec<Barred>,
+    walked: Walked,
+}
 
 impl Engine {
     /// Compares what is due with the state. `stop` ends it at the next directory or read; `committed` is called after
@@ -50,23 +64,17 @@ impl Engine {
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Outcome, EngineError> {
         let (began, started) = (self.clock.now(), self.clock.since_boot());
+        self.settle()?;
         self.open_host_root()?;
         let mounts = Arc::new(Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?);
         self.check_host_root(&mounts)?;
         self.volumes.begin_compare();
         self.mounts = Some(Arc::clone(&mounts));
-        let (plan, barred) = self.adopt_plan(&mounts)?;
-        if self.meta.complete != Some(plan.id) {
-            // What waits was asked for by another plan.
-            self.lane.reset();
-        }
-        let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
         let before = (self.meta.sequence, self.meta.pending.as_ref().map_or(0, |pending| pending.added));
         self.progress.begin();
-        let walked = self.walk(&mounts, &plan, &due, stop, committed);
+        let walked = self.walk_all(&mounts, due, stop, committed);
         let SoFar { items, hashed, .. } = self.progress.end();
-        let walked = walked?;
-        let Some(mut walked) = walked else { return Ok(Outcome::Interrupted) };
+        let Some(Compared { plan, due, barred, mut walked }) = walked? else { return Ok(Outcome::Interrupted) };
         self.not_entered(&mounts, &plan, barred, &mut walked)?;
         let records = self.meta.sequence - before.0;
         let baselined = self.meta.pending.as_ref().map_or(0, |pending| pending.added) - before.1;
@@ -83,6 +91,35 @@ impl Engine {
         committed(&self.standing());
         let duration = self.clock.since_boot().saturating_sub(started);
         Ok(Outcome::Complete(Summary { began, duration, items, hashed, records, baselined, plan_change }))
+    }
+
+    /// Walks, and again as long as links are met that lead to what the plan does not select yet.
+    fn walk_all(
+        &mut self,
+        mounts: &Arc<Mounts>,
+        due: &Due,
+        stop: &Arc<AtomicBool>,
+        committed: &mut dyn FnMut(&Standing),
+    ) -> Result<Option<Compared>, EngineError> {
+        let mut walks = 0;
+        loop {
+            let (plan, barred) = self.adopt_plan(mounts)?;
+            let due = if self.meta.complete == Some(plan.id) { due.clone() } else { Due::All };
+            let Some(mut walked) = self.walk(mounts, &plan, &due, stop, committed)? else { return Ok(None) };
+            walks += 1;
+            let found = std::mem::take(&mut walked.follows);
+            let follows = follow::after_walk(&plan, &due, !walked.unknown.misses_items, found);
+            let is_known = follows == plan.source.follows;
+            self.follows = Some(follows);
+            if is_known {
+                return Ok(Some(Compared { plan, due, barred, walked }));
+            }
+            // On a host that makes links faster than they are followed; the next compare goes on from there.
+            if walks == WALKS {
+                tracing::warn!("the links that rules follow change faster than they are followed");
+                return Ok(Some(Compared { plan, due, barred, walked }));
+            }
+        }
     }
 
     /// Opened anew: the old descriptor would go on showing what was mounted before.
@@ -132,8 +169,9 @@ impl Engine {
             (None, None) => Vec::new(),
         };
         let source = in_force.as_ref().map(|(_, source)| source);
+        let follows = self.follows.clone().or_else(|| source.map(|source| source.follows.clone())).unwrap_or_default();
         let Resolution { source: resolved, barred } =
-            resolve(rules.clone(), &self.host, mounts, source, compared.as_ref())
+            resolve(rules.clone(), &self.host, mounts, source, compared.as_ref(), &follows)
                 .map_err(|errno| self.no_host_root(errno))?;
         let same = source == Some(&resolved);
         let id = match self.meta.plan {
@@ -168,8 +206,12 @@ impl Engine {
         stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Option<Walked>, EngineError> {
+        if self.meta.complete != Some(plan.id) {
+            // What waits was asked for by another plan.
+            self.lane.reset();
+        }
         let store = Arc::clone(&self.store);
-        let owners = Owners::read(&self.host);
+        let owners = Owners::read(&self.host, mounts);
         let mut meta = self.meta.clone();
         let before = match meta.complete {
             None => Before::Nothing,
@@ -183,26 +225,30 @@ impl Engine {
             host: Arc::clone(&self.host),
             mounts: Arc::clone(mounts),
             volumes: Arc::clone(&self.volumes),
+            shown: Arc::new(mounted::load(&store.read()?)?),
             plan: Arc::clone(plan),
             before,
             due: due.clone(),
             stop: stops.clone(),
             progress: Arc::clone(&self.progress),
-            frontier: Frontier::new(plan),
+            frontier: Arc::new(Frontier::new(plan)),
             pass: self.pass,
-            moves: Moves::default(),
+            moves: Arc::<Moves>::default(),
             lane: Arc::clone(&self.lane),
             ground,
+            is_remote: false,
         });
         let looker = shared.ground.looker(stops);
-        let mut committer = self.committer(plan, mounts, &owners, &shared.moves, looker);
         // A baseline is ready when all was read, and what the first compare finds was changed while nobody watched.
         let waits = !self.lane.has_thread() || meta.complete != Some(plan.id) || self.detection != Detection::Scan;
+        let mut left_behind = std::mem::take(&mut self.left_behind);
         let this = &*self;
+        let mut committer = this.committer(plan, mounts, &owners, &shared.moves, looker);
         let mut committed = |meta: &Meta| committed(&this.standing_at(meta));
         let mut work = |work| -> Result<Walked, EngineError> {
             let crew = Crew::start(&shared, this.settings.threads, work)?;
-            Ok(crew.commit(&mut committer, &mut meta, &mut committed)?)
+            let remotes = Remotes::new(&shared, &mut left_behind, this.settings.answer_within);
+            Ok(crew.commit(&mut committer, &mut meta, &mut committed, remotes)?)
         };
         let mut result = work(walk);
         // All names were seen: what is gone and what is new can be told apart from what moved.
@@ -223,6 +269,7 @@ impl Engine {
         } else {
             self.lane.man();
         }
+        self.left_behind = left_behind;
         self.meta = meta;
         let walked = result?;
         Ok((!stop.load(Ordering::Relaxed)).then_some(walked))
@@ -236,7 +283,7 @@ impl Engine {
             volumes: Arc::clone(&self.volumes),
             clock: Arc::clone(&self.clock),
             // A database that was deleted under us has no name that a look could meet.
-            own: FileId::at(&self.store.file()).ok(),
+            own: [FileId::at(&self.store.file()).ok(), FileId::of_socket(&self.store.socket())],
             progress: Arc::clone(&self.progress),
             links: Arc::default(),
             compared,
@@ -265,6 +312,7 @@ impl Engine {
             moves,
             aside: if self.lane.has_thread() { Aside::Large } else { Aside::Nothing },
             detection: self.detection,
+            journal_max: self.journal_max,
         }
     }
 
@@ -288,7 +336,9 @@ impl Engine {
         }
         for (volume, point) in self.volumes.all() {
             let here = mounts.id_at(&point).and_then(|mount| self.volumes.known(&self.host, mounts, mount));
-            if here == Some(volume) {
+            // What did not answer is named already.
+            let is_named = || mounts.is_remote(&point) && walked.unknown.has(&point);
+            if here == Some(volume) || is_named() {
                 continue;
             }
             let items = self.store.read()?.items_below(volume, &HostPath::root())?;

@@ -5,7 +5,9 @@
 use crate::commit::{Committer, Report};
 use crate::engine::EngineError;
 use crate::meta::Meta;
+use crate::mounts::MountId;
 use crate::moves::Moved;
+use crate::remote::{Remote, Remotes};
 use crate::store::StoreError;
 use crate::walk::{Walk, Walked};
 use std::sync::Arc;
@@ -25,7 +27,11 @@ const CHUNK_TIME: Duration = Duration::from_secs(2);
 pub(crate) enum Sent {
     Report(Report),
     Moved(Box<Moved>),
+    /// A mount that a thread of its own has to walk.
+    Remote(Box<Remote>),
     Ended(Result<Walked, StoreError>),
+    RemoteEnded(MountId, Result<Walked, StoreError>),
+    Panicked,
 }
 
 /// What a walker does from its start to its end.
@@ -35,6 +41,7 @@ pub(crate) type Work = fn(&Walk, &SyncSender<Sent>) -> Result<Walked, StoreError
 pub(crate) struct Crew {
     walk: Arc<Walk>,
     walkers: Vec<JoinHandle<()>>,
+    sender: SyncSender<Sent>,
     receiver: Receiver<Sent>,
 }
 
@@ -56,7 +63,7 @@ impl Crew {
                 }
             }
         }
-        Ok(Self { walk: Arc::clone(walk), walkers, receiver })
+        Ok(Self { walk: Arc::clone(walk), walkers, sender, receiver })
     }
 
     /// Commits what the walkers send until all have ended; what they met.
@@ -65,9 +72,11 @@ impl Crew {
         committer: &mut Committer<'_>,
         meta: &mut Meta,
         committed: &mut dyn FnMut(&Meta),
+        mut remotes: Remotes<'_>,
     ) -> Result<Walked, StoreError> {
-        let Self { walk, walkers, receiver } = self;
-        let result = commit_all(&receiver, walkers.len(), committer, meta, committed);
+        let Self { walk, walkers, sender, receiver } = self;
+        let mut collected = Collected { sender, running: walkers.len(), all: Walked::default(), failed: None };
+        let result = collected.commit(&receiver, committer, meta, committed, &mut remotes);
         if result.is_err() {
             walk.stop.failed.store(true, Ordering::Relaxed);
         }
@@ -78,68 +87,101 @@ impl Crew {
                 std::panic::resume_unwind(panic);
             }
         }
+        remotes.resume_panic();
         result
     }
 }
 
 fn spawn(shared: &Arc<Walk>, sender: SyncSender<Sent>, work: Work) -> std::io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    Builder::new().name("walker".into()).spawn(move || {
-        let ended = Sent::Ended(work(&shared, &sender));
-        // Nobody hears it only after a failed commit, which is what the compare ends with.
-        drop(sender.send(ended));
-    })
+    Builder::new().name("walker".into()).spawn(move || work_to_the_end(&sender, || work(&shared, &sender), Sent::Ended))
 }
 
-/// Commits reports in chunks until the walkers have ended.
-fn commit_all(
-    receiver: &Receiver<Sent>,
-    walkers: usize,
-    committer: &mut Committer<'_>,
-    meta: &mut Meta,
-    committed: &mut dyn FnMut(&Meta),
-) -> Result<Walked, StoreError> {
-    let (mut chunk, mut moves): (Vec<Report>, Vec<Moved>) = Default::default();
-    let mut findings = 0;
-    let mut since = Instant::now();
-    let mut running = walkers;
-    let mut all = Ok(Walked::default());
-    while running > 0 {
-        let left = CHUNK_TIME.saturating_sub(since.elapsed());
-        match receiver.recv_timeout(if findings == 0 { CHUNK_TIME } else { left }) {
-            Ok(Sent::Report(report)) => {
-                if findings == 0 {
-                    since = Instant::now();
-                }
-                findings += 1 + report.findings.len();
-                chunk.push(report);
+/// Does a thread's work and says that it has ended, even when it panicked.
+pub(crate) fn work_to_the_end<T>(sender: &SyncSender<Sent>, work: impl FnOnce() -> T, ended: impl FnOnce(T) -> Sent) {
+    struct Panicking<'a>(&'a SyncSender<Sent>);
+    impl Drop for Panicking<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                // Nobody hears it after a failed commit; who joins this thread sees the panic.
+                drop(self.0.send(Sent::Panicked));
             }
-            Ok(Sent::Moved(moved)) => {
-                if findings == 0 {
-                    since = Instant::now();
-                }
-                findings += 2;
-                moves.push(*moved);
-            }
-            Ok(Sent::Ended(walked)) => {
-                running -= 1;
-                all = all.and_then(|mut all| {
-                    walked.map(|walked| {
-                        all.extend(walked);
-                        all
-                    })
-                });
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            // One of them panicked.
-            Err(RecvTimeoutError::Disconnected) => running = 0,
-        }
-        let is_full = findings >= CHUNK_FINDINGS || since.elapsed() >= CHUNK_TIME;
-        if findings > 0 && (is_full || running == 0) {
-            *meta = committer.commit(std::mem::take(&mut chunk), std::mem::take(&mut moves), meta)?;
-            findings = 0;
-            committed(meta);
         }
     }
-    all
+    let _says_so = Panicking(sender);
+    // Nobody hears it only after a failed commit, which is what the compare ends with.
+    drop(sender.send(ended(work())));
+}
+
+/// What the threads of a compare have said.
+struct Collected {
+    sender: SyncSender<Sent>,
+    running: usize,
+    all: Walked,
+    failed: Option<StoreError>,
+}
+
+impl Collected {
+    /// Commits reports in chunks until the threads have ended, or were left behind.
+    fn commit(
+        &mut self,
+        receiver: &Receiver<Sent>,
+        committer: &mut Committer<'_>,
+        meta: &mut Meta,
+        committed: &mut dyn FnMut(&Meta),
+        remotes: &mut Remotes<'_>,
+    ) -> Result<Walked, StoreError> {
+        let (mut chunk, mut moves): (Vec<Report>, Vec<Moved>) = Default::default();
+        let mut findings = 0;
+        let mut since = Instant::now();
+        while self.running > 0 || !remotes.is_empty() {
+            let left = CHUNK_TIME.saturating_sub(since.elapsed());
+            let wait = if findings == 0 { CHUNK_TIME } else { left };
+            let before = findings;
+            match receiver.recv_timeout(wait.min(remotes.next_check())) {
+                Ok(Sent::Report(report)) => {
+                    findings += 1 + report.findings.len();
+                    chunk.push(report);
+                }
+                Ok(Sent::Moved(moved)) => {
+                    findings += 2;
+                    moves.push(*moved);
+                }
+                Ok(Sent::Remote(remote)) => self.all.extend(remotes.begin(*remote, &self.sender)?),
+                Ok(Sent::Ended(walked)) => {
+                    self.running -= 1;
+                    self.took(walked);
+                }
+                Ok(Sent::RemoteEnded(mount, walked)) => {
+                    if remotes.ended(mount) {
+                        self.took(walked);
+                    }
+                }
+                Ok(Sent::Panicked) => return Ok(std::mem::take(&mut self.all)),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            if before == 0 {
+                since = Instant::now();
+            }
+            self.all.extend(remotes.check()?);
+            let is_over = self.running == 0 && remotes.is_empty();
+            let is_full = findings >= CHUNK_FINDINGS || since.elapsed() >= CHUNK_TIME;
+            if findings > 0 && (is_full || is_over) {
+                *meta = committer.commit(std::mem::take(&mut chunk), std::mem::take(&mut moves), meta)?;
+                findings = 0;
+                committed(meta);
+            }
+        }
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut self.all)),
+        }
+    }
+
+    fn took(&mut self, walked: Result<Walked, StoreError>) {
+        match walked {
+            Ok(walked) => self.all.extend(walked),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
 }

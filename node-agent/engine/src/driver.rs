@@ -3,6 +3,7 @@
 //! One thread owns the engine. It reads commands, and tells an [`Observer`] what stands after each commit; it never
 //! ends by itself.
 
+use crate::anchor::Anchor;
 use crate::commit::Identity;
 use crate::engine::{Engine, EngineError, Outcome, Standing, Summary};
 use crate::plan::Due;
@@ -48,6 +49,7 @@ pub struct Configuration {
 
 enum Command {
     Configure(Box<Configuration>),
+    HoldAgainst(Anchor),
     /// A large file was read aside.
     Commit,
     Shutdown,
@@ -71,6 +73,11 @@ impl Handle {
     /// Puts a configuration into force: a compare under way ends at its next directory and all is compared anew.
     pub fn configure(&self, configuration: Configuration) {
         self.send(Command::Configure(Box::new(configuration)));
+    }
+
+    /// Holds the state against an anchor before anything is compared again.
+    pub fn hold_against(&self, anchor: Anchor) {
+        self.send(Command::HoldAgainst(anchor));
     }
 
     fn send(&self, command: Command) {
@@ -231,6 +238,10 @@ impl Driving {
     fn obey(&mut self, command: Command) -> bool {
         let configuration = match command {
             Command::Configure(configuration) => configuration,
+            Command::HoldAgainst(anchor) => {
+                self.engine.hold_against(anchor);
+                return true;
+            }
             Command::Commit => return self.commit_read(),
             Command::Shutdown => return false,
         };

@@ -2,8 +2,10 @@
 //!
 //! Opens the state and the host root; the work of a compare stands in `compare`.
 
+use crate::anchor::Anchor;
 use crate::clock::{Clock, Time};
 use crate::commit::Identity;
+use crate::follow::Follows;
 use crate::host::HostRoot;
 use crate::idle::IdleEntry;
 use crate::journal::Journal;
@@ -14,8 +16,10 @@ use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
 use crate::progress::Progress;
+use crate::prune::{JOURNAL_MAX, prune};
 use crate::records::notice;
-use crate::store::{Store, StoreError};
+use crate::remote::LeftBehind;
+use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
 use std::path::{Path, PathBuf};
@@ -40,6 +44,8 @@ pub struct Settings {
     pub threads: usize,
     /// What the first compare after the start calls its differences.
     pub first_detection: Detection,
+    /// A file system that may never answer, for example of another machine, is left alone when it has not for so long.
+    pub answer_within: Duration,
 }
 
 /// Why a compare could not be made.
@@ -153,6 +159,12 @@ pub struct Engine {
     pub(crate) unknowns: Unknowns,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) left_behind: LeftBehind,
+    /// What lies behind links, as the last walk met it; `None` before the first: as the plan in force has it.
+    pub(crate) follows: Option<Follows>,
+    /// What the state is still to be held against.
+    pub(crate) anchors: Vec<Anchor>,
+    pub(crate) journal_max: u64,
     pub(crate) pass: usize,
     pub(crate) lane: Arc<Lane>,
     /// Of the last compare.
@@ -165,10 +177,24 @@ impl Engine {
     /// # Errors
     /// When either cannot be used; the sentence says what to do.
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        Self::open_on(settings, clock, Medium::File)
+    }
+
+    /// The same without changing the state, or making one: what is committed stays in memory and goes with the engine.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn rehearse(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        Self::open_on(settings, clock, Medium::Unchanged)
+    }
+
+    /// The same with the database on what a test gives.
+    #[doc(hidden)]
+    pub fn open_on(settings: Settings, clock: Arc<dyn Clock>, medium: Medium) -> Result<Self, EngineError> {
         let host = HostRoot::open(&settings.host_root)
             .map_err(|errno| EngineError::HostRoot { path: settings.host_root.clone(), source: errno.into() })?;
         let host = Arc::new(host);
-        let store = Arc::new(Store::open(&settings.state_dir)?);
+        let store = Arc::new(Store::open(&settings.state_dir, medium)?);
         let known = Meta::load(&store.read()?)?;
         let is_new = known.is_none();
         let meta = known.unwrap_or_else(|| Meta::new(uuid::Uuid::new_v4().simple().to_string()));
@@ -177,7 +203,15 @@ impl Engine {
             meta.save(&writer)?;
             writer.commit()?;
         }
-        let journal = Journal::new(Arc::clone(&store), is_new, meta.journal.clone());
+        let journal = Journal::new(Arc::clone(&store), is_new);
+        // The mark stays when the database is taken away, and names what is missing then.
+        let anchors = match store.mark()? {
+            Some(mark) if mark != meta.journal => Anchor::of_mark(mark, meta.sequence),
+            _ => None,
+        };
+        if anchors.is_none() {
+            store.set_mark(&meta.journal)?;
+        }
         let volumes = Arc::new(Volumes::load(&store)?);
         let detection = settings.first_detection;
         let mut engine = Self {
@@ -198,6 +232,10 @@ impl Engine {
             unknowns: Unknowns::default(),
             idle: Arc::default(),
             progress: Arc::default(),
+            left_behind: LeftBehind::new(),
+            follows: None,
+            anchors: anchors.into_iter().collect(),
+            journal_max: JOURNAL_MAX,
             pass: PASS,
             lane: Arc::default(),
             mounts: None,
@@ -255,6 +293,11 @@ impl Engine {
         self.pass = names;
     }
 
+    /// Sets how many bytes of lines the journal holds: from the next commit on the oldest lines go first.
+    pub fn set_journal_max(&mut self, bytes: u64) {
+        self.journal_max = bytes;
+    }
+
     /// The values in rules that this version does not know.
     pub fn unknown_values(rules: &[NodeRule]) -> Vec<String> {
         entries(rules).1
@@ -281,8 +324,12 @@ impl Engine {
 
     /// What the host calls itself in its own /etc/hostname.
     pub fn host_name(host_root: &Path) -> Option<String> {
-        let text = HostRoot::open(host_root).ok()?.read_text(&HostPath::from("/etc/hostname"), 1024)?;
+        let text = Self::read_own(&HostRoot::open(host_root).ok()?, host_root, "/etc/hostname")?;
         text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)
+    }
+
+    fn read_own(host: &HostRoot, host_root: &Path, path: &str) -> Option<String> {
+        host.read_text(&HostPath::from(path), 1024, &Mounts::read(host_root).ok()?)
     }
 
     /// The configuration that was last remembered: bytes that only the caller understands.
@@ -308,8 +355,10 @@ impl Engine {
     /// # Errors
     /// When the state cannot be written.
     pub fn announce_start(&mut self) -> Result<(), StoreError> {
+        self.settle()?;
         let text = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        let machine_id = self.host.read_text(&HostPath::from("/etc/machine-id"), 128).map(|id| id.trim().to_owned());
+        let machine_id = Self::read_own(&self.host, &self.settings.host_root, "/etc/machine-id");
+        let machine_id = machine_id.map(|id| id.trim().to_owned());
         let kind = NoticeKind::Started {
             stopped_since: self.meta.alive.map(|alive| vedette_crds::record::Nanos(alive.timestamp())),
             boot_id: text("/proc/sys/kernel/random/boot_id"),
@@ -345,6 +394,7 @@ impl Engine {
         for kind in kinds {
             notice(&writer, &mut meta, &self.identity, now, kind)?;
         }
+        prune(&writer, &mut meta, &self.identity, now, self.journal_max)?;
         meta.alive = Some(now);
         meta.save(&writer)?;
         writer.commit()?;

@@ -48,6 +48,12 @@ pub enum StoreError {
         /// What was given as the state directory.
         path: PathBuf,
     },
+    /// There is none, where one has to be.
+    #[error("there is no state in {}: give the directory that vedette-agent was given as --state-dir", path.display())]
+    NoState {
+        /// What was given as the state directory.
+        path: PathBuf,
+    },
     /// Another process has it.
     #[error("the state directory {} is in use by {}: stop that one, or give this one another --state-dir", path.display(), whom(.holder.as_ref()))]
     InUse {
@@ -63,6 +69,20 @@ pub enum StoreError {
         path: PathBuf,
         /// What the database said.
         source: Cause,
+    },
+    /// There is something else than a file in the database's place.
+    #[error("the state {} is no file: look what put something else there, and start over with another --state-dir, which makes a new baseline", path.display())]
+    NoFile {
+        /// Where the database should be.
+        path: PathBuf,
+    },
+    /// A file beside the database cannot be written.
+    #[error("cannot write {}", path.display())]
+    Keep {
+        /// That file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The database file is not what was written.
     #[error("the state in {} is damaged: keep the file for examination, and start over with another --state-dir, which makes a new baseline", path.display())]
@@ -122,9 +142,14 @@ impl StoreError {
 
     /// Whether it is for want of room on the disk.
     pub fn is_full(&self) -> bool {
-        let (Self::Io { source, .. } | Self::Open { source, .. }) = self else { return false };
-        let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
-        matches!(&*source.0, redb::Error::Io(error) if full.contains(&error.kind()))
+        let full = |error: &std::io::Error| [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&error.kind());
+        match self {
+            Self::Io { source, .. } | Self::Open { source, .. } => {
+                matches!(&*source.0, redb::Error::Io(error) if full(error))
+            }
+            Self::Keep { source, .. } => full(source),
+            _ => false,
+        }
     }
 
     /// The database could not be opened again after a fault.

@@ -3,10 +3,12 @@
 //! Reads directories and names; produces descriptors, listings and stat results. Never writes, never opens what is not
 //! a directory (that is `look`'s), never leaves the root.
 
+use crate::mounts::{Mount, Mounts};
 use crate::path::HostPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::collections::BinaryHeap;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -38,6 +40,12 @@ impl FileId {
     #[cfg(test)]
     pub(crate) fn new(major: u32, minor: u32, inode: u64) -> Self {
         Self(major, minor, inode)
+    }
+
+    /// The socket at a path of this process; no link is followed to one.
+    pub(crate) fn of_socket(path: &Path) -> Option<Self> {
+        let stat = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, WANTED).ok()?;
+        (FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Socket).then(|| Self::of(&stat))
     }
 
     /// The file at a path of this process.
@@ -188,18 +196,32 @@ impl HostRoot {
         unless_lack(self.directory(directory).and_then(|directory| directory.stat(name)))
     }
 
-    /// A small text file of the host, for example its passwd.
-    pub(crate) fn read_text(&self, path: &HostPath, limit: usize) -> Option<String> {
-        let bytes = self.read(path, limit).ok().flatten()?;
+    /// A small text file of the host, for example its passwd; nothing of one on a mount that is not to be entered.
+    pub(crate) fn read_text(&self, path: &HostPath, limit: usize, mounts: &Mounts) -> Option<String> {
+        let bytes = self.read(path, limit, &|path| mounts.at(path).is_none_or(Mount::may_answer)).ok().flatten()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// At most `limit` bytes of a file of the host, if there is one: links in its path are resolved inside the root.
+    /// `enter` says whether a path may be touched.
     ///
     /// # Errors
     /// When this process lacks something: then nothing is known of the file.
-    pub(crate) fn read(&self, path: &HostPath, limit: usize) -> Result<Option<Vec<u8>>, Errno> {
-        let real = self.resolve(path.components(), &|_| true)?.real;
+    pub(crate) fn read(
+        &self,
+        path: &HostPath,
+        limit: usize,
+        enter: &dyn Fn(&HostPath) -> bool,
+    ) -> Result<Option<Vec<u8>>, Errno> {
+        let is_barred = Cell::new(false);
+        let enter = |path: &HostPath| {
+            is_barred.set(is_barred.get() || !enter(path));
+            !is_barred.get()
+        };
+        let real = self.resolve(path.components(), &enter)?.real;
+        if is_barred.get() {
+            return Ok(None);
+        }
         let (directory, name) = real.split();
         let opened = self.directory(&directory).and_then(|directory| {
             let stat = directory.stat(name)?;

@@ -246,6 +246,11 @@ impl ItemState {
         facts(self) == facts(other)
     }
 
+    /// Whether both were made once as one object.
+    pub(crate) fn is_one_with(&self, other: &Self) -> bool {
+        (self.kind, self.inode, self.created) == (other.kind, other.inode, other.created)
+    }
+
     /// Takes over from `before` what this look could not find out: attributes, and the last good digests.
     pub(crate) fn keep_unknown(&mut self, before: &Self) {
         if self.kind != before.kind {

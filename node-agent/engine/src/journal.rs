@@ -1,5 +1,6 @@
 //! The journal as its readers see it: lines after a sequence, and a cursor for each kind of sink.
 
+use crate::meta;
 use crate::store::{Store, StoreError};
 use std::sync::Arc;
 
@@ -8,7 +9,15 @@ use std::sync::Arc;
 pub struct Journal {
     store: Arc<Store>,
     is_new: bool,
-    id: String,
+}
+
+/// How far a sink is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The journal's id.
+    pub journal: String,
+    /// The last line that it has delivered; 0 before the first.
+    pub sequence: u64,
 }
 
 /// One line.
@@ -32,6 +41,8 @@ pub enum Sink {
 }
 
 impl Sink {
+    pub(crate) const ALL: [Self; 3] = [Self::Stdout, Self::File, Self::Status];
+
     /// The word for metrics, and the cursor's key.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,13 +54,8 @@ impl Sink {
 }
 
 impl Journal {
-    pub(crate) fn new(store: Arc<Store>, is_new: bool, id: String) -> Self {
-        Self { store, is_new, id }
-    }
-
-    /// The journal's id.
-    pub fn id(&self) -> &str {
-        &self.id
+    pub(crate) fn new(store: Arc<Store>, is_new: bool) -> Self {
+        Self { store, is_new }
     }
 
     /// The lines after a sequence: about `limit` bytes, at least one line when there is one.
@@ -65,22 +71,30 @@ impl Journal {
     ///
     /// # Errors
     /// When the state cannot be read or written.
-    pub fn cursor(&self, sink: Sink, head: u64) -> Result<u64, StoreError> {
-        if let Some(sequence) = self.store.read()?.cursor(sink.as_str())? {
-            return Ok(sequence);
+    pub fn cursor(&self, sink: Sink, head: u64) -> Result<Cursor, StoreError> {
+        let reader = self.store.read()?;
+        let journal = meta::journal(reader.meta(meta::KEY)?)?;
+        if let Some(sequence) = reader.cursor(sink.as_str())? {
+            return Ok(Cursor { journal, sequence });
         }
-        let start = if self.is_new { 0 } else { head };
-        self.advance(sink, start)?;
+        drop(reader);
+        let start = Cursor { journal, sequence: if self.is_new { 0 } else { head } };
+        self.advance(sink, &start)?;
         Ok(start)
     }
 
-    /// Remembers that a sink has delivered all lines up to `sequence`; durable when it returns.
+    /// Remembers that a sink has delivered all lines up to a sequence of a journal; durable when it returns. False when
+    /// another journal has taken that one's place meanwhile: the sink is then before its first line.
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn advance(&self, sink: Sink, sequence: u64) -> Result<(), StoreError> {
+    pub fn advance(&self, sink: Sink, to: &Cursor) -> Result<bool, StoreError> {
         let writer = self.store.write()?;
-        writer.set_cursor(sink.as_str(), sequence)?;
-        writer.commit()
+        if meta::journal(writer.meta(meta::KEY)?)? != to.journal {
+            return Ok(false);
+        }
+        writer.set_cursor(sink.as_str(), to.sequence)?;
+        writer.commit()?;
+        Ok(true)
     }
 }

@@ -9,10 +9,10 @@ use crate::commit::{Aside, Report};
 use crate::crew::Sent;
 use crate::engine::{Engine, EngineError, Standing};
 use crate::hard_links::HardLinks;
-use crate::host::{Directory, FileId, HostRoot};
+use crate::host::{Directory, HostRoot};
 use crate::item::ItemState;
-use crate::look::{Look, Looker, Stop};
-use crate::mounts::Mounts;
+use crate::look::{Look, Looker, Own, Stop};
+use crate::mounts::{MountId, Mounts};
 use crate::moves::{Candidate, Moves, Outcome};
 use crate::page::Volume;
 use crate::path::HostPath;
@@ -36,7 +36,7 @@ pub(crate) struct Ground {
     pub(crate) mounts: Arc<Mounts>,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) own: Option<FileId>,
+    pub(crate) own: Own,
     pub(crate) progress: Arc<Progress>,
     pub(crate) links: Arc<HardLinks>,
     /// What was compared before the compare that met the file: it was seen as before then.
@@ -49,12 +49,12 @@ impl Ground {
         Looker::new(Arc::clone(clock), stop, *own, Arc::clone(progress), Arc::clone(links))
     }
 
-    /// A directory, as long as it lies on the volume on which it was listed.
-    pub(crate) fn open_on(&self, volume: Volume, directory: &HostPath) -> Option<Directory> {
+    /// A directory and its mount, as long as that shows the volume on which it was listed.
+    pub(crate) fn open_on(&self, volume: Volume, directory: &HostPath) -> Option<(Directory, MountId)> {
         let Self { host, mounts, volumes, .. } = self;
         let open = host.directory(directory).and_then(|open| open.stat(b"").map(|stat| (open, stat.stx_mnt_id)));
         // An error is not named: the directory was listed a moment ago, and the next compare meets it again.
-        open.ok().filter(|(_, mount)| volumes.known(host, mounts, *mount) == Some(volume)).map(|(open, _)| open)
+        open.ok().filter(|(_, mount)| volumes.known(host, mounts, *mount) == Some(volume))
     }
 }
 
@@ -247,10 +247,10 @@ impl Engine {
             match sent {
                 Sent::Report(report) => reports.push(report),
                 Sent::Moved(moved) => moves.push(*moved),
-                Sent::Ended(_) => {}
+                Sent::Remote(_) | Sent::Ended(_) | Sent::RemoteEnded(..) | Sent::Panicked => {}
             }
         }
-        let (owners, none) = (Owners::read(&self.host), Moves::default());
+        let (owners, none) = (Owners::read(&self.host, &mounts), Moves::default());
         let looker = self.ground(&mounts, Arc::default()).looker(Stop::new(&Arc::default()));
         let mut committer = self.committer(&plan, &mounts, &owners, &none, looker);
         committer.aside = Aside::Since(compared);

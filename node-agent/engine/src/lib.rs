@@ -16,20 +16,25 @@
 //! | [`engine`], `compare` | what the caller holds; one compare, from the mount table to the notice at its end |
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
+//! | `follow` | links that are followed, and where they lead |
 //! | `plans`, `adopt` | what older plans selected; how a plan comes into force |
-//! | `walk`, `frontier`, `crew` | the way down, its stack, its threads |
-//! | `host`, `mounts` | confined opening; mounts |
+//! | `walk`, `frontier`, `crew`, `remote` | the way down, its stack, its threads, those that may never come back |
+//! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
 //! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
+//! | `anchor` | whether the state is the one that was known elsewhere; another journal if it is not |
+//! | [`verify`] | whether a state, or lines that were taken out of one, are whole |
+//! | [`inspect`], [`explain`] | what the state holds; why a path is tracked or not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
 //! | `lane` | large files that wait to be read |
 //! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
-//! | [`journal`] | lines and cursors for sinks |
+//! | [`journal`], `prune` | lines and cursors for sinks; the journal's bound |
 
 mod adopt;
+mod anchor;
 mod attributes;
 pub mod clock;
 mod commit;
@@ -38,17 +43,23 @@ mod crew;
 mod digest;
 pub mod driver;
 pub mod engine;
+pub mod explain;
 mod fault;
+mod follow;
 mod frontier;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hard_links;
 mod holder;
 mod host;
 mod idle;
+pub mod inspect;
 mod item;
 pub mod journal;
 mod lane;
 mod look;
 mod meta;
+mod mounted;
 mod mounts;
 mod moves;
 mod page;
@@ -56,15 +67,19 @@ mod path;
 mod plan;
 mod plans;
 mod progress;
+mod prune;
 mod records;
+mod remote;
 mod render;
 mod select;
 mod store;
 mod unknown;
+pub mod verify;
 mod volumes;
 mod walk;
 mod xattrs;
 
+pub use anchor::Anchor;
 pub use commit::Identity;
 pub use engine::{Engine, EngineError, Settings};
 pub use fault::{Cause, StoreError};
@@ -74,4 +89,8 @@ pub use meta::{RuleTotals, Totals};
 pub use path::HostPath;
 pub use plan::Due;
 pub use progress::{Progress, SoFar};
+pub use prune::{JOURNAL_MAX, JOURNAL_MIN};
+#[doc(hidden)]
+pub use store::Medium;
+pub use store::SOCKET;
 pub use unknown::{Aspect, Unknown, Unknowns};

@@ -8,13 +8,14 @@ use crate::digest::{Hasher, kinds, restrict};
 use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{Digests, FLAGS, ItemState};
+use crate::mounts::MountId;
 use crate::progress::Progress;
 use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use vedette_crds::record::{ContentState, Flag, ItemType};
 use vedette_crds::settings::HashSet;
@@ -43,6 +44,9 @@ pub(crate) struct Want {
     pub(crate) leaves_large: bool,
 }
 
+/// Files that are the agent's own: its open database, and the socket beside it.
+pub(crate) type Own = [Option<FileId>; 2];
+
 /// What one look found.
 #[derive(Debug)]
 pub(crate) enum Look {
@@ -56,9 +60,11 @@ pub(crate) enum Look {
     Seen(Box<ItemState>),
     /// A large file that has to be read: what statx says, its content Pending.
     Large(Box<ItemState>),
+    /// Another mount shows there than the compare knows of: the next one does.
+    Elsewhere,
     /// The look was told to end.
     Interrupted,
-    /// It is the agent's own open database, which every compare changes.
+    /// It is the agent's own open database, which every compare changes, or its socket.
     Own,
 }
 
@@ -68,15 +74,38 @@ pub(crate) struct Stop {
     told: Arc<AtomicBool>,
     /// A failure ends the walkers without touching the caller's flag.
     pub(crate) failed: Arc<AtomicBool>,
+    remote: Option<RemoteStop>,
+}
+
+/// The same for a thread that may be left behind.
+#[derive(Clone, Debug)]
+struct RemoteStop {
+    is_left: Arc<AtomicBool>,
+    /// Who asks whether to stop is alive.
+    pulse: Arc<AtomicU64>,
 }
 
 impl Stop {
     pub(crate) fn new(told: &Arc<AtomicBool>) -> Self {
-        Self { told: Arc::clone(told), failed: Arc::default() }
+        Self { told: Arc::clone(told), failed: Arc::default(), remote: None }
+    }
+
+    pub(crate) fn of_remote(&self, is_left: &Arc<AtomicBool>, pulse: &Arc<AtomicU64>) -> Self {
+        let remote = RemoteStop { is_left: Arc::clone(is_left), pulse: Arc::clone(pulse) };
+        Self { remote: Some(remote), ..self.clone() }
+    }
+
+    /// Whether the caller said so.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.told.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+        let is_left = self.remote.as_ref().is_some_and(|remote| {
+            remote.pulse.fetch_add(1, Ordering::Relaxed);
+            remote.is_left.load(Ordering::Relaxed)
+        });
+        is_left || self.is_told() || self.failed.load(Ordering::Relaxed)
     }
 }
 
@@ -84,7 +113,7 @@ impl Stop {
 pub(crate) struct Looker {
     clock: Arc<dyn Clock>,
     stop: Stop,
-    own: Option<FileId>,
+    own: Own,
     buffer: Vec<u8>,
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
@@ -104,7 +133,7 @@ impl Looker {
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
         stop: Stop,
-        own: Option<FileId>,
+        own: Own,
         progress: Arc<Progress>,
         links: Arc<HardLinks>,
     ) -> Self {
@@ -112,8 +141,15 @@ impl Looker {
         Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress, links }
     }
 
-    /// Looks at `name` in `directory`; the empty name is the directory itself.
-    pub(crate) fn look(&mut self, directory: &Directory, name: &[u8], stored: Option<&ItemState>, want: Want) -> Look {
+    /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
+    pub(crate) fn look(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        stored: Option<&ItemState>,
+        want: Want,
+        on: MountId,
+    ) -> Look {
         for attempt in 1.. {
             let began = self.clock.now();
             let stat = match directory.stat(name) {
@@ -121,7 +157,10 @@ impl Looker {
                 Err(errno) if is_gone(errno) => return Look::Gone,
                 Err(errno) => return Look::Unknown(errno),
             };
-            if self.own == Some(FileId::of(&stat)) {
+            if stat.stx_mnt_id != on {
+                return Look::Elsewhere;
+            }
+            if self.own.contains(&Some(FileId::of(&stat))) {
                 return Look::Own;
             }
             let mut seen = from_stat(&stat, began);
@@ -213,7 +252,11 @@ impl Looker {
     /// What statx alone says of a name; `None` where a look has to say what stands in the way.
     pub(crate) fn glance(&self, directory: &Directory, name: &[u8]) -> Option<ItemState> {
         let now = self.clock.now();
-        directory.stat(name).ok().filter(|stat| self.own != Some(FileId::of(stat))).map(|stat| from_stat(&stat, now))
+        directory
+            .stat(name)
+            .ok()
+            .filter(|stat| !self.own.contains(&Some(FileId::of(stat))))
+            .map(|stat| from_stat(&stat, now))
     }
 
     fn content(

@@ -4,13 +4,16 @@
 
 use crate::clock::Time;
 use crate::page::PlanId;
+use crate::plan::Plan;
 use crate::store::{Reader, StoreError, Writer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 
-const KEY: &str = "state";
+pub(crate) const KEY: &str = "state";
 
 /// Counts of one rule since it came to this journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +51,12 @@ pub struct Totals {
     pub tracked: u64,
     /// When the last record was detected.
     pub last_change: Option<Time>,
-    /// Bytes of all lines in the journal.
+    /// Bytes of the lines that are in the journal.
     #[serde(default)]
     pub journal_bytes: u64,
+    /// Lines that left the journal before a sink had delivered them, by the sink's word.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
 }
 
 impl Totals {
@@ -79,6 +85,15 @@ pub(crate) struct Pending {
     pub(crate) forgotten: u64,
 }
 
+/// A place between two lines: what is before it has left the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Base {
+    /// Of the line before it; 0 at the beginning.
+    pub(crate) sequence: u64,
+    /// The chain after that line.
+    pub(crate) chain: Chain,
+}
+
 /// The description of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -88,6 +103,9 @@ pub(crate) struct Meta {
     pub(crate) sequence: u64,
     /// The chain after that line.
     pub(crate) head: Chain,
+    /// The last line that left the journal: the first one that is there continues its chain.
+    #[serde(default)]
+    pub(crate) base: Base,
     /// The identity of the host root that this state is of.
     pub(crate) host_root: Option<String>,
     /// The plan in force.
@@ -101,6 +119,17 @@ pub(crate) struct Meta {
     /// When the state was last written.
     pub(crate) alive: Option<Time>,
     pub(crate) totals: Totals,
+    /// Journals that this one took the place of.
+    #[serde(default)]
+    pub(crate) predecessors: Vec<String>,
+}
+
+/// The latest of these times that one of a plan's running entries was due at, by its interval.
+pub(crate) fn last_compared(compared: &[(Duration, Time)], plan: &Plan, entries: &[u16]) -> Option<Time> {
+    let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
+    let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
+    let began = |interval| compared.iter().find(|(of, _)| *of == interval);
+    intervals.filter_map(began).map(|(_, began)| *began).max()
 }
 
 impl Meta {
@@ -110,6 +139,7 @@ impl Meta {
             journal,
             sequence: 0,
             head: Chain::default(),
+            base: Base::default(),
             host_root: None,
             plan: None,
             complete: None,
@@ -118,14 +148,17 @@ impl Meta {
             compared: Vec::new(),
             alive: None,
             totals: Totals::default(),
+            predecessors: Vec::new(),
         }
     }
 
+    /// The beginning of the last complete compare that one of a plan's running entries was due in.
+    pub(crate) fn last_compared(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
+        last_compared(&self.compared, plan, entries)
+    }
+
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {
-        let Some(bytes) = reader.meta(KEY)? else { return Ok(None) };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| StoreError::damaged(format!("its description: {error}")))
+        reader.meta(KEY)?.map(|bytes| decode(&bytes)).transpose()
     }
 
     pub(crate) fn save(&self, writer: &Writer) -> Result<(), StoreError> {
@@ -133,4 +166,18 @@ impl Meta {
             serde_json::to_vec(self).map_err(|error| StoreError::damaged(format!("its description: {error}")))?;
         writer.set_meta(KEY, &bytes)
     }
+}
+
+/// The journal's id in a stored description.
+pub(crate) fn journal(description: Option<Vec<u8>>) -> Result<String, StoreError> {
+    #[derive(Deserialize)]
+    struct Named {
+        journal: String,
+    }
+    let bytes = description.ok_or_else(|| StoreError::damaged("its description is missing"))?;
+    decode(&bytes).map(|Named { journal }| journal)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::damaged(format!("its description: {error}")))
 }

@@ -5,10 +5,12 @@
 
 use crate::host::HostRoot;
 use crate::path::HostPath;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use vedette_crds::record::{ByteText, MountInfo};
 
 /// The kernel's id of a mount: the boundary between file systems, and never st_dev.
 pub(crate) type MountId = u64;
@@ -17,16 +19,49 @@ pub(crate) type MountId = u64;
 const LOCAL: [&str; 13] =
     ["bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "squashfs", "tmpfs", "ramfs", "vfat", "xfs", "zfs"];
 
+/// What the kernel makes up: to read it may change it, hang, or never end.
+const PSEUDO: [&str; 23] = [
+    "autofs",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "resctrl",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
+];
+
 /// A mount table longer than this is not read.
 const LIMIT: usize = 16 * 1024 * 1024;
 
 /// One mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mount {
     /// Where it is, in the host's paths.
     pub(crate) point: HostPath,
     /// For example `ext4`.
     pub(crate) file_system: String,
+    /// The device or share.
+    pub(crate) source: Vec<u8>,
+    /// The directory of its file system that shows.
+    pub(crate) root: Vec<u8>,
+    /// Major and minor, until the machine boots.
+    pub(crate) device: Vec<u8>,
     /// Whether the host sees it there and this process something else: nothing that shows there is the host's.
     pub(crate) is_hidden: bool,
 }
@@ -35,6 +70,30 @@ impl Mount {
     /// Whether `mounts: Local` enters it.
     pub(crate) fn is_local(&self) -> bool {
         !self.is_hidden && LOCAL.contains(&self.file_system.as_str())
+    }
+
+    /// Whether `mounts: All` enters it: it has content.
+    pub(crate) fn is_enterable(&self) -> bool {
+        !self.is_hidden && !PSEUDO.contains(&self.file_system.as_str())
+    }
+
+    /// Whether it may never answer.
+    pub(crate) fn is_remote(&self) -> bool {
+        !self.is_local() && !self.is_overlay()
+    }
+
+    /// As a record shows it.
+    pub(crate) fn info(&self) -> MountInfo {
+        MountInfo {
+            source: ByteText::exact(&self.source).0,
+            file_system: self.file_system.clone(),
+            root: ByteText::exact(&self.root).0,
+        }
+    }
+
+    /// Whether what lies on it can be asked for without a wait: it is on this machine and no pseudo file system.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.is_local() || self.is_overlay()
     }
 
     /// Whether it is an overlay: entered only by an entry whose own root lies on it.
@@ -53,6 +112,7 @@ pub(crate) struct Mounts {
     hidden: BTreeMap<HostPath, Mount>,
     /// Directories that have mount points in them.
     parents: BTreeSet<HostPath>,
+    has_remote: bool,
 }
 
 /// A line of mountinfo.
@@ -64,6 +124,21 @@ struct Line {
     /// In the paths of the process whose table it is.
     point: Vec<Vec<u8>>,
     file_system: String,
+    source: Vec<u8>,
+}
+
+impl Line {
+    fn mount(&self, point: HostPath, is_hidden: bool) -> Mount {
+        let (device, root) = &self.shows;
+        Mount {
+            point,
+            file_system: self.file_system.clone(),
+            source: self.source.clone(),
+            root: unescape(root),
+            device: device.clone(),
+            is_hidden,
+        }
+    }
 }
 
 impl Mounts {
@@ -77,7 +152,8 @@ impl Mounts {
         let mut mounts = Self::parse(&own, &path);
         let proc = HostPath::from("/proc");
         if mounts.at(&proc).is_some_and(|mount| mount.file_system == "proc")
-            && let Some(table) = HostRoot::open(host_root)?.read(&HostPath::from("/proc/1/mountinfo"), LIMIT)?
+            && let Some(table) =
+                HostRoot::open(host_root)?.read(&HostPath::from("/proc/1/mountinfo"), LIMIT, &|_| true)?
         {
             mounts.hide(&own, &path, &table);
         }
@@ -96,7 +172,7 @@ impl Mounts {
         for (point, line) in shown(host, Path::new("/")) {
             if here.get(&point).is_none_or(|here| here.shows != line.shows) {
                 self.parents.insert(point.split().0);
-                let mount = Mount { point: point.clone(), file_system: line.file_system, is_hidden: true };
+                let mount = line.mount(point.clone(), true);
                 self.hidden.insert(point, mount);
             }
         }
@@ -118,14 +194,20 @@ impl Mounts {
     }
 
     fn insert(&mut self, line: &Line, point: HostPath) {
-        self.points.insert(point.clone(), line.id);
-        let mount = Mount { point, file_system: line.file_system.clone(), is_hidden: false };
+        let mount = line.mount(point.clone(), false);
+        self.has_remote |= mount.is_remote() && point != HostPath::root();
+        self.points.insert(point, line.id);
         self.by_id.insert(line.id, mount);
     }
 
     /// The mount with this id.
     pub(crate) fn get(&self, id: MountId) -> Option<&Mount> {
         self.by_id.get(&id)
+    }
+
+    /// The mounts that show something of a device.
+    pub(crate) fn of_device<'a>(&'a self, device: &'a [u8]) -> impl Iterator<Item = MountId> + 'a {
+        self.by_id.iter().filter(move |(_, mount)| mount.device == device).map(|(id, _)| *id)
     }
 
     /// What is mounted at exactly this path; at the host's `/` what that lies on.
@@ -146,6 +228,11 @@ impl Mounts {
     /// The mounts at a path and above it, from the host's `/` down.
     pub(crate) fn on_the_way<'a>(&'a self, path: &'a HostPath) -> impl Iterator<Item = &'a Mount> {
         path.ancestors().filter_map(|path| self.at(&path))
+    }
+
+    /// Whether a path lies on a mount that may never answer.
+    pub(crate) fn is_remote(&self, path: &HostPath) -> bool {
+        self.has_remote && path.ancestors().skip(1).any(|above| self.at(&above).is_some_and(Mount::is_remote))
     }
 
     /// Whether a mount point lies directly in this directory.
@@ -206,8 +293,10 @@ fn parse_line(line: &[u8]) -> Option<Line> {
     let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let shows = (fields.next()?.to_vec(), fields.next()?.to_vec());
     let point = components(OsStr::from_bytes(&unescape(fields.next()?)));
-    let file_system = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some(Line { id, parent, shows, point, file_system: String::from_utf8_lossy(file_system).into_owned() })
+    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+    let file_system = String::from_utf8_lossy(fields.next()?).into_owned();
+    let source = unescape(fields.next().unwrap_or_default());
+    Some(Line { id, parent, shows, point, file_system, source })
 }
 
 /// Undoes the kernel's `\040` for space, tab, newline and backslash.

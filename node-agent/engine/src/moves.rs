@@ -11,6 +11,7 @@ use crate::digest::restrict;
 use crate::host::{Directory, is_gone};
 use crate::item::ItemState;
 use crate::look::{Look, Looker, Want, is_still};
+use crate::mounts::MountId;
 use crate::page::Volume;
 use crate::path::HostPath;
 use crate::plan::{Ask, phase};
@@ -88,14 +89,14 @@ impl Outcome {
     pub(crate) fn look(
         &self,
         looker: &mut Looker,
-        open: &Directory,
+        (open, on): &(Directory, MountId),
         stored: Option<&ItemState>,
         leaves_large: bool,
     ) -> Look {
         let Candidate { directory, name, ask, .. } = self.here();
         let looked = looker.now();
         let want = Want { leaves_large, ..ask.want(phase(directory, name)) };
-        match (looker.look(open, name, stored, want), self, stored) {
+        match (looker.look(open, name, stored, want, *on), self, stored) {
             // Nothing was done to it but that a directory above it has another name: its content is the one that was read.
             (Look::Same, Self::Moved { .. }, Some(before)) => {
                 Look::Seen(Box::new(ItemState { looked, ..before.clone() }))
@@ -267,7 +268,7 @@ impl Transaction<'_, '_> {
     pub(crate) fn confirm(&mut self, moves: Vec<Moved>) -> Result<Vec<Report>, StoreError> {
         let mut reports: BTreeMap<(Volume, HostPath), Vec<Finding>> = BTreeMap::new();
         for Moved { from, to, before, after } in moves {
-            let left = self.look_again(from.place(), &before, &from.ask)?;
+            let left = self.look_again(from.place(), Some(&before), &from.ask)?;
             let stands = self.stands(to.place(), &after);
             let is_move = matches!(left, Some(What::Missing)) && stands == Some(true);
             let (old, new) = (from.place().path(), to.place().path());

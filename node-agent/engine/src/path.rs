@@ -1,10 +1,11 @@
 //! A path on the host: bytes, absolute, free of `.`, `..`, empty segments and this process's own idea of a root.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use vedette_crds::record::escape_controls;
 
 /// An absolute host path. The root is the empty string inside and `/` when shown.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct HostPath(Vec<u8>);
 
 impl HostPath {

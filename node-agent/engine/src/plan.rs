@@ -3,6 +3,7 @@
 //! Pure. A plan's source, rules and resolution, is what the store keeps, so that an older plan can be asked what it
 //! selected. How a walk asks stands in `select`.
 
+use crate::follow::Follows;
 use crate::item::{Fields, fields_of};
 use crate::look::Want;
 use crate::page::PlanId;
@@ -37,6 +38,8 @@ pub(crate) struct PlanSource {
     pub(crate) rules: Vec<NodeRule>,
     /// One for each entry.
     pub(crate) resolutions: Vec<EntryResolution>,
+    /// What lies behind links that entries follow.
+    pub(crate) follows: Follows,
 }
 
 /// A rule as reports need it.
@@ -103,30 +106,51 @@ impl Plan {
             let mut prefixes = resolution.excludes.iter();
             // An exclude holds for paths as it names them, and for where its links lead.
             let mut excluded_paths = Vec::new();
-            for exclude in &entry.exclude {
+            let mut excluded_by = Vec::new();
+            for (at, exclude) in entry.exclude.iter().enumerate() {
                 let Exclude::Path(pattern) = exclude else { continue };
                 let resolved = prefixes.next().map(|real| pattern.with_prefix(real));
                 excluded_paths.extend(resolved.filter(|resolved| resolved != pattern));
                 excluded_paths.push(pattern.clone());
+                excluded_by.resize(excluded_paths.len(), at);
             }
             let names = entry.exclude.iter().enumerate().filter(|(_, exclude)| matches!(exclude, Exclude::Name(_)));
+            let own_links = resolution.links.iter().map(|link| (HostPath::from_components(link), false));
+            let mut links: Vec<(HostPath, bool)> = own_links.collect();
             let selector = Selector {
                 entry: at as u16,
                 pattern: entry.path.with_prefix(&resolution.real),
                 excluded_names: names.map(|(at, _)| at).collect(),
                 excluded_paths,
+                excluded_by,
                 max_depth: entry.max_depth.unwrap_or(u32::MAX),
                 is_prefix_link: false,
+                is_followed: false,
                 prefix: resolution.real.len() as u32,
             };
-            for link in &resolution.links {
+            for (target, reach) in source.follows.iter().filter(|(target, _)| target.entry == name) {
+                let real: Vec<&[u8]> = target.real.components().collect();
+                let (pattern, prefix) = (PathPattern::literal(&real), real.len() as u32);
+                selectors.push(Selector {
+                    pattern,
+                    prefix,
+                    max_depth: reach.depth,
+                    is_followed: true,
+                    ..selector.clone()
+                });
+                links.extend(reach.links.iter().map(|link| (link.clone(), true)));
+            }
+            for (link, is_followed) in links {
+                let link: Vec<&[u8]> = link.components().collect();
                 selectors.push(Selector {
                     entry: selector.entry,
-                    pattern: PathPattern::literal(link),
+                    pattern: PathPattern::literal(&link),
                     excluded_names: Vec::new(),
                     excluded_paths: Vec::new(),
+                    excluded_by: Vec::new(),
                     max_depth: 0,
                     is_prefix_link: true,
+                    is_followed,
                     prefix: link.len() as u32,
                 });
             }

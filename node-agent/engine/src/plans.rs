@@ -1,5 +1,6 @@
 //! Plans that the state still refers to: what an older one selected decides whether a new name is Added or baselined.
 
+use crate::follow::{Reach, Target};
 use crate::page::PlanId;
 use crate::plan::{EntryResolution, Plan, PlanSource};
 use crate::store::{Store, StoreError};
@@ -40,14 +41,19 @@ impl Plans {
 pub(crate) fn encode(source: &PlanSource) -> Result<Vec<u8>, StoreError> {
     let rules =
         serde_json::to_string(&source.rules).map_err(|error| StoreError::damaged(format!("a plan: {error}")))?;
-    postcard::to_stdvec(&(rules, &source.resolutions)).map_err(|error| StoreError::damaged(format!("a plan: {error}")))
+    let follows: Vec<_> = source.follows.iter().collect();
+    postcard::to_stdvec(&(rules, &source.resolutions, follows))
+        .map_err(|error| StoreError::damaged(format!("a plan: {error}")))
 }
 
 /// The plan in stored bytes.
 pub(crate) fn decode(bytes: &[u8]) -> Result<PlanSource, StoreError> {
     let damaged = |error: &dyn std::fmt::Display| StoreError::damaged(format!("a plan: {error}"));
-    let (rules, resolutions): (String, Vec<EntryResolution>) =
-        postcard::from_bytes(bytes).map_err(|error| damaged(&error))?;
+    let ((rules, resolutions), rest): ((String, Vec<EntryResolution>), _) =
+        postcard::take_from_bytes(bytes).map_err(|error| damaged(&error))?;
     let rules: Vec<NodeRule> = serde_json::from_str(&rules).map_err(|error| damaged(&error))?;
-    Ok(PlanSource { rules, resolutions })
+    // An older version followed no links.
+    let follows: Vec<(Target, Reach)> =
+        if rest.is_empty() { Vec::new() } else { postcard::from_bytes(rest).map_err(|error| damaged(&error))? };
+    Ok(PlanSource { rules, resolutions, follows: follows.into_iter().collect() })
 }

@@ -4,14 +4,16 @@
 //! reports what, never what is stored.
 
 use crate::clock::Time;
-use crate::commit::{Aside, Identity, Place, Transaction};
+use crate::commit::{Aside, Committer, Identity, Place, Transaction};
 use crate::item::{Fields, ItemState};
 use crate::look::{is_large, is_racy};
-use crate::meta::Meta;
+use crate::meta::{Meta, last_compared};
+use crate::mounts::Mount;
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan};
 use crate::render::item;
 use crate::store::{StoreError, Writer};
+use std::time::Duration;
 use vedette_crds::record::{
     ByteText, CHANGE_SCHEMA, Category, ChainedLine, Change, ChangeType, Detection, Field, Item, ItemType,
     NOTICE_SCHEMA, Nanos, Notice, NoticeKind, Origin, render,
@@ -19,15 +21,15 @@ use vedette_crds::record::{
 use vedette_crds::rule::Severity;
 
 /// What one record says beside where and for whom.
-struct Difference {
-    change_type: ChangeType,
-    detection: Detection,
-    fields: Fields,
-    since: Option<Time>,
-    before: Option<Item>,
-    after: Option<Item>,
+pub(crate) struct Difference {
+    pub(crate) change_type: ChangeType,
+    pub(crate) detection: Detection,
+    pub(crate) fields: Fields,
+    pub(crate) since: Option<Time>,
+    pub(crate) before: Option<Item>,
+    pub(crate) after: Option<Item>,
     /// The other path of a move.
-    moved: Option<HostPath>,
+    pub(crate) moved: Option<HostPath>,
 }
 
 impl Transaction<'_, '_> {
@@ -39,7 +41,7 @@ impl Transaction<'_, '_> {
         ask: &Ask,
     ) -> Result<(), StoreError> {
         let since = self.compared(place, ask, &[after])?;
-        let after = item(after, self.committer.owners);
+        let after = self.shown(place, after);
         let detection = self.detection(&ask.entries);
         let (change_type, fields, moved) = (ChangeType::Added, Fields::NONE, moved_from.cloned());
         self.record(
@@ -57,7 +59,7 @@ impl Transaction<'_, '_> {
         ask: &Ask,
     ) -> Result<(), StoreError> {
         let since = Some(before.looked).max(self.compared(place, ask, &[before])?);
-        let before = item(before, self.committer.owners);
+        let before = self.shown(place, before);
         let detection = self.detection(&ask.entries);
         let (change_type, fields, moved) = (ChangeType::Removed, Fields::NONE, moved_to.cloned());
         self.record(
@@ -96,8 +98,8 @@ impl Transaction<'_, '_> {
             self.detection(&entries)
         };
         let since = Some(before.looked).max(self.compared(place, ask, &[before, after])?);
-        let before = Some(item(before, self.committer.owners));
-        let after = Some(item(after, self.committer.owners));
+        let before = Some(self.shown(place, before));
+        let after = Some(self.shown(place, after));
         let change_type = ChangeType::Modified;
         self.record(
             &place.path(),
@@ -106,32 +108,41 @@ impl Transaction<'_, '_> {
         )
     }
 
+    /// A state as its record shows it, with what is mounted there.
+    fn shown(&self, place: Place<'_>, state: &ItemState) -> Item {
+        let Committer { mounts, volumes, owners, .. } = &*self.committer;
+        let mount = volumes.mounted(mounts, place.volume, place.directory, place.name);
+        Item { mount: mount.map(Mount::info), ..item(state, owners) }
+    }
+
     /// The beginning of the last complete compare that looked at an item, under the plan that it was made under.
-    fn compared(&mut self, place: Place<'_>, ask: &Ask, states: &[&ItemState]) -> Result<Option<Time>, StoreError> {
+    pub(crate) fn compared(
+        &mut self,
+        place: Place<'_>,
+        ask: &Ask,
+        states: &[&ItemState],
+    ) -> Result<Option<Time>, StoreError> {
         let Some(complete) = self.meta.complete else { return Ok(None) };
         if matches!(self.committer.aside, Aside::Large) && states.iter().any(|state| is_large(state)) {
             return Ok(None);
         }
         let is_link = states.first().is_some_and(|state| state.kind == ItemType::Symlink);
         if complete == self.committer.plan.id {
-            return Ok(self.compared_of(self.committer.plan, &ask.entries));
+            return Ok(last_compared(self.times(), self.committer.plan, &ask.entries));
         }
         let older = self.selected_by(complete, place, is_link)?;
-        Ok(older.and_then(|older| self.compared_of(&older.plan, &older.selecting)))
+        Ok(older.and_then(|older| last_compared(self.times(), &older.plan, &older.selecting)))
     }
 
-    fn compared_of(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
-        let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
-        let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
-        let compared = match &self.committer.aside {
+    /// When each interval was last compared to the end, before these looks.
+    fn times(&self) -> &[(Duration, Time)] {
+        match &self.committer.aside {
             Aside::Since(compared) => compared,
             Aside::Nothing | Aside::Large => &self.meta.compared,
-        };
-        let began = |interval| compared.iter().find(|(compared, _)| *compared == interval);
-        intervals.filter_map(began).map(|(_, began)| *began).max()
+        }
     }
 
-    fn detection(&self, entries: &[u16]) -> Detection {
+    pub(crate) fn detection(&self, entries: &[u16]) -> Detection {
         let Some(complete) = self.meta.complete.filter(|complete| *complete != self.committer.plan.id) else {
             return self.committer.detection;
         };
@@ -142,7 +153,12 @@ impl Transaction<'_, '_> {
         if entries.iter().all(resumed) { Detection::Resumed } else { self.committer.detection }
     }
 
-    fn record(&mut self, path: &HostPath, entries: &[u16], difference: Difference) -> Result<(), StoreError> {
+    pub(crate) fn record(
+        &mut self,
+        path: &HostPath,
+        entries: &[u16],
+        difference: Difference,
+    ) -> Result<(), StoreError> {
         let Difference { change_type, detection, fields, since, before, after, moved } = difference;
         let plan = self.committer.plan;
         let mut rules: Vec<String> = entries.iter().map(|entry| plan.entry_name(*entry)).collect();

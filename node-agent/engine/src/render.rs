@@ -2,6 +2,7 @@
 
 use crate::host::HostRoot;
 use crate::item::{AttributeValue, FLAGS, ItemState};
+use crate::mounts::Mounts;
 use crate::path::HostPath;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::HashMap;
@@ -20,9 +21,10 @@ pub(crate) struct Owners {
 
 impl Owners {
     /// Reads the host's passwd and group; a host without them has numbers only.
-    pub(crate) fn read(host: &HostRoot) -> Self {
-        let names =
-            |path: &str| host.read_text(&HostPath::from(path), LIMIT).map(|text| parse(&text)).unwrap_or_default();
+    pub(crate) fn read(host: &HostRoot, mounts: &Mounts) -> Self {
+        let names = |path: &str| {
+            host.read_text(&HostPath::from(path), LIMIT, mounts).map(|text| parse(&text)).unwrap_or_default()
+        };
         Self { users: names("/etc/passwd"), groups: names("/etc/group") }
     }
 }
@@ -50,28 +52,29 @@ pub(crate) fn item(state: &ItemState, owners: &Owners) -> Item {
         }
         None => (None, None),
     };
-    let xattrs = attributes.others.iter().map(|attribute| Xattr {
-        name: ByteText::exact(&attribute.name).0,
-        value: match &attribute.value {
+    let xattrs = attributes.others.iter().map(|attribute| {
+        let (name, name_bytes) = ByteText::exact(&attribute.name);
+        let value = match &attribute.value {
             AttributeValue::Short(value) => STANDARD.encode(value),
             AttributeValue::Long(digest) => format!("sha256:{}", hex(digest)),
-        },
+        };
+        Xattr { name, name_bytes, value }
     });
     let digests = if state.is_read() { state.digests } else { Default::default() };
     Item {
         item_type: state.kind,
         size: is_regular.then_some(state.size),
-        mode: format!("{:04o}", state.mode),
-        uid: state.uid,
-        gid: state.gid,
+        mode: Some(format!("{:04o}", state.mode)),
+        uid: Some(state.uid),
+        gid: Some(state.gid),
         owner: owners.users.get(&state.uid).cloned(),
         group: owners.groups.get(&state.gid).cloned(),
-        modified: Nanos(state.modified.timestamp()),
-        changed: Nanos(state.changed.timestamp()),
+        modified: Some(Nanos(state.modified.timestamp())),
+        changed: Some(Nanos(state.changed.timestamp())),
         created: state.created.map(|created| Nanos(created.timestamp())),
-        inode: state.inode,
-        device: format!("{}:{}", state.device.0, state.device.1),
-        link_count: state.links,
+        inode: Some(state.inode),
+        device: Some(format!("{}:{}", state.device.0, state.device.1)),
+        link_count: Some(state.links),
         link_target,
         link_target_bytes,
         device_number: state.device_number.map(|(major, minor)| format!("{major}:{minor}")),

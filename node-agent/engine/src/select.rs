@@ -11,14 +11,18 @@ use vedette_crds::pattern::{Cursor, PathPattern};
 use vedette_crds::settings::{Exclude, Links, Mounts as MountPolicy};
 
 /// One pattern that selects for an entry: its path, or a link that its path led through.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Selector {
     pub(crate) entry: u16,
     pub(crate) pattern: PathPattern,
     pub(crate) excluded_names: Vec<usize>,
     pub(crate) excluded_paths: Vec<PathPattern>,
+    /// Which of the entry's excludes each of them is.
+    pub(crate) excluded_by: Vec<usize>,
     pub(crate) max_depth: u32,
     pub(crate) is_prefix_link: bool,
+    /// Whether it is what lies behind a link.
+    pub(crate) is_followed: bool,
     /// Components of the pattern's literal prefix: above them nothing is excluded by name.
     pub(crate) prefix: u32,
 }
@@ -31,6 +35,17 @@ struct Live {
     /// How many levels below here are selected because a directory above matched.
     covered: Option<u32>,
     excludes: Vec<Cursor>,
+}
+
+/// Why a selector ends at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Its path matches above, and the name lies deeper than it selects.
+    Depth,
+    /// This one of the entry's excludes leaves it out.
+    Excluded(usize),
+    /// Its path does not lead there.
+    Pattern,
 }
 
 /// The selectors that are alive in one directory.
@@ -49,6 +64,11 @@ pub(crate) struct Step {
 }
 
 impl Context {
+    /// The selectors that are alive in it.
+    pub(crate) fn selectors(&self) -> impl Iterator<Item = u16> + '_ {
+        self.live.iter().map(|live| live.selector)
+    }
+
     /// How many components lie above the names in it, and itself.
     pub(crate) fn depth(&self) -> usize {
         self.depth as usize
@@ -56,6 +76,11 @@ impl Context {
 }
 
 impl Step {
+    /// The selectors that hit its object.
+    pub(crate) fn hits(&self) -> &[u16] {
+        &self.hits
+    }
+
     /// Whether nothing selects this object or anything below it.
     pub(crate) fn is_dead(&self) -> bool {
         self.hits.is_empty() && self.context.live.is_empty()
@@ -81,7 +106,7 @@ impl Plan {
         for (at, selector) in self.selectors.iter().enumerate() {
             let cursor = selector.pattern.start();
             let excludes: Vec<Cursor> = selector.excluded_paths.iter().map(PathPattern::start).collect();
-            if matches_any(&excludes, &selector.excluded_paths) {
+            if matching(&excludes, &selector.excluded_paths).is_some() {
                 continue;
             }
             let covered = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
@@ -99,30 +124,44 @@ impl Plan {
         let mut live = Vec::new();
         let mut hits = Vec::new();
         for above in &directory.live {
-            let selector = &self.selectors[usize::from(above.selector)];
-            let covered = above.covered.and_then(|left| left.checked_sub(u32::from(left != u32::MAX)));
-            if covered.is_none() && above.cursor.is_dead() {
-                continue;
+            let Ok(below) = self.descend(above, depth, name) else { continue };
+            if below.covered.is_some() {
+                hits.push(below.selector);
             }
-            if depth >= selector.prefix && self.excludes_name(selector, name) {
-                continue;
-            }
-            let steps = above.excludes.iter().zip(&selector.excluded_paths);
-            let excludes: Vec<Cursor> = steps.map(|(cursor, pattern)| cursor.step(pattern, name)).collect();
-            if matches_any(&excludes, &selector.excluded_paths) {
-                continue;
-            }
-            let cursor = above.cursor.step(&selector.pattern, name);
-            let matched = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
-            let covered = covered.max(matched);
-            if covered.is_some() {
-                hits.push(above.selector);
-            }
-            if covered.is_some() || !cursor.is_dead() {
-                live.push(Live { selector: above.selector, cursor, covered, excludes });
-            }
+            live.push(below);
         }
         Step { context: Context { live, depth }, hits }
+    }
+
+    /// A selector one component further down, at this depth, or why it ends there.
+    fn descend(&self, above: &Live, depth: u32, name: &[u8]) -> Result<Live, Lost> {
+        let selector = &self.selectors[usize::from(above.selector)];
+        let covered = above.covered.and_then(|left| left.checked_sub(u32::from(left != u32::MAX)));
+        if covered.is_none() && above.cursor.is_dead() {
+            return Err(Lost::Depth);
+        }
+        if depth >= selector.prefix
+            && let Some(exclude) = self.excludes_name(selector, name)
+        {
+            return Err(Lost::Excluded(exclude));
+        }
+        let steps = above.excludes.iter().zip(&selector.excluded_paths);
+        let excludes: Vec<Cursor> = steps.map(|(cursor, pattern)| cursor.step(pattern, name)).collect();
+        if let Some(at) = matching(&excludes, &selector.excluded_paths) {
+            return Err(Lost::Excluded(selector.excluded_by[at]));
+        }
+        let cursor = above.cursor.step(&selector.pattern, name);
+        let covered = covered.max(cursor.is_match(&selector.pattern).then_some(selector.max_depth));
+        if covered.is_none() && cursor.is_dead() {
+            return Err(Lost::Pattern);
+        }
+        Ok(Live { selector: above.selector, cursor, covered, excludes })
+    }
+
+    /// The selectors of a directory that do not go on at a name, each with why.
+    pub(crate) fn lost(&self, directory: &Context, name: &[u8]) -> Vec<(u16, Lost)> {
+        let end = |above: &Live| Some((above.selector, self.descend(above, directory.depth + 1, name).err()?));
+        directory.live.iter().filter_map(end).collect()
     }
 
     /// The context of any directory as a walk from the root comes to it over these mounts.
@@ -168,6 +207,32 @@ impl Plan {
         }
         entries.sort_unstable();
         entries
+    }
+
+    /// The running entries that follow the link of a step, each with the levels below it that they select.
+    pub(crate) fn following(&self, step: &Step) -> Vec<(u16, u32)> {
+        let mut following: Vec<(u16, u32)> = Vec::new();
+        for live in &step.context.live {
+            let selector = &self.selectors[usize::from(live.selector)];
+            // A link on the way to somewhere else was followed there.
+            let follows = self.entries[usize::from(selector.entry)].links == Links::Follow && !selector.is_prefix_link;
+            let Some(depth) = live.covered.filter(|_| follows && !self.is_suspended(selector.entry)) else { continue };
+            match following.iter_mut().find(|(entry, _)| *entry == selector.entry) {
+                Some((_, deepest)) => *deepest = depth.max(*deepest),
+                None => following.push((selector.entry, depth)),
+            }
+        }
+        following
+    }
+
+    /// How many levels below a path an entry selects, if it selects the path, whatever links lead there.
+    pub(crate) fn reach(&self, entry: u16, path: &HostPath) -> Option<u32> {
+        let context = self.context(path, &[]);
+        let of = |live: &&Live| {
+            let selector = &self.selectors[usize::from(live.selector)];
+            selector.entry == entry && !selector.is_followed
+        };
+        context.live.iter().filter(of).filter_map(|live| live.covered).max()
     }
 
     /// Which names of a directory a walk of the due intervals has to look at.
@@ -228,20 +293,22 @@ impl Plan {
     fn enters(&self, selector: &Selector, depth: u32, mount: &Mount) -> bool {
         // The entry's own root lies on it, or below it.
         let leads_to_root = depth <= selector.prefix;
-        let is_readable = mount.is_local() || mount.is_overlay() && leads_to_root;
         let policy = self.entries[usize::from(selector.entry)].mounts;
-        is_readable && (policy == MountPolicy::Local || leads_to_root)
+        let is_readable = match policy {
+            MountPolicy::All => mount.is_enterable(),
+            MountPolicy::Local | MountPolicy::Same => mount.is_local() || mount.is_overlay() && leads_to_root,
+        };
+        is_readable && (policy != MountPolicy::Same || leads_to_root)
     }
 
-    fn excludes_name(&self, selector: &Selector, name: &[u8]) -> bool {
+    /// Which of the entry's excludes leaves this name out.
+    fn excludes_name(&self, selector: &Selector, name: &[u8]) -> Option<usize> {
         let excludes = &self.entries[usize::from(selector.entry)].exclude;
-        selector
-            .excluded_names
-            .iter()
-            .any(|at| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name)))
+        let matches = |at: &usize| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name));
+        selector.excluded_names.iter().copied().find(matches)
     }
 }
 
-fn matches_any(cursors: &[Cursor], patterns: &[PathPattern]) -> bool {
-    cursors.iter().zip(patterns).any(|(cursor, pattern)| cursor.is_match(pattern))
+fn matching(cursors: &[Cursor], patterns: &[PathPattern]) -> Option<usize> {
+    cursors.iter().zip(patterns).position(|(cursor, pattern)| cursor.is_match(pattern))
 }

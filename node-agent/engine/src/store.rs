@@ -3,11 +3,14 @@
 //! Reads and writes the state directory, nothing else. Every value carries a checksum that is verified when it is read,
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
+mod medium;
+mod overlay;
 mod pages;
 mod read;
 mod write;
 
 pub(crate) use crate::fault::{During, StoreError};
+pub use medium::Medium;
 pub(crate) use pages::{Found, Pages};
 pub(crate) use read::Reader;
 pub(crate) use write::Writer;
@@ -17,7 +20,7 @@ use crate::page::{Page, PageError};
 use crate::path::HostPath;
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -28,14 +31,20 @@ const PLANS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("plans");
 const VOLUMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("volumes");
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
+/// What is mounted where entries look, by path.
+const MOUNTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("mounts");
 const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 const FORMAT_KEY: &str = "format";
 /// What this version writes and reads.
 pub(crate) const FORMAT: u8 = 1;
+/// The socket in a state directory at which the process that holds it answers questions.
+pub const SOCKET: &str = "agent.sock";
 const FILE: &str = "vedette.redb";
 /// A database that is being made.
 const UNFINISHED: &str = "vedette.redb.new";
+/// Names the journal, so that a database that was taken away is missed.
+const MARK: &str = "vedette.journal";
 /// Measured: 32 MiB read no faster.
 const CACHE: usize = 8 * 1024 * 1024;
 
@@ -43,24 +52,47 @@ const CACHE: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
+    medium: Medium,
     /// Empty only while, and after, opening it anew failed.
     database: RwLock<Option<Database>>,
 }
 
 impl Store {
     /// Opens the state in a directory, making both where they are missing.
-    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(directory: &Path, medium: Medium) -> Result<Self, StoreError> {
+        if matches!(medium, Medium::Unchanged) {
+            return Self::open_unchanged(directory);
+        }
         // Its owner's alone: digests of secrets are in it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| match source.kind() {
             ErrorKind::AlreadyExists => StoreError::NoDirectory { path: directory.to_owned() },
             _ => StoreError::Create { path: directory.to_owned(), source },
         })?;
-        let store = Self { directory: directory.to_owned(), database: RwLock::new(None) };
-        if !store.file().exists() {
+        let store = Self { directory: directory.to_owned(), medium, database: RwLock::new(None) };
+        if !store.medium.is_there(&store.file())? {
             store.make()?;
         }
         store.reopen()?;
+        store.check_format()?;
+        Ok(store)
+    }
+
+    /// Opens the state in a directory where there has to be one.
+    pub(crate) fn open_existing(directory: &Path, medium: Medium) -> Result<Self, StoreError> {
+        if !medium.is_there(&directory.join(FILE))? {
+            return Err(StoreError::NoState { path: directory.to_owned() });
+        }
+        Self::open(directory, medium)
+    }
+
+    /// Opens the state in a directory without changing anything there; where there is none, an empty one in memory.
+    fn open_unchanged(directory: &Path) -> Result<Self, StoreError> {
+        let store = Self { directory: directory.to_owned(), medium: Medium::Unchanged, database: RwLock::new(None) };
+        store.reopen()?;
+        if !store.medium.is_there(&store.file())? {
+            store.initialize()?;
+        }
         store.check_format()?;
         Ok(store)
     }
@@ -82,9 +114,14 @@ impl Store {
         self.directory.join(FILE)
     }
 
+    /// Where the process that holds the state answers questions.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join(SOCKET)
+    }
+
     fn open_file(&self, path: &Path) -> Result<Database, StoreError> {
         // Without the check a file that was damaged from outside makes the database panic.
-        let opened = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).open(path);
+        let opened = self.medium.open(Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true), path);
         opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => {
                 StoreError::InUse { path: self.directory.clone(), holder: holder::of(path) }
@@ -107,10 +144,7 @@ impl Store {
         let database = Builder::new().set_cache_size(CACHE).create(&path);
         let database = database.map_err(|error| StoreError::Open { path: self.file(), source: error.into() })?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-        let writer = self.write()?;
-        writer.set_meta(FORMAT_KEY, &[FORMAT])?;
-        writer.touch()?;
-        writer.commit()?;
+        self.initialize()?;
         self.close();
         // A link is not made over a database that another process has made meanwhile; some file systems have none.
         match std::fs::hard_link(&path, self.file()) {
@@ -119,6 +153,61 @@ impl Store {
             Err(_) => std::fs::rename(&path, self.file()).map_err(io)?,
         }
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)
+    }
+
+    fn initialize(&self) -> Result<(), StoreError> {
+        let writer = self.write()?;
+        writer.set_meta(FORMAT_KEY, &[FORMAT])?;
+        writer.touch()?;
+        writer.commit()
+    }
+
+    /// The journal that the directory was last known to hold; a mark that says nothing names none that is known.
+    pub(crate) fn mark(&self) -> Result<Option<String>, StoreError> {
+        let path = self.directory.join(MARK);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Open { path, source: source.into() }),
+        }
+    }
+
+    pub(crate) fn set_mark(&self, journal: &str) -> Result<(), StoreError> {
+        if self.mark()?.as_deref() == Some(journal) {
+            return Ok(());
+        }
+        let path = self.directory.join(MARK);
+        let new = path.with_extension("journal.new");
+        let written =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|file| {
+                (&file).write_all(format!("{journal}\n").as_bytes())?;
+                file.sync_all()?;
+                std::fs::rename(&new, &path)?;
+                File::open(&self.directory)?.sync_all()
+            });
+        written.map_err(|source| StoreError::Keep { path, source })
+    }
+
+    /// Keeps a copy of the database for examination, under this name behind its own; `None` where it is no file.
+    pub(crate) fn keep_aside(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
+        let file = self.file();
+        if !file.exists() {
+            return Ok(None);
+        }
+        let (path, new) = (self.directory.join(format!("{FILE}.{name}")), self.directory.join(format!("{FILE}.copy")));
+        let copied = std::fs::copy(&file, &new).and_then(|_| {
+            File::open(&new)?.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            File::open(&self.directory)?.sync_all()
+        });
+        match copied {
+            Ok(()) => Ok(Some(path)),
+            Err(source) => {
+                // Half a copy only takes room; the next try makes it anew.
+                let _ = std::fs::remove_file(&new);
+                Err(StoreError::Keep { path, source })
+            }
+        }
     }
 
     fn check_format(&self) -> Result<(), StoreError> {

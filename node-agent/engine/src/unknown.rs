@@ -18,11 +18,14 @@ pub enum Aspect {
     Attributes,
     /// The file system that it lies on is not mounted, or is not entered.
     Volume,
+    /// The host has a mount there that this process does not see.
+    HiddenMount,
 }
 
 impl Aspect {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Listing, Self::Metadata, Self::Content, Self::Attributes, Self::Volume];
+    pub const ALL: [Self; 6] =
+        [Self::Listing, Self::Metadata, Self::Content, Self::Attributes, Self::Volume, Self::HiddenMount];
 
     /// The word for metrics.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +35,7 @@ impl Aspect {
             Self::Content => "Content",
             Self::Attributes => "Attributes",
             Self::Volume => "Volume",
+            Self::HiddenMount => "HiddenMount",
         }
     }
 }
@@ -65,11 +69,14 @@ pub(crate) struct Found {
 
 impl Found {
     pub(crate) fn add(&mut self, unknown: Unknown) {
-        self.misses_items |= matches!(unknown.aspect, Aspect::Listing | Aspect::Metadata | Aspect::Volume);
-        if self.named.len() < NAMED {
-            self.named.push(unknown);
-        } else {
-            *self.unnamed.entry(unknown.interval).or_default() += unknown.items;
+        self.misses_items |= !matches!(unknown.aspect, Aspect::Content | Aspect::Attributes);
+        // Never crowded out: a condition has a reason of its own for it.
+        let at = if unknown.aspect == Aspect::HiddenMount { 0 } else { self.named.len() };
+        self.named.insert(at, unknown);
+        if self.named.len() > NAMED
+            && let Some(last) = self.named.pop()
+        {
+            *self.unnamed.entry(last.interval).or_default() += last.items;
         }
     }
 

@@ -36,6 +36,13 @@ struct Inner {
     unsaved: BTreeMap<Volume, Vec<u8>>,
 }
 
+impl Inner {
+    fn met(&self, id: MountId) -> Option<Met> {
+        let number = *self.of_mount.get(&id)?;
+        Some(Met { number, is_new: self.unsaved.contains_key(&number) })
+    }
+}
+
 impl Volumes {
     /// The volumes that the state knows.
     pub(crate) fn load(store: &Store) -> Result<Self, StoreError> {
@@ -55,11 +62,12 @@ impl Volumes {
     /// # Errors
     /// When what shows there cannot be seen.
     pub(crate) fn of(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Result<Option<Met>, Errno> {
-        let mut inner = self.lock();
-        if let Some(number) = inner.of_mount.get(&id).copied() {
-            return Ok(Some(Met { number, is_new: inner.unsaved.contains_key(&number) }));
+        if let Some(met) = self.lock().met(id) {
+            return Ok(Some(met));
         }
+        // Not under the lock: it may never answer.
         let Some(identity) = identity_of(host, mounts, id)? else { return Ok(None) };
+        let mut inner = self.lock();
         let number = match inner.numbers.get(&identity) {
             Some(number) => *number,
             None => {
@@ -70,15 +78,17 @@ impl Volumes {
             }
         };
         inner.of_mount.insert(id, number);
-        Ok(Some(Met { number, is_new: inner.unsaved.contains_key(&number) }))
+        Ok(inner.met(id))
     }
 
     /// The volume that shows under a mount, if it has a number.
     pub(crate) fn known(&self, host: &HostRoot, mounts: &Mounts, id: MountId) -> Option<Volume> {
-        let inner = self.lock();
-        let of_mount = inner.of_mount.get(&id).copied();
-        let identity = || identity_of(host, mounts, id).ok().flatten();
-        of_mount.or_else(|| inner.numbers.get(&identity()?).copied())
+        let of_mount = self.lock().of_mount.get(&id).copied();
+        if of_mount.is_some() || mounts.get(id).is_some_and(|mount| mount.is_remote()) {
+            return of_mount;
+        }
+        let identity = identity_of(host, mounts, id).ok().flatten()?;
+        self.lock().numbers.get(&identity).copied()
     }
 
     /// What the next commit has to store.
@@ -103,8 +113,46 @@ impl Volumes {
         let identity = inner.numbers.iter().find(|(_, number)| **number == volume).map(|(identity, _)| parse(identity));
         let Some((file_system, point)) = identity else { return Vec::new() };
         let mut crossed: Vec<Mount> = mounts.on_the_way(&point).filter(|mount| mount.point != point).cloned().collect();
-        crossed.push(Mount { point, file_system, is_hidden: false });
+        let (source, root, device) = Default::default();
+        crossed.push(Mount { point, file_system, source, root, device, is_hidden: false });
         crossed
+    }
+
+    /// What is mounted on a name: of the items under one path only the one at the top of its own volume lies on a mount.
+    pub(crate) fn mounted<'m>(
+        &self,
+        mounts: &'m Mounts,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Option<&'m Mount> {
+        let mount = mounts.on(directory, name)?;
+        self.is_top(volume, &mount.point).then_some(mount)
+    }
+
+    /// Whether a volume's file system shows as a whole on one of a device's mounts, wherever that is.
+    pub(crate) fn shows_on(&self, host: &HostRoot, mounts: &Mounts, volume: Volume, device: &[u8]) -> bool {
+        let inner = self.lock();
+        let known = inner.numbers.iter().find(|(_, number)| **number == volume);
+        let Some(known) = known.map(|(identity, _)| without_point(identity)) else { return false };
+        mounts.of_device(device).any(|id| {
+            // What cannot be seen may be it.
+            identity_of(host, mounts, id)
+                .map_or(true, |found| found.is_some_and(|found| without_point(&found) == known))
+        })
+    }
+
+    fn is_top(&self, volume: Volume, path: &HostPath) -> bool {
+        let inner = self.lock();
+        inner.numbers.iter().any(|(identity, number)| *number == volume && parse(identity).1 == *path)
+    }
+
+    /// A volume is gone for good.
+    pub(crate) fn forget(&self, volume: Volume) {
+        let mut inner = self.lock();
+        inner.numbers.retain(|_, number| *number != volume);
+        inner.of_mount.retain(|_, number| *number != volume);
+        inner.unsaved.remove(&volume);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -115,7 +163,8 @@ impl Volumes {
 
 fn identity_of(host: &HostRoot, mounts: &Mounts, id: MountId) -> Result<Option<Vec<u8>>, Errno> {
     let Some(mount) = mounts.get(id) else { return Ok(None) };
-    match host.directory(&mount.point).and_then(|directory| directory.stat(b"")) {
+    let (directory, name) = mount.point.split();
+    match host.directory(&directory).and_then(|directory| directory.stat(name)) {
         Ok(stat) => Ok((stat.stx_mnt_id == id).then(|| identity(mount, &stat))),
         Err(errno) if is_gone(errno) => Ok(None),
         Err(errno) => Err(errno),
@@ -134,6 +183,11 @@ pub(crate) fn identity(mount: &Mount, top: &Statx) -> Vec<u8> {
     let mut identity = format!("{} {inode} {}.{:09} ", mount.file_system, birth.0, birth.1).into_bytes();
     identity.extend_from_slice(mount.point.as_bytes());
     identity
+}
+
+/// Type, inode and birth time of an identity.
+fn without_point(identity: &[u8]) -> Vec<&[u8]> {
+    identity.splitn(4, |byte| *byte == b' ').take(3).collect()
 }
 
 /// The type and the mount point in an identity.

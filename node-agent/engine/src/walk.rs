@@ -4,25 +4,30 @@
 //! bounded, so a slow disk slows the walk and nothing piles up.
 
 mod directory;
+mod mount;
 mod name;
 mod settle;
 
 pub(crate) use settle::{read, settle};
 
 use crate::crew::Sent;
+use crate::follow::{self, Follows};
 use crate::frontier::Frontier;
 use crate::host::HostRoot;
 use crate::idle::Met;
 use crate::lane::{Ground, Lane};
 use crate::look::{Looker, Stop};
+use crate::mounted::Shown;
 use crate::mounts::Mounts;
 use crate::moves::Moves;
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, Plan};
 use crate::progress::Progress;
+use crate::remote::Remote;
 use crate::store::{Store, StoreError};
 use crate::unknown::{Aspect, Found, Unknown};
 use crate::volumes::Volumes;
+pub(crate) use name::MAX_DEPTH;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,25 +35,31 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 /// What the walkers of one compare share.
+#[derive(Clone)]
 pub(crate) struct Walk {
     pub(crate) store: Arc<Store>,
     pub(crate) host: Arc<HostRoot>,
     pub(crate) mounts: Arc<Mounts>,
     pub(crate) volumes: Arc<Volumes>,
+    /// What is mounted where entries look, as far as the state knows.
+    pub(crate) shown: Arc<BTreeMap<HostPath, Shown>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) before: Before,
     pub(crate) due: Due,
     pub(crate) stop: Stop,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) frontier: Frontier,
+    pub(crate) frontier: Arc<Frontier>,
     /// So many names of a directory are taken up at once.
     pub(crate) pass: usize,
-    pub(crate) moves: Moves,
+    pub(crate) moves: Arc<Moves>,
     pub(crate) lane: Arc<Lane>,
     pub(crate) ground: Ground,
+    /// Whether it is of a file system that may never answer, on a thread of its own.
+    pub(crate) is_remote: bool,
 }
 
 /// What the last compare that came to its end was under.
+#[derive(Clone)]
 pub(crate) enum Before {
     /// There was none.
     Nothing,
@@ -63,6 +74,8 @@ pub(crate) enum Before {
 pub(crate) struct Walked {
     pub(crate) unknown: Found,
     pub(crate) met: Met,
+    /// What lies behind links that are followed and the plan does not select anyway.
+    pub(crate) follows: Follows,
 }
 
 impl Walked {
@@ -70,6 +83,7 @@ impl Walked {
     pub(crate) fn extend(&mut self, other: Self) {
         self.unknown.extend(other.unknown);
         self.met.extend(&other.met);
+        other.follows.into_iter().for_each(|(target, reach)| follow::add(&mut self.follows, target, reach));
     }
 }
 
@@ -105,6 +119,19 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
         walk.frontier.done(found);
     }
     result.map(|()| walker.walked)
+}
+
+/// Walks what a mount shows, from its top down.
+pub(crate) fn remote(walk: &Walk, remote: &Remote, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
+    let mut walker = Walker::new(walk);
+    let mut waiting = walker.remote_top(remote, reports)?;
+    while let Some(directory) = waiting.pop() {
+        if walk.stop.is_set() {
+            break;
+        }
+        waiting.extend(walker.directory(directory, reports)?);
+    }
+    Ok(walker.walked)
 }
 
 impl<'w> Walker<'w> {

@@ -31,7 +31,10 @@ fn a_mount_over_tracked_files_baselines_what_it_shows_and_removes_nothing() {
         host.write("/srv/data/deep/shown.conf", "1");
         host.write("/srv/data/b.conf", "other");
         let seen = host.compare();
-        assert!(seen.changes().is_empty(), "{:?}", seen.told());
+        assert_eq!(seen.told(), ["Modified /srv/data Mount"], "tracked files lie below it");
+        assert_eq!(seen.only()["before"], json!({"type": "Directory"}), "the pattern does not select the directory");
+        let mount = json!({"source": "test", "fileSystem": "tmpfs", "root": "/"});
+        assert_eq!(seen.only()["after"], json!({"type": "Directory", "mount": mount}));
         let unknowns = host.standing().unknowns;
         assert_eq!((unknowns.items(), unknowns.named()[0].aspect), (2, Aspect::Volume), "{unknowns:?}");
         host.write("/srv/data/b.conf", "changed");
@@ -41,8 +44,10 @@ fn a_mount_over_tracked_files_baselines_what_it_shows_and_removes_nothing() {
         unmount(&host, "/srv/data");
         host.write("/srv/data/b.conf", "22");
         let seen = host.compare();
-        assert_eq!(seen.told(), ["Modified /srv/data/b.conf Content,Size"], "what lay beneath is compared again");
-        assert_eq!(host.standing().unknowns.items(), 3, "what the mount showed is not there to be seen");
+        let told = ["Modified /srv/data Mount", "Modified /srv/data/b.conf Content,Size"];
+        assert_eq!(seen.told(), told, "what lay beneath is compared again");
+        assert_eq!(host.standing().unknowns.items(), 0, "what the mount showed went with it");
+        assert_eq!(host.standing().totals.tracked, 2);
     });
 }
 
@@ -69,13 +74,16 @@ fn a_pseudo_file_system_is_not_entered_and_what_it_covers_is_unknown() {
         host.compare();
         mount(&host, "proc", "/etc/ssh");
         let seen = host.compare();
-        assert!(seen.changes().is_empty(), "{:?}", seen.told());
+        assert_eq!(seen.told(), ["Modified /etc/ssh Mount"]);
+        let change = seen.only();
+        assert_eq!((change["before"]["mode"].is_string(), change["after"]["mode"].is_string()), (true, false));
+        assert_eq!(change["after"]["mount"]["fileSystem"], "proc", "what is not entered is not looked at");
         assert!(seen.summary.items < 10);
         let unknowns = host.standing().unknowns;
         assert_eq!((unknowns.items(), unknowns.named()[0].path.to_string().as_str()), (2, "/etc/ssh"));
         unmount(&host, "/etc/ssh");
         host.write("/etc/ssh/key", "22");
-        assert_eq!(host.compare().told(), ["Modified /etc/ssh/key Content,Size"]);
+        assert_eq!(host.compare().told(), ["Modified /etc/ssh Mount", "Modified /etc/ssh/key Content,Size"]);
         assert_eq!(host.standing().unknowns.items(), 0);
     });
 }
@@ -132,16 +140,109 @@ fn a_bind_mount_inside_the_tree_is_tracked_where_it_shows() {
 }
 
 #[test]
-fn a_bind_mount_over_a_tracked_file_does_not_go_unseen() {
-    with_own_mounts("a_bind_mount_over_a_tracked_file_does_not_go_unseen", || {
+fn a_bind_mount_over_a_tracked_file_is_one_change_of_its_mount() {
+    with_own_mounts("a_bind_mount_over_a_tracked_file_is_one_change_of_its_mount", || {
         let mut host = Host::new(json!([{"name": "etc", "path": "/etc"}]));
         host.write("/etc/passwd", "good");
         host.write("/evil", "evil!");
         host.compare();
         bind(&host, "/evil", "/etc/passwd");
-        assert_eq!(host.compare().told(), ["Modified /etc/passwd Content,Size"]);
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Modified /etc/passwd Mount"]);
+        let (before, after) = (&seen.only()["before"], &seen.only()["after"]);
+        assert_eq!((&before["mount"], &before["size"]), (&json!(null), &json!(4)));
+        assert_eq!((after["mount"]["root"].as_str().unwrap().ends_with("/evil"), &after["size"]), (true, &json!(5)));
+        assert_ne!(before["sha256"], after["sha256"]);
+        host.write("/evil", "worse!");
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Modified /etc/passwd Content,Size"], "what shows is tracked");
+        assert_eq!(seen.only()["before"]["mount"], seen.only()["after"]["mount"]);
+        assert!(seen.only()["after"]["mount"].is_object());
         unmount(&host, "/etc/passwd");
-        assert_eq!(host.compare().told(), ["Modified /etc/passwd Content,Size"]);
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Modified /etc/passwd Mount"]);
+        assert_eq!(seen.only()["after"]["size"], 4);
+        assert!(host.compare().lines.is_empty());
+    });
+}
+
+#[test]
+fn a_file_that_changes_while_a_mount_covers_it_is_told_when_it_shows_again() {
+    with_own_mounts("a_file_that_changes_while_a_mount_covers_it_is_told_when_it_shows_again", || {
+        let mut host = Host::new(json!([{"name": "etc", "path": "/etc"}]));
+        host.write("/etc/passwd", "good");
+        host.write("/evil", "evil!");
+        host.mkdir("/also");
+        host.compare();
+        bind(&host, "/etc", "/also");
+        bind(&host, "/evil", "/etc/passwd");
+        assert_eq!(host.compare().told(), ["Modified /etc/passwd Mount"]);
+        host.write("/also/passwd", "changed");
+        assert!(host.compare().lines.is_empty());
+        unmount(&host, "/etc/passwd");
+        let seen = host.compare();
+        let changes = seen.changes();
+        let told: Vec<String> = changes.iter().map(|change| support::tell(change)).collect();
+        assert_eq!(told, ["Modified /etc/passwd Mount", "Modified /etc/passwd Content,Size"]);
+        assert_eq!(changes[0]["after"]["sha256"], changes[1]["before"]["sha256"], "one state follows the other");
+    });
+}
+
+#[test]
+fn another_file_system_at_the_same_place_is_told_and_the_first_ones_files_are_not_removed() {
+    with_own_mounts("another_file_system_at_the_same_place_is_told_and_the_first_ones_files_are_not_removed", || {
+        let mut host = Host::new(json!([{"name": "data", "path": "/srv/data"}]));
+        mount(&host, "tmpfs", "/srv/data");
+        host.write("/srv/data/a", "1");
+        host.compare();
+        assert!(host.compare().lines.is_empty(), "what was mounted at the baseline is no news");
+        unmount(&host, "/srv/data");
+        mount(&host, "tmpfs", "/srv/data");
+        host.write("/srv/data/b", "1");
+        assert_eq!(host.compare().told(), ["Modified /srv/data Mount"]);
+        assert_eq!((host.standing().totals.tracked, host.standing().unknowns.items()), (2, 0));
+        host.write("/srv/data/b", "22");
+        assert_eq!(host.compare().told(), ["Modified /srv/data/b Content,Size"]);
+    });
+}
+
+#[test]
+fn a_mount_on_a_directory_that_was_made_for_it_is_an_addition_and_its_end_a_removal() {
+    with_own_mounts("a_mount_on_a_directory_that_was_made_for_it_is_an_addition_and_its_end_a_removal", || {
+        let mut host = Host::new(json!([{"name": "pods", "path": "/pods"}]));
+        host.write("/pods/one/file", "1");
+        host.compare();
+        mount(&host, "tmpfs", "/pods/two");
+        host.write("/pods/two/token", "secret");
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Added /pods/two"]);
+        assert_eq!(seen.only()["after"]["mount"]["fileSystem"], "tmpfs");
+        unmount(&host, "/pods/two");
+        host.remove("/pods/two");
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Removed /pods/two"]);
+        assert_eq!(seen.only()["before"]["mount"]["fileSystem"], "tmpfs");
+        assert_eq!((host.standing().totals.tracked, host.standing().unknowns.items()), (3, 0));
+        assert!(host.compare().lines.is_empty());
+    });
+}
+
+#[test]
+fn a_mount_that_changes_while_no_agent_runs_is_told_at_the_start() {
+    with_own_mounts("a_mount_that_changes_while_no_agent_runs_is_told_at_the_start", || {
+        let mut host = Host::new(json!([{"name": "data", "path": "/srv/data"}]));
+        host.write("/srv/data/a", "1");
+        host.write("/disk/a", "1");
+        host.compare();
+        host.stop();
+        bind(&host, "/disk", "/srv/data");
+        host.start();
+        let seen = host.compare();
+        assert_eq!(seen.told(), ["Modified /srv/data Mount"]);
+        assert_eq!(seen.only()["detection"], "Startup");
+        unmount(&host, "/srv/data");
+        assert_eq!(host.compare().told(), ["Modified /srv/data Mount"]);
+        assert_eq!(host.standing().unknowns.items(), 2, "what the disk holds is not there to be seen");
     });
 }
 
@@ -155,10 +256,11 @@ fn an_unmounted_volume_is_unknown_and_compared_when_it_is_back() {
         host.compare();
         unmount(&host, "/srv/data");
         host.write("/disk/deep/a.conf", "22");
-        assert!(host.compare().changes().is_empty());
+        assert_eq!(host.compare().told(), ["Modified /srv/data Mount"]);
         assert_eq!(host.standing().unknowns.items(), 1);
         bind(&host, "/disk", "/srv/data");
-        assert_eq!(host.compare().told(), ["Modified /srv/data/deep/a.conf Content,Size"]);
+        let told = host.compare().told();
+        assert_eq!(told, ["Modified /srv/data Mount", "Modified /srv/data/deep/a.conf Content,Size"]);
         assert_eq!(host.standing().unknowns.items(), 0);
     });
 }
@@ -167,12 +269,13 @@ fn an_unmounted_volume_is_unknown_and_compared_when_it_is_back() {
 fn a_mount_is_removed_from_watch_with_its_entry_even_while_it_is_not_there() {
     with_own_mounts("a_mount_is_removed_from_watch_with_its_entry_even_while_it_is_not_there", || {
         let mut host = Host::new(json!([{"name": "data", "path": "/srv/data"}]));
-        mount(&host, "tmpfs", "/srv/data");
-        host.write("/srv/data/a", "1");
+        host.mkdir("/srv/data");
+        host.write("/disk/a", "1");
+        bind(&host, "/disk", "/srv/data");
         host.compare();
         unmount(&host, "/srv/data");
         host.compare();
-        assert_eq!(host.standing().unknowns.items(), 1);
+        assert_eq!(host.standing().unknowns.items(), 2);
         host.set_entries(json!([{"name": "etc", "path": "/etc"}]));
         host.compare();
         assert_eq!((host.standing().unknowns.items(), host.standing().totals.tracked), (0, 0));
@@ -186,12 +289,11 @@ fn a_mount_that_will_not_come_back_is_accepted_by_excluding_it_once() {
         let mut host = Host::new(all.clone());
         host.mkdir("/srv/data");
         host.compare();
-        mount(&host, "tmpfs", "/srv/data");
-        host.chmod("/srv/data", 0o755);
-        host.write("/srv/data/deep/a", "1");
+        host.write("/disk/deep/a", "1");
+        bind(&host, "/disk", "/srv/data");
         host.compare();
         unmount(&host, "/srv/data");
-        assert!(host.compare().changes().is_empty());
+        assert_eq!(host.compare().told(), ["Modified /srv/data Mount"]);
         assert!(host.standing().unknowns.items() > 0);
 
         host.set_entries(json!([{"name": "all", "path": "/srv", "exclude": ["/srv/data"]}]));
@@ -230,10 +332,10 @@ fn a_mount_that_only_the_hosts_first_process_sees_makes_what_lies_there_unknown(
         mount(&host, "proc", "/proc");
         host.write("/dev/file", "what the agent sees is not what the host sees");
         host.write("/etc/file", "22");
-        assert_eq!(host.compare().told(), ["Modified /etc/file Content,Size"]);
+        assert_eq!(host.compare().told(), ["Modified /dev Mount", "Modified /etc/file Content,Size"]);
         let unknowns = host.standing().unknowns;
         let dev = unknowns.named().iter().find(|unknown| unknown.path.to_string() == "/dev").unwrap();
-        assert_eq!((dev.aspect, dev.items), (Aspect::Volume, 2), "{unknowns:?}");
+        assert_eq!((dev.aspect, dev.items), (Aspect::HiddenMount, 2), "{unknowns:?}");
     });
 }
 

@@ -12,9 +12,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{Host, is_root, rule_with};
+use support::{Host, is_root, rule_with, run, with_own_mounts};
 use vedette_crds::record::{CHANGE_SCHEMA, Chain, Change, Item, Nanos, Notice, NoticeKind, Origin, render, schema};
-use vedette_engine::Identity;
+use vedette_engine::journal::Sink;
+use vedette_engine::{Anchor, Identity};
 
 /// As many lines are on the page whole; the others lend their members to the tables.
 const SHOWN: usize = 4;
@@ -48,6 +49,7 @@ fn lines() -> Option<Vec<String>> {
     host.remove("/etc/motd");
     fs::rename(&old, &new).unwrap();
     host.mkdir("/srv/directory");
+    host.mkdir("/srv/volume");
     setxattr(host.at("/srv/directory"), "system.posix_acl_default", &access_list(), XattrFlags::empty()).ok()?;
     mknodat(CWD, host.at("/srv/null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 3)).ok()?;
     let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
@@ -66,10 +68,23 @@ fn lines() -> Option<Vec<String>> {
         eprintln!("SKIPPED: the temporary directory's file system has no access lists, attributes or flags");
         return None;
     }
+    setxattr(&ping, b"user.caf\xe9".as_slice(), b"1", XattrFlags::empty()).ok()?;
+    run("mount", &["-t".as_ref(), "tmpfs".as_ref(), "tmpfs".as_ref(), host.at("/srv/volume").as_os_str()]);
     lines.extend(host.compare().lines);
     host.start();
     host.engine().configure(rules, identity, 1);
     host.engine().announce_start().unwrap();
+    lines.extend(host.lines());
+    // A file of records that has had nothing yet, and a journal that is full.
+    host.delivered(Sink::File, 0);
+    let full = host.standing().totals.journal_bytes;
+    host.engine().set_journal_max(full);
+    host.engine().announce_start().unwrap();
+    lines.extend(host.lines().into_iter().filter(|line| line["kind"] == "Gap"));
+    let anchor = host.anchor();
+    host.engine().hold_against(Anchor { sequence: anchor.sequence + 5, ..anchor });
+    host.engine().settle().unwrap();
+    host.expect_new_journal();
     lines.extend(host.lines());
 
     let mut chain = Chain::default();
@@ -127,17 +142,27 @@ fn settle_change(mut change: Change) -> Change {
 }
 
 fn settle_item(item: &mut Item, modified: i64, created: i64, inode: u64) {
-    (item.modified, item.changed, item.created) = (minutes(modified), minutes(modified), Some(minutes(created)));
-    (item.inode, item.device) = (inode, "8:1".into());
+    let modified = Some(minutes(modified));
+    (item.modified, item.changed, item.created) = (modified, modified, Some(minutes(created)));
+    (item.inode, item.device) = (Some(inode), Some("8:1".into()));
 }
 
 fn settle_notice(mut notice: Notice) -> Notice {
     notice.time = settle_origin(&mut notice.origin);
-    if let NoticeKind::Started { stopped_since, boot_id, kernel, agent_version, .. } = &mut notice.kind {
-        *stopped_since = stopped_since.map(|_| minutes(-1));
-        *boot_id = "0f8fad5b-d9cb-469f-a165-70867728950e".into();
-        *kernel = "6.18.0".into();
-        *agent_version = "0.1.0".into();
+    match &mut notice.kind {
+        NoticeKind::Started { stopped_since, boot_id, kernel, agent_version, .. } => {
+            *stopped_since = stopped_since.map(|_| minutes(-1));
+            *boot_id = "0f8fad5b-d9cb-469f-a165-70867728950e".into();
+            *kernel = "6.18.0".into();
+            *agent_version = "0.1.0".into();
+        }
+        NoticeKind::BaselineReset { expected_journal, expected_head, found_journal, .. } => {
+            *expected_journal = Some("0d5a8c3e1b7f49268e54a9c1d2f37b60".into());
+            *expected_head = Some("79c21f433e0af1f8e788f6838526fd02f2d610b10d017832f24c2eaf9329b0f5".into());
+            *found_journal = expected_journal.clone();
+        }
+        NoticeKind::Gap { from, to, .. } => (*from, *to) = (1042, 9317),
+        _ => {}
     }
     notice
 }
@@ -151,7 +176,7 @@ fn table(object: &Value, examples: &[&Value]) -> String {
             continue;
         }
         let example = match examples.iter().find_map(|example| example.get(name)) {
-            Some(Value::Object(_)) => "an [item](#items)".to_owned(),
+            Some(Value::Object(members)) if members.contains_key("mode") => "an [item](#items)".to_owned(),
             Some(example) => format!("`{}`", example.to_string().replace('|', "\\|")),
             None => "—".to_owned(),
         };
@@ -170,7 +195,7 @@ fn made(lines: &[String]) -> Vec<(&'static str, String)> {
     let (change, notice) = (schema::change(), schema::notice());
     let pretty: Change = serde_json::from_str(&lines[SHOWN - 1]).unwrap();
     let mut sets = String::new();
-    for (name, set) in change["$defs"].as_object().unwrap() {
+    for (name, set) in [&change, &notice].into_iter().flat_map(|schema| schema["$defs"].as_object().unwrap()) {
         if set.get("enum").is_some() {
             writeln!(sets, "- **{name}**: {}", set["description"].as_str().unwrap()).unwrap();
         }
@@ -204,10 +229,18 @@ fn part<'p>(page: &'p str, name: &str) -> &'p str {
 
 #[test]
 fn the_page_is_what_the_engine_writes() {
-    let Some(lines) = lines() else { return };
+    with_own_mounts("the_page_is_what_the_engine_writes", || {
+        if let Some(lines) = lines() {
+            hold_page(&lines);
+        }
+    });
+}
+
+/// Compares the page with these lines, or writes it anew.
+fn hold_page(lines: &[String]) {
     let regenerate = std::env::var_os("VEDETTE_REGENERATE").is_some();
     let mut text = fs::read_to_string(page()).unwrap();
-    for (name, made) in made(&lines) {
+    for (name, made) in made(lines) {
         let stands = part(&text, name);
         if regenerate {
             let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));

@@ -14,6 +14,7 @@ use vedette_crds::condition::node::{
 use vedette_crds::condition::{Condition, set};
 use vedette_crds::node_config::{AgentInfo, Changes, CollectorProgress, JournalHead, NodeConfigStatus, RuleProgress};
 use vedette_crds::record::ChangeType;
+use vedette_engine::Aspect;
 use vedette_engine::engine::Standing;
 
 /// Unknown items that a message names.
@@ -165,7 +166,9 @@ fn complete(view: &View, standing: &Standing) -> (Complete, String) {
     }
     let named = standing.unknowns.named().iter().take(NAMED);
     let named: Vec<String> = named.map(|unknown| format!("{}: {}", unknown.path, unknown.reason)).collect();
-    (Complete::ItemsUnknown, format!("{unknown} items, among them {}", named.join("; ")))
+    let is_hidden = standing.unknowns.named().iter().any(|unknown| unknown.aspect == Aspect::HiddenMount);
+    let reason = if is_hidden { Complete::MountsHidden } else { Complete::ItemsUnknown };
+    (reason, format!("{unknown} items, among them {}", named.join("; ")))
 }
 
 #[cfg(test)]

@@ -18,13 +18,18 @@ const LOOK_BACK: u64 = 64;
 /// The newest changes of a journal, newest first.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
+    /// Which journal they are of.
+    id: String,
     read: u64,
     changes: VecDeque<RecentChange>,
 }
 
 impl Recent {
-    /// Takes in the lines up to `head`.
-    pub(crate) fn read(&mut self, journal: &Journal, head: u64) -> Result<(), StoreError> {
+    /// Takes in the lines up to `head` of the journal with this id.
+    pub(crate) fn read(&mut self, journal: &Journal, id: &str, head: u64) -> Result<(), StoreError> {
+        if self.id != id {
+            *self = Self { id: id.to_owned(), ..Self::default() };
+        }
         self.read = self.read.max(head.saturating_sub(LOOK_BACK));
         while self.read < head {
             let lines = journal.after(self.read, 1 << 20)?;

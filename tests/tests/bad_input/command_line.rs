@@ -46,6 +46,16 @@ rows! {
         "error: invalid value <value> for <flag>: write an IP address and a port, for example 127.0.0.1:8080" =>
         async |scene: &Scene| ended(scene.agent("standalone", &[("--listen", "localhost")])).await;
 
+    a_journal_too_small: "2",
+        "error: invalid value <value> for <flag>: write a size of at least 1Mi, for example 256Mi: about 1 KiB for each record" =>
+        async |scene: &Scene| {
+            assert_eq!(scene.scan(&[("--journal-max", "1Mi")]).await.exit, "0");
+            for size in ["0", "1023Ki", "many"] {
+                assert_eq!(scene.scan(&[("--journal-max", size)]).await.exit, "2", "{size}");
+            }
+            ended(scene.agent("standalone", &[("--journal-max", "1MB")])).await
+        };
+
     records_to_nothing: "2",
         "error: invalid value <value> for <flag>: write stdout, none, or the path of a file" =>
         async |scene: &Scene| {

@@ -4,9 +4,11 @@
 
 #[macro_use]
 mod page;
+mod answers;
 mod cluster;
 mod command_line;
 mod conditions;
+mod dry_run;
 mod goes_on;
 mod history;
 mod host;
@@ -14,6 +16,7 @@ mod outputs;
 mod rules;
 mod scene;
 mod state;
+mod verify;
 
 use page::documented;
 
@@ -24,6 +27,8 @@ fn the_page_has_every_sentence_and_no_other() {
     assert_eq!(documented("State directory"), state::ROWS);
     assert_eq!(documented("Host root"), host::ROWS);
     assert_eq!(documented("Records"), outputs::ROWS);
+    assert_eq!(documented("Verification"), verify::ROWS);
+    assert_eq!(documented("Questions"), answers::ROWS);
     assert_eq!(documented("It works, and says"), goes_on::ROWS);
     assert_eq!(documented("Cluster"), [cluster::ROWS, &[cluster::FORBIDDEN]].concat());
 }

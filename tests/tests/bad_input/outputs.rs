@@ -76,12 +76,48 @@ rows! {
             let said = ended(scene.agent("standalone", &[("--records", &scene.text("rule.yaml"))])).await;
             assert_eq!(fs::read(scene.path("rule.yaml")).unwrap(), before, "it is not touched");
             assert_eq!(scene.scan(&[]).await.exit, "0");
-            let state = fs::read(scene.path("state/vedette.redb")).unwrap();
             let own = ended(scene.agent("standalone", &[("--records", &scene.text("state/vedette.redb"))])).await;
             assert!(own.exit == "2" && own.err.contains("something else than records"), "{own:?}");
-            assert_eq!(fs::read(scene.path("state/vedette.redb")).unwrap().len(), state.len());
-            assert_eq!(scene.scan(&[]).await.exit, "0", "the state is whole");
+            let state = scene.text("state");
+            let verify = crate::scene::command(&scene.products.agent, &["verify", "--state-dir", &state]);
+            assert_eq!(ended(verify).await.exit, "0", "the state is whole");
+            assert_eq!(scene.scan(&[]).await.exit, "0");
             said
+        };
+
+    a_journal_that_holds_less_than_one_scan_finds: "2",
+        "<number> records left the journal before they could be written: give --journal-max more" => async |scene: &Scene| {
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let changes = change(scene, 3000);
+            let said = scene.scan(&[("--journal-max", "1Mi")]).await;
+            let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let lost: u64 = said.err.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+            let gap = lines.iter().find(|line| line["kind"] == "Gap").expect("a notice says so");
+            assert_eq!(gap["to"].as_u64().unwrap() - gap["from"].as_u64().unwrap() + 1, lost);
+            assert_eq!(said.changes().len() as u64 + lost, changes.len() as u64, "what is there was written");
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            Said { out: String::new(), ..said }
+        };
+
+    a_journal_that_holds_less_than_a_sink_lags: "goes on",
+        "<number> records left the journal before they could be written: give --journal-max more <...>" =>
+        async |scene: &Scene| {
+            let disk = SmallDisk::mounted(scene, "records", "size=64k").await;
+            assert_eq!(scene.scan(&[]).await.exit, "0");
+            let records = scene.text("records/records.jsonl");
+            let options = [("--records", records.as_str()), ("--journal-max", "1Mi"), ("--listen", "127.0.0.1:0")];
+            let mut service = Service::start(scene, disk.inside(&scene.agent("standalone", &options)));
+            service.says(|line| line.contains("compared")).await;
+            disk.fill();
+            change(scene, 3000);
+            service.says(|line| line.contains("records are kept")).await;
+            disk.shell(&format!("mount -o remount,size=16m {}", scene.text("records"))).await;
+            let err = service.says(|line| line.contains("records left the journal")).await;
+            let dropped = service.metrics().await.sum("vedette_agent_records_dropped_total", &[("sink", "File")]);
+            assert!(dropped > 0.0);
+            service.end().await;
+            assert!(fs::read_to_string(disk.path("records.jsonl")).unwrap().contains("\"Gap\""));
+            Said { exit: "goes on".into(), out: String::new(), err }
         };
 
     a_full_disk_under_the_records: "goes on",

@@ -30,10 +30,14 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// Records and notices.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The change records, in words.
     pub(crate) fn changes(&self) -> Vec<String> {
-        let lines = self.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let changes = lines.filter(|line| line["schema"] == "vedette.dev/change/v1");
+        let changes = self.lines().into_iter().filter(|line| line["schema"] == "vedette.dev/change/v1");
         let told =
             |change: Value| format!("{} {}", change["changeType"].as_str().unwrap(), change["path"].as_str().unwrap());
         changes.map(told).collect()

@@ -83,6 +83,24 @@ rows! {
             scene.scan(&[]).await
         };
 
+    something_else_in_the_place_of_the_state_file: "2",
+        "the state <file> is no file: look what put something else there, and start over with another --state-dir, which makes a new baseline" =>
+        async |scene: &Scene| {
+            baseline(scene).await;
+            let elsewhere = scene.path("elsewhere");
+            fs::rename(database(scene), &elsewhere).unwrap();
+            let whole = fs::read(&elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, database(scene)).unwrap();
+            let link = scene.scan(&[]).await;
+            assert!(link.exit == "2" && fs::read(&elsewhere).unwrap() == whole, "{link:?}");
+            fs::remove_file(database(scene)).unwrap();
+            fs::create_dir(database(scene)).unwrap();
+            assert_eq!(scene.scan(&[]).await.err, link.err);
+            fs::remove_dir(database(scene)).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(database(scene)).status().unwrap().success());
+            scene.scan(&[]).await
+        };
+
     a_state_with_a_damaged_page: "2",
         "the compare did not come to its end: the state is damaged: <what>. Keep it for examination, and start over with another --state-dir, which makes a new baseline" =>
         async |scene: &Scene| {
@@ -90,6 +108,47 @@ rows! {
             flip_a_bit(&database(scene));
             scene.write("host/etc/a", "changed");
             scene.scan(&[]).await
+        };
+
+    a_state_file_that_was_deleted: "0",
+        "the state is not the one that journal <id> was in: a new journal begins with a new baseline reason=StateMissing" =>
+        async |scene: &Scene| {
+            let first = scene.scan(&[]).await;
+            fs::remove_file(database(scene)).unwrap();
+            fs::write(scene.path("state/vedette.redb.new"), "left by a crash").unwrap();
+            let said = scene.scan(&[]).await;
+            let reset = &said.lines()[0];
+            assert_eq!((&reset["kind"], &reset["reason"]), (&"BaselineReset".into(), &"StateMissing".into()));
+            assert_eq!(reset["expectedJournal"], first.lines()[0]["journal"]);
+            assert!(scene.scan(&[]).await.out.is_empty(), "it is said once");
+            said
+        };
+
+    a_state_that_was_rolled_back: "goes on",
+        "the state is not the one that journal <id> was in at line <number>: a new journal begins, and the host is compared with this state; as it was found it is kept in <file> reason=<reason>" =>
+        async |scene: &Scene| {
+            let records = scene.text("records.jsonl");
+            let standalone = || scene.agent("standalone", &[("--records", records.as_str())]);
+            let watched = async || {
+                let said = scene.goes_on(standalone(), |line| line.contains("compared")).await;
+                Said { out: fs::read_to_string(&records).unwrap(), ..said }
+            };
+            watched().await;
+            let old = fs::read(database(scene)).unwrap();
+            scene.write("host/etc/a", "changed");
+            let last = watched().await.lines().pop().unwrap();
+            fs::write(database(scene), &old).unwrap();
+            let said = watched().await;
+            let new = said.lines().split_off(last["sequence"].as_u64().unwrap() as usize);
+            assert_eq!((&new[0]["kind"], &new[0]["reason"]), (&"BaselineReset".into(), &"StateRolledBack".into()));
+            assert_eq!((&new[0]["expectedJournal"], &new[0]["expectedSequence"]), (&last["journal"], &last["sequence"]));
+            assert_eq!(new[0]["expectedHead"], last["chain"]);
+            assert_eq!((&new[1]["kind"], &new[2]["path"]), (&"Started".into(), &"/etc/a".into()), "and what it hid is told");
+            let found = &new[0];
+            let kept = format!("state/vedette.redb.{}-{}", found["foundJournal"].as_str().unwrap(), found["foundSequence"]);
+            assert!(scene.path(&kept).is_file(), "{kept} is kept");
+            assert!(!watched().await.err.contains("a new journal begins"), "it is said once");
+            said
         };
 
     a_full_disk_under_the_state: "2",

@@ -86,6 +86,7 @@ fn write_plan(watched: &Watched, plan: &[u8]) {
         host_root: watched.host.root().to_owned(),
         threads: 1,
         first_detection: Detection::Startup,
+        answer_within: std::time::Duration::from_secs(3),
     };
     Engine::open(settings, Arc::new(SystemClock)).unwrap().remember(plan).unwrap();
 }

@@ -1,7 +1,8 @@
 //! The pages inside a write transaction: the one that holds a name, subtrees in order, and what was never seen.
 
 use super::{During, StoreError, decode_page};
-use crate::page::{Page, PlanId, Volume, directory_prefix};
+use crate::item::ItemState;
+use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
 use crate::path::HostPath;
 use redb::{ReadableTable, Table};
 
@@ -52,20 +53,39 @@ impl Pages<'_> {
         Ok(Some(Placed { key: found.value().to_vec(), page: decode_page(directory, value.value())?, next }))
     }
 
+    /// The item of this name; none without a volume.
+    pub(crate) fn item(
+        &self,
+        volume: Option<Volume>,
+        directory: &HostPath,
+        name: &[u8],
+    ) -> Result<Option<ItemState>, StoreError> {
+        let Some(volume) = volume else { return Ok(None) };
+        let Some(placed) = self.holding(volume, directory, name)? else { return Ok(None) };
+        let mut items = placed.page.items;
+        let at = items.binary_search_by(|item| item.name.as_slice().cmp(name));
+        Ok(at.ok().map(|at| items.swap_remove(at).state))
+    }
+
+    /// Whether any item lies below a path.
+    pub(crate) fn has_items(&self, volume: Option<Volume>, path: &HostPath) -> Result<bool, StoreError> {
+        let Some(volume) = volume else { return Ok(false) };
+        let prefix = subtree_prefix(volume, path);
+        // A directory that was never seen has a page without items.
+        let mut from = prefix.clone();
+        loop {
+            let batch = self.subtree(&prefix, &from, 8)?;
+            let Some(last) = batch.last() else { return Ok(false) };
+            if batch.iter().any(|found| !found.page.items.is_empty()) {
+                return Ok(true);
+            }
+            from = [last.key.as_slice(), &[0]].concat();
+        }
+    }
+
     /// The pages of a subtree, at most `limit` from `from` on.
     pub(crate) fn subtree(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
-        let mut pages = Vec::new();
-        for entry in self.table.range(from..).during("read")?.take(limit) {
-            let (key, value) = entry.during("read")?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            let (volume, directory) =
-                crate::page::parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
-            let page = decode_page(&directory, value.value())?;
-            pages.push(Found { key: key.value().to_vec(), volume, directory, page });
-        }
-        Ok(pages)
+        subtree(&self.table, prefix, from, limit)
     }
 
     /// Cuts a directory's pages at `upto`, so that what is written between `from` and it does not touch what comes after:
@@ -140,4 +160,25 @@ impl Pages<'_> {
         self.table.remove(key).during("write")?;
         Ok(())
     }
+}
+
+/// The pages of a subtree in either kind of transaction, at most `limit` from `from` on.
+pub(super) fn subtree(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    prefix: &[u8],
+    from: &[u8],
+    limit: usize,
+) -> Result<Vec<Found>, StoreError> {
+    let mut pages = Vec::new();
+    for entry in table.range(from..).during("read")?.take(limit) {
+        let (key, value) = entry.during("read")?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        let (volume, directory) =
+            crate::page::parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"))?;
+        let page = decode_page(&directory, value.value())?;
+        pages.push(Found { key: key.value().to_vec(), volume, directory, page });
+    }
+    Ok(pages)
 }

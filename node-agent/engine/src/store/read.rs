@@ -1,11 +1,21 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
-use super::{CURSORS, During, JOURNAL, META, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use super::pages::{Found, subtree};
+use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, unseal};
 use crate::commit::Place;
 use crate::item::ItemState;
-use crate::page::{Page, PlanId, Volume, directory_prefix, subtree_prefix};
+use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
+
+/// A value that describes the state.
+pub(super) fn meta(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let value = table.get(key).during("read")?;
+    value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
+}
 
 /// What lies in a range, as much of it as was asked for.
 pub(crate) struct Part<T> {
@@ -53,6 +63,11 @@ impl Reader {
         Ok(crate::page::find(&pages, name).cloned())
     }
 
+    /// The pages from a key on, at most so many.
+    pub(crate) fn pages_from(&self, key: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
+        subtree(&self.pages, &[], key, limit)
+    }
+
     /// The names from `from` on, at most `limit`, of a directory's subdirectories that have pages in or below them; and the
     /// next one.
     pub(crate) fn subdirectories(
@@ -96,9 +111,7 @@ impl Reader {
 
     /// A value that describes the state.
     pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let table = self.transaction.open_table(META).during("read")?;
-        let value = table.get(key).during("read")?;
-        value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
+        meta(&self.transaction.open_table(META).during("read")?, key)
     }
 
     /// A stored plan.
@@ -119,6 +132,23 @@ impl Reader {
         Ok(volumes)
     }
 
+    /// What was mounted where entries look.
+    pub(crate) fn shown(&self) -> Result<Vec<(HostPath, Vec<u8>)>, StoreError> {
+        let table = match self.transaction.open_table(MOUNTS) {
+            // An older version did not keep it.
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => table.during("read")?,
+        };
+        let mut shown = Vec::new();
+        for entry in table.range::<&[u8]>(..).during("read")? {
+            let (path, value) = entry.during("read")?;
+            let path = HostPath::from_components(path.value().split(|byte| *byte == b'/').skip(1));
+            let value = unseal(value.value(), || format!("the mount at {path}"))?;
+            shown.push((path, value));
+        }
+        Ok(shown)
+    }
+
     /// The lines after a sequence, at most `limit` bytes of them but at least one.
     pub(crate) fn lines(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let table = self.transaction.open_table(JOURNAL).during("read")?;
@@ -134,6 +164,47 @@ impl Reader {
             lines.push((sequence.value(), line));
         }
         Ok(lines)
+    }
+
+    /// Every line in its order, or why it is none.
+    pub(crate) fn check_lines(&self, each: &mut dyn FnMut(u64, Result<Vec<u8>, StoreError>)) -> Result<(), StoreError> {
+        let table = self.transaction.open_table(JOURNAL).during("read")?;
+        for entry in table.iter().during("read")? {
+            let (sequence, value) = entry.during("read")?;
+            let sequence = sequence.value();
+            each(sequence, unseal(value.value(), || format!("record {sequence}")));
+        }
+        Ok(())
+    }
+
+    /// Looks at every page; returns how many items are in those that are whole.
+    pub(crate) fn check_pages(&self, damaged: &mut dyn FnMut(StoreError)) -> Result<u64, StoreError> {
+        let mut items = 0;
+        for entry in self.pages.iter().during("read")? {
+            let (key, value) = entry.during("read")?;
+            let place = parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"));
+            match place.and_then(|(_, directory)| decode_page(&directory, value.value())) {
+                Ok(page) => items += page.items.len() as u64,
+                Err(error) => damaged(error),
+            }
+        }
+        Ok(items)
+    }
+
+    /// Looks at every value that is neither line nor page.
+    pub(crate) fn check_values(&self, damaged: &mut dyn FnMut(StoreError)) -> Result<(), StoreError> {
+        let mut check = |value: &[u8], what: &dyn Fn() -> String| unseal(value, what).err().map(&mut *damaged);
+        for entry in self.transaction.open_table(META).during("read")?.iter().during("read")? {
+            let (key, value) = entry.during("read")?;
+            check(value.value(), &|| format!("its {}", key.value()));
+        }
+        for (table, what) in [(PLANS, "plan"), (VOLUMES, "volume")] {
+            for entry in self.transaction.open_table(table).during("read")?.iter().during("read")? {
+                let (id, value) = entry.during("read")?;
+                check(value.value(), &|| format!("{what} {}", id.value()));
+            }
+        }
+        Ok(())
     }
 
     /// What a sink has delivered; `None` for a sink that is new here.

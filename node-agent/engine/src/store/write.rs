@@ -1,9 +1,11 @@
 //! The one write transaction: all of it is durable once committed, or none.
 
 use super::pages::Pages;
-use super::{CURSORS, During, JOURNAL, META, PAGES, PLANS, StoreError, VOLUMES, seal};
+use super::read;
+use super::{CURSORS, During, JOURNAL, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, seal, unseal};
 use crate::page::{PlanId, Volume};
-use redb::WriteTransaction;
+use crate::path::HostPath;
+use redb::{ReadableTable, WriteTransaction};
 
 /// A write transaction.
 pub(crate) struct Writer {
@@ -16,6 +18,7 @@ impl Writer {
         self.transaction.open_table(PLANS).during("write")?;
         self.transaction.open_table(VOLUMES).during("write")?;
         self.transaction.open_table(PAGES).during("write")?;
+        self.transaction.open_table(MOUNTS).during("write")?;
         self.transaction.open_table(JOURNAL).during("write")?;
         self.transaction.open_table(CURSORS).during("write")?;
         Ok(())
@@ -45,16 +48,79 @@ impl Writer {
         Ok(())
     }
 
+    pub(crate) fn remove_volume(&self, id: Volume) -> Result<(), StoreError> {
+        self.transaction.open_table(VOLUMES).during("write")?.remove(id).during("write")?;
+        Ok(())
+    }
+
+    /// What is mounted at a path, as it was last noted.
+    pub(crate) fn shown(&self, path: &HostPath) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.transaction.open_table(MOUNTS).during("read")?;
+        let value = table.get(path.as_bytes()).during("read")?;
+        value.map(|value| unseal(value.value(), || format!("the mount at {path}"))).transpose()
+    }
+
+    pub(crate) fn set_shown(&self, path: &HostPath, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let mut table = self.transaction.open_table(MOUNTS).during("write")?;
+        match value {
+            Some(value) => table.insert(path.as_bytes(), seal(value).as_slice()).during("write")?,
+            None => table.remove(path.as_bytes()).during("write")?,
+        };
+        Ok(())
+    }
+
     pub(crate) fn append(&self, sequence: u64, line: &[u8]) -> Result<(), StoreError> {
         let mut table = self.transaction.open_table(JOURNAL).during("write")?;
         table.insert(sequence, seal(line).as_slice()).during("write")?;
         Ok(())
     }
 
+    /// The oldest lines, until `enough` says so of one that was read.
+    pub(crate) fn oldest_lines(&self, mut enough: impl FnMut(u64, Vec<u8>) -> bool) -> Result<(), StoreError> {
+        let table = self.transaction.open_table(JOURNAL).during("read")?;
+        for entry in table.range::<u64>(..).during("read")? {
+            let (sequence, value) = entry.during("read")?;
+            let line = unseal(value.value(), || format!("record {}", sequence.value()))?;
+            if enough(sequence.value(), line) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the lines up to this one out of the journal.
+    pub(crate) fn remove_lines(&self, last: u64) -> Result<(), StoreError> {
+        let mut table = self.transaction.open_table(JOURNAL).during("write")?;
+        table.retain_in(..=last, |_, _| false).during("write")
+    }
+
+    /// What each sink has delivered.
+    pub(crate) fn cursors(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let table = self.transaction.open_table(CURSORS).during("read")?;
+        let cursors = table.iter().during("read")?.map(|entry| {
+            let (sink, sequence) = entry.during("read")?;
+            Ok((sink.value().to_owned(), sequence.value()))
+        });
+        cursors.collect()
+    }
+
     pub(crate) fn set_cursor(&self, sink: &str, sequence: u64) -> Result<(), StoreError> {
         let mut table = self.transaction.open_table(CURSORS).during("write")?;
         table.insert(sink, sequence).during("write")?;
         Ok(())
+    }
+
+    /// Takes all lines away and puts these sinks before the first of the next ones.
+    pub(crate) fn empty_journal(&self, sinks: &[&str]) -> Result<(), StoreError> {
+        self.transaction.delete_table(JOURNAL).during("write")?;
+        self.transaction.open_table(JOURNAL).during("write")?;
+        sinks.iter().try_for_each(|sink| self.set_cursor(sink, 0))
+    }
+
+    /// A value that describes the state.
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.transaction.open_table(META).during("read")?;
+        read::meta(&table, key)
     }
 
     pub(crate) fn commit(self) -> Result<(), StoreError> {

@@ -1,10 +1,12 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
+use super::name::Spot;
 use super::{Before, Walk, Walker};
 use crate::commit::{Finding, Report};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
+use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
 use crate::page::{MAX_ITEMS, NEVER, Named, Page, Volume, find};
 use crate::path::HostPath;
@@ -14,7 +16,7 @@ use crate::store::StoreError;
 use crate::unknown::Aspect;
 use rustix::io::Errno;
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use xxhash_rust::xxh3::xxh3_64;
@@ -33,8 +35,6 @@ pub(super) struct Visit {
     pub(super) volume: Volume,
     pub(super) mount: MountId,
     pub(super) has_mounts: bool,
-    /// Nothing of another one waits for later: who looks then must not be held up by it.
-    pub(super) is_local: bool,
     /// Nothing in it was ever compared, so all of it is due.
     pub(super) is_new_ground: bool,
     pub(super) is_new_volume: bool,
@@ -45,9 +45,52 @@ pub(super) struct Visit {
     /// What the plan of the last complete compare had alive here, once that was asked.
     pub(super) older: OnceCell<Context>,
     pub(super) findings: Vec<Finding>,
+    /// The same for what shows at the tops of other volumes.
+    pub(super) tops: BTreeMap<Volume, Vec<Finding>>,
+    pub(super) remounts: Vec<Remount>,
     /// Names that are directories, or covered by a mount.
     pub(super) directories: BTreeSet<Vec<u8>>,
     pub(super) found: Vec<Waiting>,
+}
+
+impl Visit {
+    pub(super) fn new(
+        open: Directory,
+        path: HostPath,
+        context: Context,
+        volume: Volume,
+        mount: MountId,
+        is_new_ground: bool,
+    ) -> Self {
+        Self {
+            open,
+            phase: xxh3_64(path.as_bytes()),
+            path,
+            context,
+            volume,
+            mount,
+            has_mounts: false,
+            is_new_ground,
+            is_new_volume: false,
+            known_below: Vec::new(),
+            may_pair: false,
+            older: OnceCell::new(),
+            findings: Vec::new(),
+            tops: BTreeMap::new(),
+            remounts: Vec::new(),
+            directories: BTreeSet::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Where names lie on which nothing is mounted.
+    pub(super) fn spot(&self) -> Spot {
+        Spot { on: self.mount, volume: self.volume }
+    }
+
+    pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Finding> {
+        if spot.volume == self.volume { &mut self.findings } else { self.tops.entry(spot.volume).or_default() }
+    }
 }
 
 /// What is listed of a directory.
@@ -130,27 +173,13 @@ impl Walker<'_> {
             Ok(listed) => listed,
             Err(errno) => return self.unlisted(path, &context, Some(here), is_new_ground, errno, reports),
         };
-        let mut visit = Visit {
-            open,
-            phase: xxh3_64(path.as_bytes()),
-            context,
-            volume: volume.number,
-            mount: here,
-            has_mounts: mounts.any_in(&path),
-            is_local: entered.is_local() || entered.is_overlay(),
-            path,
-            is_new_ground,
-            is_new_volume: volume.is_new,
-            known_below: Vec::new(),
-            may_pair: false,
-            older: OnceCell::new(),
-            findings: Vec::new(),
-            directories: BTreeSet::new(),
-            found: Vec::new(),
-        };
+        let mut visit = Visit::new(open, path, context, volume.number, here, is_new_ground);
+        visit.has_mounts = mounts.any_in(&visit.path);
+        visit.is_new_volume = volume.is_new;
         if visit.path == HostPath::root() && from.is_empty() {
             let selecting = plan.selecting(&plan.root(), false);
-            self.item(&mut visit, b"", &selecting, find(&known.pages, b""));
+            let spot = visit.spot();
+            self.item(&mut visit, b"", spot, &selecting, find(&known.pages, b""));
         }
         let mut left = listed.entries.as_slice();
         loop {
@@ -187,13 +216,13 @@ impl Walker<'_> {
         let is_in = |name: &[u8]| name >= from.as_slice() && upto.as_ref().is_none_or(|upto| name < upto.as_slice());
         let listed = |name: &[u8]| entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).is_ok();
         visit.known_below = below;
-        visit.may_pair = visit.is_local && self.may_pair(visit.is_new_ground, &pages);
+        visit.may_pair = self.may_pair(visit.is_new_ground, &pages);
         let already = visit.found.len();
         for Entry { name, kind } in entries {
             if self.walk.stop.is_set() {
                 return Ok(());
             }
-            self.name(visit, name, *kind, find(&pages, name))?;
+            self.name(visit, name, *kind, find(&pages, name), reports)?;
         }
         if self.walk.stop.is_set() {
             return Ok(());
@@ -205,20 +234,49 @@ impl Walker<'_> {
                 }
             }
         }
+        self.unmounted(visit, &is_in);
         let mut vanished = std::mem::take(&mut visit.known_below);
         vanished.retain(|name| is_in(name) && !visit.directories.contains(name) && (is_whole || listed(name)));
         visit.directories.clear();
-        let mut findings = std::mem::take(&mut visit.findings);
-        if findings.is_empty() && vanished.is_empty() && !visit.is_new_ground && !visit.is_new_volume {
-            return Ok(());
+        if self.walk.is_remote {
+            // The committer does not look there: this is the second lookup.
+            vanished.retain(|name| self.walk.host.directory(&visit.path.join(name)).is_err_and(is_gone));
         }
-        findings.sort_by(|a, b| a.name.cmp(&b.name));
-        let unseen = visit.found[already..].iter().filter(|below| below.is_new_ground);
-        let unseen = unseen.map(|below| below.path.split().1.to_vec()).collect();
-        let (volume, directory, is_new_ground) = (visit.volume, visit.path.clone(), visit.is_new_ground);
-        let report = Report { volume, directory, findings, vanished, is_new_ground, unseen, from, upto };
-        self.send(reports, Sent::Report(report));
+        let must_say = visit.is_new_ground || visit.is_new_volume || !vanished.is_empty();
+        if must_say || !visit.findings.is_empty() || !visit.remounts.is_empty() {
+            let unseen = visit.found[already..].iter().filter(|below| below.is_new_ground);
+            let unseen = unseen.map(|below| below.path.split().1.to_vec()).collect();
+            let report =
+                Report { vanished, unseen, from, upto, ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
+            self.report(visit, report, reports);
+        }
+        self.report_tops(visit, reports);
         Ok(())
+    }
+
+    /// Sends what was found in a directory.
+    fn report(&self, visit: &mut Visit, report: Report, reports: &SyncSender<Sent>) {
+        let mut findings = std::mem::take(&mut visit.findings);
+        findings.sort_by(|a, b| a.name.cmp(&b.name));
+        let (remounts, is_new_ground) = (std::mem::take(&mut visit.remounts), visit.is_new_ground);
+        self.send(reports, Sent::Report(Report { findings, remounts, is_new_ground, ..report }));
+    }
+
+    fn report_tops(&self, visit: &mut Visit, reports: &SyncSender<Sent>) {
+        for (volume, findings) in std::mem::take(&mut visit.tops) {
+            // That it shows here is no addition: the remount says so.
+            let report = Report { is_new_ground: true, ..Report::of(volume, visit.path.clone(), findings) };
+            self.send(reports, Sent::Report(report));
+        }
+    }
+
+    /// Sends what was found under one name of a directory; what is to be walked below it.
+    pub(super) fn report_one(&self, mut visit: Visit, reports: &SyncSender<Sent>) -> Vec<Waiting> {
+        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
+        let report = Report { unseen: unseen.collect(), ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
+        self.report(&mut visit, report, reports);
+        self.report_tops(&mut visit, reports);
+        visit.found
     }
 
     fn list(&self, open: &Directory, names: Names, from: &[u8]) -> Result<Listed, Errno> {

@@ -3,23 +3,42 @@
 use super::directory::Visit;
 use super::{Before, Walk, Walker};
 use crate::commit::{Finding, What};
+use crate::crew::Sent;
+use crate::follow::LIMIT;
 use crate::frontier::Waiting;
 use crate::host::{EntryKind, MAX_PATH, is_gone};
 use crate::item::ItemState;
 use crate::lane::{Pushed, Task};
 use crate::look::{Look, Want};
-use crate::mounts::Mount;
+use crate::mounts::MountId;
 use crate::moves::{Candidate, Outcome};
+use crate::page::Volume;
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, phase_in};
-use crate::select::{Context, Names};
+use crate::select::{Names, Step};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
+use rustix::io::Errno;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use vedette_crds::record::ContentState;
 
 /// Directories are walked so many levels deep.
-const MAX_DEPTH: usize = 1024;
+pub(crate) const MAX_DEPTH: usize = 1024;
+
+/// A name with what its listing says of it.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'n> {
+    pub(super) name: &'n [u8],
+    pub(super) kind: EntryKind,
+}
+
+/// Where an item lies.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) on: MountId,
+    pub(super) volume: Volume,
+}
 
 impl Walker<'_> {
     /// A name that was listed, or that a pattern asks for.
@@ -29,22 +48,31 @@ impl Walker<'_> {
         name: &[u8],
         kind: EntryKind,
         stored: Option<&ItemState>,
+        reports: &SyncSender<Sent>,
     ) -> Result<(), StoreError> {
-        let Walk { plan, mounts, due, .. } = self.walk;
-        let due = if visit.is_new_ground { &Due::All } else { due };
-        let mut step = plan.child(&visit.context, name);
+        let Walk { plan, mounts, .. } = self.walk;
+        let step = plan.child(&visit.context, name);
         // Known before the name is touched: what is mounted there may hang.
         if visit.has_mounts
             && let Some(mount) = mounts.at(&visit.path.join(name))
         {
-            visit.directories.insert(name.to_vec());
-            let entered = plan.enter(&step, mount);
-            self.covered(visit, name, mount, &step.context, stored.filter(|_| entered.is_dead()))?;
-            step = entered;
-            if step.is_dead() {
-                return Ok(());
-            }
+            return self.mounted(visit, Named { name, kind }, &step, mount, stored, reports);
         }
+        let spot = visit.spot();
+        self.object(visit, Named { name, kind }, step, spot, stored)
+    }
+
+    /// What shows under a name.
+    pub(super) fn object(
+        &mut self,
+        visit: &mut Visit,
+        Named { name, kind }: Named<'_>,
+        step: Step,
+        spot: Spot,
+        stored: Option<&ItemState>,
+    ) -> Result<(), StoreError> {
+        let Walk { plan, due, .. } = self.walk;
+        let due = if visit.is_new_ground { &Due::All } else { due };
         let kind = match kind {
             EntryKind::Unknown => match visit.open.kind(name) {
                 Ok(kind) => kind,
@@ -62,6 +90,9 @@ impl Walker<'_> {
             },
             kind => kind,
         };
+        if kind == EntryKind::Symlink {
+            self.follow(visit, name, &step);
+        }
         // What is an item already stays one when it becomes a link: that is a change of it.
         let selecting = plan.selecting(&step, kind == EntryKind::Symlink && stored.is_none());
         if kind == EntryKind::Directory {
@@ -81,70 +112,62 @@ impl Walker<'_> {
                 }
             }
         }
-        self.item(visit, name, &selecting, stored);
+        self.item(visit, name, spot, &selecting, stored);
         Ok(())
     }
 
-    /// What the state knows beneath a mount is not seen while it covers that.
-    fn covered(
-        &mut self,
-        visit: &Visit,
-        name: &[u8],
-        mount: &Mount,
-        context: &Context,
-        stored: Option<&ItemState>,
-    ) -> Result<(), StoreError> {
-        let Walk { store, plan, .. } = self.walk;
+    /// Notes what lies behind a link, for the entries that follow it.
+    fn follow(&mut self, visit: &Visit, name: &[u8], step: &Step) {
+        let Walk { plan, host, mounts, .. } = self.walk;
         let path = visit.path.join(name);
-        let below = if visit.known_below.iter().any(|known| known == name) {
-            store.read()?.items_below(visit.volume, &path)?
-        } else {
-            0
+        let is_full = self.walked.follows.len() >= LIMIT;
+        let followed = match is_full {
+            false => plan.follow(step, &path, host, mounts, &mut self.walked.follows),
+            true if plan.following(step).is_empty() => Ok(()),
+            true => Err(Errno::MLINK),
         };
-        let items = (below + u64::from(stored.is_some())).max(u64::from(mount.is_hidden));
-        if items > 0 {
-            self.walked.met.mark(plan.alive(context));
-            let Some(interval) = plan.interval_below(context) else { return Ok(()) };
-            let reason = if mount.is_hidden {
-                format!("the host has a mount of type {} there that is not seen here", mount.file_system)
-            } else {
-                format!("a mount of type {} covers what is known there", mount.file_system)
-            };
-            self.unknown(path, Aspect::Volume, reason, interval, items);
+        if let Err(errno) = followed
+            && let Some(interval) = plan.interval_below(&step.context)
+        {
+            let reason = if is_full { format!("over {LIMIT} links lead elsewhere") } else { errno.to_string() };
+            self.unknown(path, Aspect::Listing, format!("what lies behind it: {reason}"), interval, 1);
         }
-        Ok(())
     }
 
-    pub(super) fn item(&mut self, visit: &mut Visit, name: &[u8], selecting: &[u16], stored: Option<&ItemState>) {
+    pub(super) fn item(
+        &mut self,
+        visit: &mut Visit,
+        name: &[u8],
+        spot: Spot,
+        selecting: &[u16],
+        stored: Option<&ItemState>,
+    ) {
         let Some((selecting, ask)) = self.ask(selecting, visit.is_new_ground) else { return };
         if stored.is_none() && self.may_have_moved(visit, name) && self.held(visit, name, &selecting, &ask) {
             return;
         }
         let want = ask.want(phase_in(visit.phase, name));
-        let mut look = self.looker.look(&visit.open, name, stored, Want { leaves_large: visit.is_local, ..want });
+        let leaves_large = !self.walk.is_remote && spot.volume == visit.volume;
+        let mut look = self.looker.look(&visit.open, name, stored, Want { leaves_large, ..want }, spot.on);
         if let Look::Large(state) = look {
             self.saw(&selecting);
             if self.left(visit, name, &selecting, &ask, stored) {
                 // So that it is known to be there until its content is.
                 if stored.is_none() && (visit.is_new_ground || matches!(self.walk.before, Before::Nothing)) {
-                    visit.findings.push(Finding {
-                        name: name.to_vec(),
-                        selecting,
-                        ask,
-                        what: What::Seen(state),
-                        moved: None,
-                    });
+                    let (name, what) = (name.to_vec(), What::Seen(state));
+                    visit.findings.push(Finding { name, selecting, ask, what, moved: None });
                 }
                 return;
             }
-            look = self.looker.look(&visit.open, name, stored, want);
+            look = self.looker.look(&visit.open, name, stored, want, spot.on);
         } else if matches!(look, Look::Seen(_)) {
             self.saw(&selecting);
         }
         match look {
             Look::Same => self.saw(&selecting),
             Look::Gone => {
-                if let Some(stored) = stored {
+                // At the top of another volume it was unmounted a moment ago.
+                if let Some(stored) = stored.filter(|_| spot.volume == visit.volume) {
                     self.gone(visit, name, selecting, ask, stored);
                 }
             }
@@ -153,13 +176,8 @@ impl Walker<'_> {
                 let repeats =
                     |state: &ItemState| unread(state).is_some() && stored.is_some_and(|stored| stored.is_same(state));
                 if let Some(state) = seen.filter(|state| !repeats(state)) {
-                    visit.findings.push(Finding {
-                        name: name.to_vec(),
-                        selecting,
-                        ask,
-                        what: What::Seen(state),
-                        moved: None,
-                    });
+                    let (name, what) = (name.to_vec(), What::Seen(state));
+                    visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None });
                 }
             }
         }
@@ -174,16 +192,22 @@ impl Walker<'_> {
         ask: Arc<Ask>,
         stored: &ItemState,
     ) {
+        if self.walk.is_remote {
+            // The committer does not look there: this is the second lookup.
+            if visit.open.stat(name).is_err_and(is_gone) {
+                visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Missing, moved: None });
+            }
+            return;
+        }
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
-        let gone = Candidate { volume, directory, name, selecting, ask };
-        let gone = if visit.is_local { self.walk.moves.hold_gone(stored, gone) } else { Some(gone) };
+        let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask });
         visit.findings.extend(gone.map(|gone| gone.finding(What::Missing)));
     }
 
     /// Whether a name that the state does not have would be Added: only that can be the other end of a move.
     fn may_have_moved(&self, visit: &Visit, name: &[u8]) -> bool {
         let Walk { before, mounts, volumes, .. } = self.walk;
-        if !visit.may_pair || visit.has_mounts && mounts.at(&visit.path.join(name)).is_some() {
+        if self.walk.is_remote || !visit.may_pair || visit.has_mounts && mounts.at(&visit.path.join(name)).is_some() {
             return false;
         }
         let Before::Other(older) = before else { return true };
@@ -239,7 +263,7 @@ impl Walker<'_> {
         look: Look,
     ) -> Option<Box<ItemState>> {
         match look {
-            Look::Same | Look::Gone | Look::Large(_) | Look::Interrupted => None,
+            Look::Same | Look::Gone | Look::Large(_) | Look::Elsewhere | Look::Interrupted => None,
             Look::Own => {
                 self.walked.met.mark(selecting.iter().copied());
                 None

@@ -7,6 +7,7 @@ use crate::host::Directory;
 use crate::item::ItemState;
 use crate::lane::{Pushed, Task};
 use crate::look::Look;
+use crate::mounts::MountId;
 use crate::moves::{Candidate, Outcome};
 use crate::store::StoreError;
 use std::sync::atomic::Ordering;
@@ -88,7 +89,7 @@ impl Walker<'_> {
     }
 
     /// What it shows; `None` when it is a large file, which is read later: both ends of a move wait for that.
-    fn show(&mut self, open: &Directory, outcome: Outcome, stored: Option<ItemState>) -> Option<Shown> {
+    fn show(&mut self, open: &(Directory, MountId), outcome: Outcome, stored: Option<ItemState>) -> Option<Shown> {
         let look = outcome.look(&mut self.looker, open, stored.as_ref(), true);
         if matches!(look, Look::Large(_) | Look::Seen(_)) {
             self.saw(&outcome.here().selecting);

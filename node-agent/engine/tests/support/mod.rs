@@ -1,6 +1,9 @@
 //! A scratch host, an engine on it, and what its compares say.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // each test file uses its own part of this
 
+pub mod disk;
+pub mod fuse;
+pub mod replay;
 mod schemas;
 
 use serde_json::{Value, json};
@@ -14,7 +17,8 @@ use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Chain, Detection, unchain};
 use vedette_engine::clock::{Clock, SystemClock, Time};
 use vedette_engine::engine::{Outcome, Standing, Summary};
-use vedette_engine::{Due, Engine, EngineError, Identity, Settings};
+use vedette_engine::journal::{Cursor, Sink};
+use vedette_engine::{Anchor, Due, Engine, EngineError, Identity, Medium, Settings};
 
 /// A clock that stands where it was set.
 pub struct SetClock(Mutex<(SystemTime, Duration)>);
@@ -118,6 +122,7 @@ pub struct Host {
     folder: TempDir,
     engine: Option<Engine>,
     state: PathBuf,
+    medium: Medium,
     clock: Arc<dyn Clock>,
     seen: u64,
     chain: Chain,
@@ -145,7 +150,8 @@ impl Host {
         fs::create_dir(folder.path().join("host")).unwrap();
         let state = folder.path().join(state);
         let rules = vec![rule("r", entries)];
-        let mut host = Self { folder, engine: None, state, clock, seen: 0, chain: Chain::default(), rules };
+        let (medium, chain) = (Medium::File, Chain::default());
+        let mut host = Self { folder, engine: None, state, medium, clock, seen: 0, chain, rules };
         host.start();
         host
     }
@@ -162,6 +168,13 @@ impl Host {
     /// Another place for the state, from the next start on.
     pub fn set_state_dir(&mut self, state: PathBuf) {
         (self.state, self.seen, self.chain) = (state, 0, Chain::default());
+    }
+
+    /// Takes the state from its file onto this disk, from the next start on.
+    pub fn move_state_to(&mut self, disk: &disk::Disk) {
+        self.stop();
+        disk.insert(fs::read(self.state.join("vedette.redb")).unwrap());
+        self.medium = disk.medium();
     }
 
     pub fn root(&self) -> PathBuf {
@@ -226,8 +239,9 @@ impl Host {
             host_root: self.root(),
             threads: 2,
             first_detection: Detection::Startup,
+            answer_within: Duration::from_secs(3),
         };
-        Engine::open(settings, Arc::clone(&self.clock))
+        Engine::open_on(settings, Arc::clone(&self.clock), self.medium.clone())
     }
 
     /// Closes the engine.
@@ -256,8 +270,34 @@ impl Host {
         self.engine.as_mut().unwrap()
     }
 
+    /// The engine, for who needs the host meanwhile.
+    pub fn take_engine(&mut self) -> Engine {
+        self.engine.take().unwrap()
+    }
+
+    pub fn put_engine(&mut self, engine: Engine) {
+        self.engine = Some(engine);
+    }
+
+    /// Says that a sink has delivered all lines up to this one.
+    pub fn delivered(&mut self, sink: Sink, sequence: u64) {
+        let journal = self.standing().journal;
+        assert!(self.engine().journal().advance(sink, &Cursor { journal, sequence }).unwrap());
+    }
+
     pub fn standing(&mut self) -> Standing {
         self.engine().standing()
+    }
+
+    /// Expects lines from the first one on: another journal has begun.
+    pub fn expect_new_journal(&mut self) {
+        (self.seen, self.chain) = (0, Chain::default());
+    }
+
+    /// Where the journal stands, as something outside of the state would tell it.
+    pub fn anchor(&mut self) -> Anchor {
+        let Standing { journal, sequence, head, .. } = self.standing();
+        Anchor { journal, sequence, head }
     }
 
     /// One compare of the entries with one interval.
@@ -344,6 +384,11 @@ pub fn tell(change: &Value) -> String {
     told.trim_end().to_owned()
 }
 
+/// One compare of everything whose lines nobody reads.
+pub fn compare_unread(host: &mut Host) {
+    host.engine().compare(&Due::All, &Arc::default(), &mut |_| {}).unwrap();
+}
+
 /// A rule with these entries, and the default settings.
 pub fn rule(name: &str, entries: Value) -> NodeRule {
     rule_with(name, entries, json!({}))
@@ -401,7 +446,14 @@ pub fn with_own_mounts(test: &str, body: impl FnOnce()) {
         return;
     }
     let this = std::env::current_exe().unwrap();
-    let ran = unshare(&[this.as_os_str(), "--exact".as_ref(), test.as_ref(), "--nocapture".as_ref()]).unwrap();
+    let ran = unshare(&[
+        this.as_os_str(),
+        "--exact".as_ref(),
+        test.as_ref(),
+        "--nocapture".as_ref(),
+        "--include-ignored".as_ref(),
+    ])
+    .unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -1,0 +1,192 @@
+//! Questions about a state, answered from short reads of its own: while an engine works on it, or of one that nobody holds.
+//!
+//! Reads the store, the mount table and the host's names of users; writes nothing and looks at no item. What it says is what was
+//! last committed.
+
+use crate::clock::Time;
+use crate::commit::Place;
+use crate::engine::{Engine, EngineError};
+use crate::explain::{Explanation, Question, explain};
+use crate::host::HostRoot;
+use crate::meta::Meta;
+use crate::mounts::Mounts;
+use crate::page::{Named, Volume};
+use crate::path::HostPath;
+use crate::plan::{Plan, PlanSource};
+use crate::plans;
+use crate::render::{Owners, item};
+use crate::store::{Found, Medium, Reader, Store, StoreError};
+use crate::volumes::Volumes;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vedette_crds::record::{ByteText, Item, ItemType, Nanos};
+
+/// Pages that one read transaction of an inventory covers: some thousand items.
+const PAGES: usize = 64;
+
+/// Answers questions about one state.
+#[derive(Clone, Debug)]
+pub struct Inspector {
+    store: Arc<Store>,
+    host_root: PathBuf,
+}
+
+/// An item as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tracked {
+    /// Its path on the host.
+    pub path: ByteText,
+    /// The exact bytes of the path, base64, where the text lost something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
+    /// Where the file system that it lies on is mounted.
+    pub volume: ByteText,
+    /// The entries that select it, each rule/entry, sorted; those of suspended rules too.
+    pub rules: Vec<String>,
+    /// When it was last looked at and found so: the beginning of that look, or of the last complete compare.
+    pub last_looked: Nanos,
+    /// When its content was last read to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_read: Option<Nanos>,
+    /// What it was, as records show it.
+    pub item: Item,
+}
+
+/// A part of an inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// In the order of volumes and paths.
+    pub items: Vec<Tracked>,
+    /// Where the next part begins; `None` at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+impl Engine {
+    /// Who answers questions about the state while this engine works on it.
+    pub fn inspector(&self) -> Inspector {
+        Inspector { store: Arc::clone(&self.store), host_root: self.settings.host_root.clone() }
+    }
+}
+
+impl Inspector {
+    /// Opens a state that nobody holds, without changing it.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be used.
+    pub fn open(state_dir: &Path, host_root: &Path) -> Result<Self, StoreError> {
+        let store = Arc::new(Store::open_existing(state_dir, Medium::Unchanged)?);
+        Ok(Self { store, host_root: host_root.to_owned() })
+    }
+
+    /// What is tracked, from the beginning or from where the last part said.
+    ///
+    /// # Errors
+    /// When the state, the host root or the mount table cannot be read.
+    pub fn inventory(&self, from: Option<&[u8]>) -> Result<Part, EngineError> {
+        let view = View::new(&self.store, &self.host_root)?;
+        let pages = view.reader.pages_from(from.unwrap_or_default(), PAGES)?;
+        let next = (pages.len() == PAGES).then(|| pages.last().map(|last| [last.key.as_slice(), &[0]].concat()));
+        let tracked = |found: &Found| {
+            let items = found.page.items.iter();
+            items.map(|named| view.tracked(found.volume, &found.directory, named)).collect::<Vec<_>>()
+        };
+        Ok(Part { items: pages.iter().flat_map(tracked).collect(), next: next.flatten() })
+    }
+
+    /// Which entries decide about a path, and why or why not: those of the rules in the question, else of the plan in force.
+    ///
+    /// # Errors
+    /// When the state, the host root or the mount table cannot be read.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, EngineError> {
+        explain(&self.host_root, Some(&View::new(&self.store, &self.host_root)?), question)
+    }
+}
+
+/// One consistent view of a state, with what it takes to say something of an item.
+pub(crate) struct View {
+    reader: Reader,
+    meta: Option<Meta>,
+    mounts: Mounts,
+    volumes: Volumes,
+    owners: Owners,
+    in_force: Option<Plan>,
+    /// The plan of the last complete compare, where it is another one.
+    complete: Option<Plan>,
+}
+
+impl View {
+    fn new(store: &Store, host_root: &Path) -> Result<Self, EngineError> {
+        let host = HostRoot::open(host_root)
+            .map_err(|errno| EngineError::HostRoot { path: host_root.to_owned(), source: errno.into() })?;
+        let mounts = Mounts::read(host_root).map_err(EngineError::Mounts)?;
+        let volumes = Volumes::load(store)?;
+        let reader = store.read()?;
+        let meta = Meta::load(&reader)?;
+        let plan = |id: Option<u32>| -> Result<Option<Plan>, StoreError> {
+            let Some(id) = id else { return Ok(None) };
+            let source = reader.plan(id)?.map(|bytes| plans::decode(&bytes)).transpose()?;
+            Ok(source.map(|source| Plan::new(id, source)))
+        };
+        let ids = meta.as_ref().map(|meta| (meta.plan, meta.complete)).unwrap_or_default();
+        let in_force = plan(ids.0)?;
+        let complete = if ids.0 == ids.1 { None } else { plan(ids.1)? };
+        Ok(Self { owners: Owners::read(&host, &mounts), reader, meta, mounts, volumes, in_force, complete })
+    }
+
+    /// The plan in force.
+    pub(crate) fn plan_in_force(&self) -> Option<&PlanSource> {
+        self.in_force.as_ref().map(|plan| &plan.source)
+    }
+
+    /// The plan of the last complete compare.
+    pub(crate) fn plan_compared(&self) -> Option<&PlanSource> {
+        let has_compared = self.meta.as_ref().is_some_and(|meta| meta.complete.is_some());
+        has_compared.then(|| self.complete.as_ref().or(self.in_force.as_ref()).map(|plan| &plan.source)).flatten()
+    }
+
+    /// What the state holds under a path, of the volume that shows there before those that do not.
+    pub(crate) fn stored(&self, path: &HostPath) -> Result<Option<Tracked>, StoreError> {
+        let (directory, name) = path.split();
+        let mut volumes = self.volumes.all();
+        let depth = |point: &HostPath| path.ancestors().position(|above| above == *point);
+        volumes.sort_by_key(|(_, point)| std::cmp::Reverse(depth(point).filter(|_| self.mounts.at(point).is_some())));
+        for (volume, _) in volumes {
+            if let Some(state) = self.reader.item(Place { volume, directory: &directory, name })? {
+                return Ok(Some(self.tracked(volume, &directory, &Named { name: name.to_vec(), state })));
+            }
+        }
+        Ok(None)
+    }
+
+    fn tracked(&self, volume: Volume, directory: &HostPath, named: &Named) -> Tracked {
+        let (path, path_bytes) = ByteText::exact(Place { volume, directory, name: &named.name }.path().as_bytes());
+        let points = self.volumes.all();
+        let point = points.iter().find(|(number, _)| *number == volume).map(|(_, point)| point.clone());
+        let selecting = |plan: &Plan| {
+            let context = plan.context(directory, &self.volumes.crossed(&self.mounts, volume));
+            let mounted = self.volumes.mounted(&self.mounts, volume, directory, &named.name);
+            let step = plan.step(&context, &named.name, mounted);
+            plan.selecting(&step, named.state.kind == ItemType::Symlink)
+        };
+        let mut rules: Vec<String> = self
+            .in_force
+            .as_ref()
+            .map_or_else(Vec::new, |plan| selecting(plan).into_iter().map(|entry| plan.entry_name(entry)).collect());
+        rules.sort_unstable();
+        let compared = self.meta.as_ref().zip(self.complete.as_ref().or(self.in_force.as_ref()));
+        let compared = compared.and_then(|(meta, plan)| meta.last_compared(plan, &selecting(plan)));
+        let looked = compared.max(Some(named.state.looked)).unwrap_or(named.state.looked);
+        let shown = |time: Time| Nanos(time.timestamp());
+        Tracked {
+            path,
+            path_bytes,
+            volume: ByteText::exact(point.unwrap_or_default().as_bytes()).0,
+            rules,
+            last_looked: shown(looked),
+            last_read: named.state.read.map(shown),
+            item: item(&named.state, &self.owners),
+        }
+    }
+}

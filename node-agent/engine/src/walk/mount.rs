@@ -1,0 +1,209 @@
+//! A name that something is mounted on, or was: what it covers, what shows, and whether that is another one than before.
+
+use super::directory::Visit;
+use super::name::{Named, Spot};
+use super::{Walk, Walker};
+use crate::commit::{Place, What};
+use crate::crew::Sent;
+use crate::frontier::Waiting;
+use crate::host::EntryKind;
+use crate::item::ItemState;
+use crate::mounted::{Remount, Shown};
+use crate::mounts::{Mount, MountId};
+use crate::plan::Due;
+use crate::remote::Remote;
+use crate::select::{Context, Names, Step};
+use crate::store::StoreError;
+use crate::unknown::Aspect;
+use std::sync::mpsc::SyncSender;
+
+impl Walker<'_> {
+    /// A name that something is mounted on; `stored` is the item beneath.
+    pub(super) fn mounted(
+        &mut self,
+        visit: &mut Visit,
+        named: Named<'_>,
+        beneath: &Step,
+        mount: &Mount,
+        stored: Option<&ItemState>,
+        reports: &SyncSender<Sent>,
+    ) -> Result<(), StoreError> {
+        let Walk { plan, mounts, .. } = self.walk;
+        let name = named.name;
+        visit.directories.insert(name.to_vec());
+        let step = plan.enter(beneath, mount);
+        self.covered(visit, name, mount, &beneath.context, stored.filter(|_| step.is_dead()))?;
+        let entered = mounts.id_at(&mount.point).filter(|_| !step.is_dead() && !mount.is_hidden);
+        let Some(on) = entered else {
+            self.remount(visit, name, beneath, Some(Shown::new(mount, None)), None);
+            return Ok(());
+        };
+        if mount.is_remote() {
+            self.hand_over(visit, name, on, beneath, mount, reports);
+            return Ok(());
+        }
+        self.entered(visit, named, beneath, mount, on)
+    }
+
+    /// A mount that a thread of its own looks at: here only the mount table says what it is.
+    fn hand_over(
+        &mut self,
+        visit: &mut Visit,
+        name: &[u8],
+        id: MountId,
+        beneath: &Step,
+        mount: &Mount,
+        reports: &SyncSender<Sent>,
+    ) {
+        let Walk { plan, due, shown, .. } = self.walk;
+        let due = if visit.is_new_ground { &Due::All } else { due };
+        let step = plan.enter(beneath, mount);
+        let is_due = plan.names(&step.context, due) != Names::None || plan.any_due(&plan.selecting(&step, false), due);
+        if !is_due {
+            return;
+        }
+        let known = shown.get(&mount.point).filter(|known| known.is_of(mount)).and_then(|known| known.volume);
+        self.remount(visit, name, beneath, Some(Shown::new(mount, known)), None);
+        let remote = Remote {
+            id,
+            file_system: mount.file_system.clone(),
+            directory: visit.path.clone(),
+            name: name.to_vec(),
+            context: visit.context.clone(),
+            mount: visit.mount,
+            is_new_ground: visit.is_new_ground,
+        };
+        self.send(reports, Sent::Remote(Box::new(remote)));
+    }
+
+    /// The top of a mount that this thread was started for; what is to be walked below it.
+    pub(super) fn remote_top(
+        &mut self,
+        remote: &Remote,
+        reports: &SyncSender<Sent>,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let Walk { plan, host, mounts, volumes, .. } = self.walk;
+        let Remote { id, directory, name, context, mount, is_new_ground, .. } = remote;
+        let open = host.directory(directory).and_then(|open| open.stat(b"").map(|stat| (open, stat.stx_mnt_id)));
+        // What is not as it was when it was handed over is seen by the next compare.
+        let Some((open, _)) = open.ok().filter(|(_, here)| here == mount) else { return Ok(Vec::new()) };
+        let (Some(shown), Ok(Some(volume))) = (mounts.get(*id), volumes.of(host, mounts, *mount)) else {
+            return Ok(Vec::new());
+        };
+        let mut visit = Visit::new(open, directory.clone(), context.clone(), volume.number, *mount, *is_new_ground);
+        let named = Named { name, kind: EntryKind::Unknown };
+        self.entered(&mut visit, named, &plan.child(context, name), shown, *id)?;
+        Ok(self.report_one(visit, reports))
+    }
+
+    /// What shows at the top of a mount.
+    fn entered(
+        &mut self,
+        visit: &mut Visit,
+        named: Named<'_>,
+        beneath: &Step,
+        mount: &Mount,
+        on: MountId,
+    ) -> Result<(), StoreError> {
+        let Walk { plan, host, mounts, volumes, store, .. } = self.walk;
+        let name = named.name;
+        let step = plan.enter(beneath, mount);
+        let volume = match volumes.of(host, mounts, on) {
+            Ok(Some(volume)) => volume.number,
+            // It is not mounted any more: the next compare sees that.
+            Ok(None) => return Ok(()),
+            Err(errno) => {
+                self.walked.met.mark(plan.alive(&step.context));
+                if let Some(interval) = plan.interval_below(&step.context) {
+                    self.unknown(mount.point.clone(), Aspect::Metadata, errno.to_string(), interval, 1);
+                }
+                return Ok(());
+            }
+        };
+        let stored = store.read()?.item(Place { volume, directory: &visit.path, name })?;
+        self.object(visit, named, step, Spot { on, volume }, stored.as_ref())?;
+        let seen = visit.tops.get(&volume).and_then(|findings| findings.last()).map(|finding| &finding.what);
+        let state = match seen {
+            Some(What::Seen(state)) => Some((**state).clone()),
+            _ => None,
+        };
+        self.remount(visit, name, beneath, Some(Shown::new(mount, Some(volume))), state);
+        Ok(())
+    }
+
+    /// The names in a part of a directory that nothing is mounted on any more.
+    pub(super) fn unmounted(&mut self, visit: &mut Visit, is_in: &dyn Fn(&[u8]) -> bool) {
+        let Walk { plan, mounts, shown, .. } = self.walk;
+        let below = [visit.path.as_bytes(), b"/"].concat();
+        // No name sorts before this one.
+        let known = shown.range(visit.path.join(&[1])..);
+        for (path, _) in known.take_while(|(path, _)| path.as_bytes().starts_with(&below)) {
+            let (directory, name) = path.split();
+            if directory != visit.path || !is_in(name) || mounts.at(path).is_some() {
+                continue;
+            }
+            let seen = visit.findings.iter().find(|finding| finding.name == name).map(|finding| &finding.what);
+            let state = match seen {
+                Some(What::Seen(state)) => Some((**state).clone()),
+                _ => None,
+            };
+            self.remount(visit, name, &plan.child(&visit.context, name), None, state);
+        }
+    }
+
+    /// Sends on what is mounted at a name, if the state knows another one.
+    fn remount(
+        &mut self,
+        visit: &mut Visit,
+        name: &[u8],
+        beneath: &Step,
+        now: Option<Shown>,
+        state: Option<ItemState>,
+    ) {
+        let Walk { plan, shown, .. } = self.walk;
+        if shown.get(&visit.path.join(name)) == now.as_ref() {
+            return;
+        }
+        let mut entries = plan.selecting(beneath, false);
+        let is_item = !entries.is_empty();
+        if !is_item {
+            entries.extend(plan.alive(&beneath.context));
+            entries.sort_unstable();
+            entries.dedup();
+        }
+        if let Some((_, ask)) = self.ask(&entries, visit.is_new_ground) {
+            visit.remounts.push(Remount { name: name.to_vec(), ask, is_item, now, state });
+        }
+    }
+
+    /// What the state knows beneath a mount is not seen while it covers that.
+    fn covered(
+        &mut self,
+        visit: &Visit,
+        name: &[u8],
+        mount: &Mount,
+        context: &Context,
+        stored: Option<&ItemState>,
+    ) -> Result<(), StoreError> {
+        let Walk { store, plan, .. } = self.walk;
+        let path = visit.path.join(name);
+        let below = if visit.known_below.iter().any(|known| known == name) {
+            store.read()?.items_below(visit.volume, &path)?
+        } else {
+            0
+        };
+        let items = (below + u64::from(stored.is_some())).max(u64::from(mount.is_hidden));
+        if items > 0 {
+            self.walked.met.mark(plan.alive(context));
+            let Some(interval) = plan.interval_below(context) else { return Ok(()) };
+            let (aspect, reason) = if mount.is_hidden {
+                let reason = format!("the host has a mount of type {} there that is not seen here", mount.file_system);
+                (Aspect::HiddenMount, reason)
+            } else {
+                (Aspect::Volume, format!("a mount of type {} covers what is known there", mount.file_system))
+            };
+            self.unknown(path, aspect, reason, interval, items);
+        }
+        Ok(())
+    }
+}

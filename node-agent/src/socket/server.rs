@@ -1,0 +1,159 @@
+//! The answering end: made by the process that holds the state, gone with it.
+
+use super::{Answer, Asked, LONGEST_QUESTION, Short};
+use rustix::net::Shutdown;
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use vedette_engine::SOCKET;
+use vedette_engine::inspect::Inspector;
+
+/// A question is there within this time, for who asks has it ready,
+const ASKED: Duration = Duration::from_secs(2);
+/// and its answer is taken in within this, or the next one has its turn.
+const ANSWERED: Duration = Duration::from_secs(10);
+/// After the system had no descriptor for a connection.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A socket that is being made.
+const UNFINISHED: &str = "agent.sock.new";
+
+/// Answers for as long as it lives.
+pub(crate) struct Server {
+    state: Short,
+    listener: UnixListener,
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts to answer. A socket that a killed agent left is replaced.
+    ///
+    /// # Errors
+    /// When the directory takes no socket, or the system has no thread to give.
+    pub(crate) fn start(state_dir: &Path, inspector: Inspector) -> std::io::Result<Self> {
+        let state = Short::to(state_dir)?;
+        let unfinished = state.path(UNFINISHED);
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&unfinished)?;
+        // Under its name only once nobody else may reach it.
+        std::fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
+        std::fs::rename(&unfinished, state.path(SOCKET))?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let (accepting, is_ending) = (listener.try_clone()?, Arc::clone(&ending));
+        let thread = std::thread::Builder::new()
+            .name("answers".into())
+            .spawn(move || answer_all(&accepting, &is_ending, &inspector))?;
+        Ok(Self { state, listener, ending, thread: Some(thread) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+        // Both fail only where the socket is gone already.
+        let _ = std::fs::remove_file(self.state.path(SOCKET));
+        let _ = rustix::net::shutdown(&self.listener, Shutdown::Both);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that answers questions had panicked");
+        }
+    }
+}
+
+fn answer_all(listener: &UnixListener, ending: &AtomicBool, inspector: &Inspector) {
+    while !ending.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let mut stream = Timed { stream, until: Instant::now() + ASKED };
+                // Who asked is gone or too slow: nobody is there to be told.
+                if let Err(error) = answer(&mut stream, inspector) {
+                    tracing::debug!("a question was not answered to its end: {error}");
+                }
+            }
+            Err(_) if ending.load(Ordering::Relaxed) => {}
+            Err(error) => {
+                tracing::warn!("cannot take a question: {error}");
+                std::thread::park_timeout(PAUSE);
+            }
+        }
+    }
+}
+
+fn answer(stream: &mut Timed, inspector: &Inspector) -> std::io::Result<()> {
+    let mut line = Vec::new();
+    BufReader::new(&mut *stream).take(LONGEST_QUESTION).read_until(b'\n', &mut line)?;
+    stream.until = Instant::now() + ANSWERED;
+    let mut out = BufWriter::new(stream);
+    let mut write = |answer: &Answer| -> std::io::Result<()> {
+        serde_json::to_writer(&mut out, answer)?;
+        out.write_all(b"\n")
+    };
+    let refused = |error: &(dyn std::error::Error + 'static)| Answer::Refused(crate::sentence(error));
+    match serde_json::from_slice(&line) {
+        Ok(Asked::Inventory { from }) => match inspector.inventory(from.as_deref()) {
+            Ok(part) => {
+                for item in part.items {
+                    write(&Answer::Item(Box::new(item)))?;
+                }
+                write(&Answer::End { next: part.next })?;
+            }
+            Err(error) => write(&refused(&error))?,
+        },
+        Ok(Asked::Explain(question)) => match inspector.explain(&question) {
+            Ok(explanation) => {
+                write(&Answer::Explanation(Box::new(explanation)))?;
+                write(&Answer::End { next: None })?;
+            }
+            Err(error) => write(&refused(&error))?,
+        },
+        Err(_) if !line.ends_with(b"\n") => {
+            write(&Answer::Refused(format!(
+                "the question is longer than {} MiB, or does not end",
+                LONGEST_QUESTION >> 20
+            )))?;
+        }
+        Err(error) => write(&Answer::Refused(format!("the question is not understood: {error}")))?,
+    }
+    out.flush()
+}
+
+/// A connection that ends at a moment, however slowly it goes.
+struct Timed {
+    stream: UnixStream,
+    until: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> std::io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(buffer)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
+}
