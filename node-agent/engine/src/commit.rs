@@ -8,7 +8,7 @@ use crate::digest::restrict;
 use crate::host::{HostRoot, is_gone};
 use crate::item::ItemState;
 use crate::known::Known;
-use crate::look::{Look, Looker};
+use crate::look::{Look, Looker, Want};
 use crate::meta::Meta;
 use crate::mounted::Remount;
 use crate::mounts::{Mount, Mounts};
@@ -25,6 +25,7 @@ use crate::view::View;
 use crate::volumes::Volumes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use vedette_crds::record::{Detection, ItemType};
 
 /// What walkers found in one directory that differs from the state, or is not in it.
@@ -42,13 +43,17 @@ pub(crate) struct Report {
     pub(crate) remounts: Vec<Remount>,
     /// Directories, by their names in it, that are still to be seen for the first time; the empty name is itself.
     pub(crate) unseen: Vec<Vec<u8>>,
+    /// It is of the names from here on,
+    pub(crate) from: Vec<u8>,
+    /// and before this one; `None` when it goes to the directory's end.
+    pub(crate) upto: Option<Vec<u8>>,
 }
 
 impl Report {
     /// Of findings alone.
     pub(crate) fn of(volume: Volume, directory: HostPath, findings: Vec<Finding>) -> Self {
-        let (vanished, remounts, unseen) = (Vec::new(), Vec::new(), Vec::new());
-        Self { volume, directory, findings, vanished, is_new_ground: false, remounts, unseen }
+        let (vanished, remounts, unseen, from, upto) = Default::default();
+        Self { volume, directory, findings, vanished, is_new_ground: false, remounts, unseen, from, upto }
     }
 }
 
@@ -95,10 +100,21 @@ pub(crate) struct Committer<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) looker: Looker,
     pub(crate) moves: &'a Moves,
+    pub(crate) aside: Aside,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
     /// How many bytes of lines the journal may hold.
     pub(crate) journal_max: u64,
+}
+
+/// What the state's own times of complete compares say of large files.
+pub(crate) enum Aside {
+    /// As much as of others: each compare waited for them.
+    Nothing,
+    /// Nothing: one that was seen to differ may have waited to be read when a compare was complete.
+    Large,
+    /// Nothing of these reports; that had been compared when their files were met.
+    Since(Arc<Vec<(Duration, Time)>>),
 }
 
 /// One transaction under way.
@@ -172,9 +188,12 @@ impl Committer<'_> {
 
 impl Transaction<'_, '_> {
     fn report(&mut self, pages: &mut Pages<'_>, report: Report) -> Result<(), StoreError> {
-        let Report { volume, directory, findings, vanished, is_new_ground, remounts, unseen } = report;
-        if is_new_ground {
-            pages.unmark(volume, &directory)?;
+        let Report { volume, directory, findings, vanished, is_new_ground, remounts, unseen, from, upto } = report;
+        let is_first = is_new_ground || self.meta.complete != Some(self.committer.plan.id);
+        // What comes after it is still known under an older plan, or not at all.
+        if let Some(upto) = upto.as_ref().filter(|_| is_first) {
+            let known_under = self.meta.complete.filter(|_| !is_new_ground);
+            pages.cut(volume, &directory, (&from, upto), known_under.unwrap_or(NEVER))?;
         }
         for remount in &remounts {
             let page = pages.holding(volume, &directory, &remount.name)?.map_or(NEVER, |placed| placed.page.plan);
@@ -202,6 +221,9 @@ impl Transaction<'_, '_> {
                 self.finding(volume, &directory, &mut items, known(&finding.name), finding)?;
             }
             pages.replace(old_key.as_deref(), volume, &directory, self.committer.plan.id, items)?;
+        }
+        if is_first {
+            pages.unmark(volume, &directory, &from, upto.as_deref())?;
         }
         for name in vanished {
             self.vanished(pages, volume, &directory, &name)?;
@@ -292,11 +314,12 @@ impl Transaction<'_, '_> {
         if volumes.known(host, mounts, on) != Some(place.volume) {
             return Ok(None);
         }
-        let want = ask.want(phase(place.directory, place.name));
+        // A large file is left to the next compare.
+        let want = Want { leaves_large: true, ..ask.want(phase(place.directory, place.name)) };
         Ok(match self.committer.looker.look(&open, place.name, stored, want, on) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
-            Look::Same | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted | Look::Own => None,
+            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted | Look::Own => None,
         })
     }
 

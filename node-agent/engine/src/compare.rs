@@ -5,13 +5,14 @@
 
 use crate::adopt::{Adoption, Barred, Resolution, resolve};
 use crate::clock::Time;
-use crate::commit::Committer;
+use crate::commit::{Aside, Committer};
 use crate::crew::Crew;
 use crate::engine::{Engine, EngineError, Outcome, PlanChange, Standing, Summary};
 use crate::follow;
 use crate::frontier::Frontier;
 use crate::host::{FileId, HostRoot};
 use crate::idle::idle;
+use crate::lane::Ground;
 use crate::look::{Looker, Stop};
 use crate::meta::Meta;
 use crate::mounted;
@@ -29,10 +30,11 @@ use crate::store::StoreError;
 use crate::suspend::hold;
 use crate::unknown::{Aspect, Unknown};
 use crate::volumes::identity;
-use crate::walk::{Before, Walk, Walked, settle, walk};
+use crate::walk::{Before, Walk, Walked, read, settle, walk};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use vedette_crds::record::{Detection, NoticeKind};
 
 const NOT_MOUNTED: &str =
@@ -88,6 +90,7 @@ impl Engine {
         self.check_host_root(&mounts)?;
         self.volumes.begin_compare();
         self.check_clock()?;
+        self.mounts = Some(Arc::clone(&mounts));
         let sequence = self.meta.sequence;
         self.progress.begin();
         let walked = self.walk_all(&mounts, due, stop, committed);
@@ -259,9 +262,11 @@ impl Engine {
         stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Option<Walked>, EngineError> {
-        let clock = Arc::clone(&self.clock);
+        if self.meta.complete != Some(plan.id) {
+            // What waits was asked for by another plan.
+            self.lane.reset();
+        }
         let store = Arc::clone(&self.store);
-        let progress = Arc::clone(&self.progress);
         let owners = Owners::read(&self.host, mounts);
         let mut meta = self.meta.clone();
         let before = match meta.complete {
@@ -270,8 +275,7 @@ impl Engine {
             Some(complete) => Before::Other(self.plans.get(&store, complete)?),
         };
         let stops = Stop::new(stop);
-        // A database that was deleted under us has no name that the walk could meet.
-        let own = [FileId::at(&store.file()).ok(), FileId::of_socket(&store.socket())];
+        let ground = self.ground(mounts, Arc::new(meta.compared.clone()));
         let shared = Arc::new(Walk {
             store: Arc::clone(&store),
             host: Arc::clone(&self.host),
@@ -282,32 +286,21 @@ impl Engine {
             before,
             due: due.clone(),
             reread: meta.reread,
-            clock: Arc::clone(&clock),
             stop: stops.clone(),
-            own,
-            progress: Arc::clone(&progress),
+            progress: Arc::clone(&self.progress),
             frontier: Arc::new(Frontier::new(plan)),
+            pass: self.pass,
             moves: Arc::<Moves>::default(),
-            links: Arc::default(),
+            lane: Arc::clone(&self.lane),
+            ground,
             is_remote: false,
         });
-        let mut committer = Committer {
-            store: &store,
-            host: &self.host,
-            mounts,
-            volumes: &self.volumes,
-            plan,
-            plans: &self.plans,
-            identity: &self.identity,
-            owners: &owners,
-            clock: &*clock,
-            looker: Looker::new(Arc::clone(&clock), stops, own, progress, Arc::clone(&shared.links)),
-            moves: &shared.moves,
-            detection: self.detection,
-            journal_max: self.journal_max,
-        };
+        let looker = shared.ground.looker(stops);
+        // A baseline is ready when all was read, and what the first compare finds was changed while nobody watched.
+        let waits = !self.lane.has_thread() || meta.complete != Some(plan.id) || self.detection != Detection::Scan;
         let mut left_behind = std::mem::take(&mut self.left_behind);
         let this = &*self;
+        let mut committer = this.committer(plan, mounts, &owners, &shared.moves, looker);
         let mut committed = |meta: &Meta| committed(&this.standing_at(meta));
         let mut work = |work| -> Result<Walked, EngineError> {
             let crew = Crew::start(&shared, this.settings.threads, work)?;
@@ -322,10 +315,62 @@ impl Engine {
                 Ok(walked)
             });
         }
+        if result.is_ok() && !stop.load(Ordering::Relaxed) && waits && !self.lane.is_empty() {
+            result = result.and_then(|mut walked| {
+                walked.extend(work(read)?);
+                Ok(walked)
+            });
+        }
+        if waits {
+            self.lane.reset();
+        } else {
+            self.lane.man();
+        }
         self.left_behind = left_behind;
         self.meta = meta;
         let walked = result?;
         Ok((!stop.load(Ordering::Relaxed)).then_some(walked))
+    }
+
+    /// What looks need.
+    pub(crate) fn ground(&self, mounts: &Arc<Mounts>, compared: Arc<Vec<(Duration, Time)>>) -> Ground {
+        Ground {
+            host: Arc::clone(&self.host),
+            mounts: Arc::clone(mounts),
+            volumes: Arc::clone(&self.volumes),
+            clock: Arc::clone(&self.clock),
+            // A database that was deleted under us has no name that a look could meet.
+            own: [FileId::at(&self.store.file()).ok(), FileId::of_socket(&self.store.socket())],
+            progress: Arc::clone(&self.progress),
+            links: Arc::default(),
+            compared,
+        }
+    }
+
+    pub(crate) fn committer<'a>(
+        &'a self,
+        plan: &'a Plan,
+        mounts: &'a Mounts,
+        owners: &'a Owners,
+        moves: &'a Moves,
+        looker: Looker,
+    ) -> Committer<'a> {
+        Committer {
+            store: &self.store,
+            host: &self.host,
+            mounts,
+            volumes: &self.volumes,
+            plan,
+            plans: &self.plans,
+            identity: &self.identity,
+            owners,
+            clock: &*self.clock,
+            looker,
+            moves,
+            aside: if self.lane.has_thread() { Aside::Large } else { Aside::Nothing },
+            detection: self.detection,
+            journal_max: self.journal_max,
+        }
     }
 
     /// Adds to what is unknown: entries whose root is not entered, and volumes of the state that are not there.

@@ -50,6 +50,8 @@ pub struct Configuration {
 enum Command {
     Configure(Box<Configuration>),
     HoldAgainst(Anchor),
+    /// A large file was read aside.
+    Commit,
     Shutdown,
 }
 
@@ -92,13 +94,16 @@ impl Driver {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(
-        engine: Engine,
+        mut engine: Engine,
         clock: Arc<dyn crate::clock::Clock>,
         observer: Box<dyn Observer>,
     ) -> std::io::Result<Self> {
         let (commands, received) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let progress = engine.progress();
+        let wake = commands.clone();
+        // Nobody takes it only after the end.
+        engine.read_large_files_aside(move || drop(wake.send(Command::Commit)));
         let driving = Driving {
             engine,
             clock,
@@ -218,6 +223,18 @@ impl Driving {
     }
 
     /// Returns false when told to end.
+    fn commit_read(&mut self) -> bool {
+        let Self { engine, observer, .. } = self;
+        match engine.commit_read(&mut |standing| observer.stands(standing)) {
+            Ok(()) => true,
+            Err(error) => {
+                self.observer.failed(&error);
+                self.recover(&error)
+            }
+        }
+    }
+
+    /// Returns false when told to end.
     fn obey(&mut self, command: Command) -> bool {
         let configuration = match command {
             Command::Configure(configuration) => configuration,
@@ -225,6 +242,7 @@ impl Driving {
                 self.engine.hold_against(anchor);
                 return true;
             }
+            Command::Commit => return self.commit_read(),
             Command::Shutdown => return false,
         };
         let Configuration { rules, identity, generation, remember } = *configuration;

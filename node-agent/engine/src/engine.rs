@@ -9,6 +9,7 @@ use crate::follow::Follows;
 use crate::host::HostRoot;
 use crate::idle::IdleEntry;
 use crate::journal::Journal;
+use crate::lane::Lane;
 use crate::meta::{Meta, Totals};
 use crate::mounts::Mounts;
 use crate::path::HostPath;
@@ -30,6 +31,8 @@ use vedette_crds::record::{Detection, Nanos, NoticeKind};
 
 /// The last configuration that the agent was given.
 const CONFIGURATION: &str = "configuration";
+/// So many names of a directory are taken up at once, some 60 bytes each; a directory with more is listed again for the next.
+const PASS: usize = 65_536;
 
 /// A clock that goes back by less is none that was set: a leap second is one second, and what corrects a clock in small
 /// steps makes them shorter. One that is slewed does not go back at all.
@@ -186,6 +189,10 @@ pub struct Engine {
     /// What the state is still to be held against.
     pub(crate) anchors: Vec<Anchor>,
     pub(crate) journal_max: u64,
+    pub(crate) pass: usize,
+    pub(crate) lane: Arc<Lane>,
+    /// Of the last compare.
+    pub(crate) mounts: Option<Arc<Mounts>>,
 }
 
 impl Engine {
@@ -255,6 +262,9 @@ impl Engine {
             follows: None,
             anchors: anchors.into_iter().collect(),
             journal_max: JOURNAL_MAX,
+            pass: PASS,
+            lane: Arc::default(),
+            mounts: None,
         };
         // A restart takes no baseline back.
         engine.planned = engine.stored_plan(engine.meta.plan)?.map(|(_, source)| source.rules);
@@ -301,6 +311,12 @@ impl Engine {
         self.rules = Some(rules);
         self.identity = identity;
         self.generation = Some(generation);
+    }
+
+    /// Another number of names that are taken up at once: so that a test needs no huge directory.
+    #[doc(hidden)]
+    pub fn set_pass(&mut self, names: usize) {
+        self.pass = names;
     }
 
     /// Sets how many bytes of lines the journal holds: from the next commit on the oldest lines go first.
@@ -384,6 +400,7 @@ impl Engine {
     /// # Errors
     /// When it still cannot be used.
     pub fn recover(&mut self) -> Result<(), StoreError> {
+        self.lane.reset();
         self.store.reopen()?;
         self.meta =
             Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;

@@ -14,6 +14,8 @@ pub(crate) struct Waiting {
     pub(crate) mount: Option<MountId>,
     /// Whether its parent was seen for the first time.
     pub(crate) is_new_ground: bool,
+    /// Where its names are taken up: those before were seen. Empty at its beginning.
+    pub(crate) from: Vec<u8>,
 }
 
 /// The stack of waiting directories; the walk is over when it is empty and no walker is busy.
@@ -30,7 +32,8 @@ struct FrontierState {
 impl Frontier {
     /// The walk from the host's root.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let root = Waiting { path: HostPath::root(), context: plan.root().context, mount: None, is_new_ground: false };
+        let (path, context) = (HostPath::root(), plan.root().context);
+        let root = Waiting { path, context, mount: None, is_new_ground: false, from: Vec::new() };
         Self { state: Mutex::new(FrontierState { waiting: vec![root], busy: 0 }), changed: Condvar::new() }
     }
 

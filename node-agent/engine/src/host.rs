@@ -9,6 +9,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::cell::Cell;
+use std::collections::BinaryHeap;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -250,19 +251,27 @@ impl Directory {
         })
     }
 
-    /// All names in it, sorted.
+    /// Its first names from `from` on, sorted, at most `limit`, and whether these are all. Takes memory for no more.
     ///
     /// # Errors
     /// When the listing did not come to its end.
-    pub(crate) fn list(&self) -> Result<Vec<Entry>, Errno> {
+    pub(crate) fn list(&self, from: &[u8], limit: usize) -> Result<(Vec<Entry>, bool), Errno> {
         let mut buffer = [const { MaybeUninit::uninit() }; 32 * 1024];
-        let mut entries = Vec::new();
+        let mut entries = BinaryHeap::new();
+        let mut is_all = true;
         let mut listing = RawDir::new(&self.fd, &mut buffer);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
+            if name == b"." || name == b".." || name < from {
                 continue;
+            }
+            if entries.len() == limit {
+                is_all = false;
+                if entries.peek().is_none_or(|last: &Entry| name >= last.name.as_slice()) {
+                    continue;
+                }
+                entries.pop();
             }
             let kind = match entry.file_type() {
                 FileType::Directory => EntryKind::Directory,
@@ -272,8 +281,10 @@ impl Directory {
             };
             entries.push(Entry { name: name.to_vec(), kind });
         }
-        entries.sort_unstable();
-        Ok(entries)
+        let mut entries = entries.into_sorted_vec();
+        // What is renamed meanwhile may be listed twice.
+        entries.dedup_by(|a, b| a.name == b.name);
+        Ok((entries, is_all))
     }
 
     /// Where a link in it points.

@@ -152,9 +152,8 @@ impl View {
         let depth = |point: &HostPath| path.ancestors().position(|above| above == *point);
         volumes.sort_by_key(|(_, point)| std::cmp::Reverse(depth(point).filter(|_| self.mounts.at(point).is_some())));
         for (volume, _) in volumes {
-            let pages = self.reader.directory(volume, &directory)?;
-            if let Some(named) = pages.iter().flat_map(|page| &page.items).find(|named| named.name == name) {
-                return Ok(Some(self.tracked(volume, &directory, named)));
+            if let Some(state) = self.reader.item(volume, &directory, name)? {
+                return Ok(Some(self.tracked(volume, &directory, &Named { name: name.to_vec(), state })));
             }
         }
         Ok(None)

@@ -195,13 +195,15 @@ impl ItemState {
             (true, true) => {
                 fields.add(Field::Size, self.size != after.size);
                 fields.add(Field::Content, after.is_read() && self.digests.differ(&after.digests) == Some(true));
+                // Nothing was known of the content before.
+                let was_open = matches!(self.content, None | Some(ContentState::Pending));
                 let worse = match after.content {
                     Some(ContentState::Unstable | ContentState::Unreadable) => true,
                     // With the size that it had, it is the limit that changed.
                     Some(ContentState::TooLarge) => self.size != after.size,
                     _ => false,
                 };
-                fields.add(Field::ContentState, worse && self.content.is_some() && self.content != after.content);
+                fields.add(Field::ContentState, worse && !was_open && self.content != after.content);
             }
             (false, false) => {}
             _ => {

@@ -29,6 +29,7 @@
 //! | [`verify`] | whether a state, or lines that were taken out of one, are whole |
 //! | [`inspect`], [`explain`] | what the state holds; why a path is tracked or not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
+//! | `lane` | large files that wait to be read |
 //! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
 //! | [`journal`], `prune` | lines and cursors for sinks; the journal's bound |
@@ -57,6 +58,7 @@ pub mod inspect;
 mod item;
 pub mod journal;
 mod known;
+mod lane;
 mod look;
 mod meta;
 mod mounted;

@@ -24,6 +24,8 @@ use vedette_crds::settings::HashSet;
 const RACY: Duration = Duration::from_millis(20);
 /// How often what changes while it is looked at is tried before it is called unstable.
 const TRIES: usize = 3;
+/// Larger files are read apart from the others.
+const LARGE: u64 = 1024 * 1024;
 const BUFFER: usize = 128 * 1024;
 const PAGE: usize = 4096;
 
@@ -38,6 +40,8 @@ pub(crate) struct Want {
     pub(crate) rehash_interval: Duration,
     /// Spreads the re-hash over its interval; the same for one path forever.
     pub(crate) phase: u64,
+    /// A large file is not read now.
+    pub(crate) leaves_large: bool,
 }
 
 /// Files that are the agent's own: its open database, and the socket beside it.
@@ -54,6 +58,8 @@ pub(crate) enum Look {
     Same,
     /// The state as it is now.
     Seen(Box<ItemState>),
+    /// A large file that has to be read: what statx says, its content Pending.
+    Large(Box<ItemState>),
     /// Another mount shows there than the compare knows of: the next one does.
     Elsewhere,
     /// The look was told to end.
@@ -164,6 +170,10 @@ impl Looker {
             if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
                 return Look::Seen(Box::new(read));
             }
+            let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty();
+            if want.leaves_large && is_read && is_large(&seen) && seen.size <= want.max_content_size {
+                return Look::Large(Box::new(ItemState { content: Some(ContentState::Pending), ..seen }));
+            }
             let mut settled = true;
             if seen.kind == ItemType::Symlink {
                 match directory.read_link(name) {
@@ -175,7 +185,7 @@ impl Looker {
                 }
             }
             let mut opened = None;
-            if seen.kind == ItemType::Regular && !want.hashes.is_empty() {
+            if is_read {
                 match self.content(directory, name, &stat, stored, want) {
                     Content::Is(state, digests, file) => {
                         seen.content = Some(state);
@@ -232,6 +242,11 @@ impl Looker {
         let read = self.links.get(FileId::of(stat), holds)?;
         let ItemState { attributes, content, digests, read, .. } = read;
         Some(ItemState { attributes, content, digests: restrict(digests, hashes), read, ..seen.clone() })
+    }
+
+    /// The time of a look that begins now.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// What statx alone says of a name; `None` where a look has to say what stands in the way.
@@ -329,6 +344,11 @@ fn has_moved(stored: &ItemState, seen: &ItemState) -> bool {
 /// Whether statx still says what was seen.
 pub(crate) fn is_still(seen: &ItemState, stat: &Statx) -> bool {
     !has_moved(seen, &from_stat(stat, seen.looked))
+}
+
+/// Whether a file's content is read apart from that of others.
+pub(crate) fn is_large(state: &ItemState) -> bool {
+    state.kind == ItemType::Regular && state.size > LARGE
 }
 
 /// Whether a write may hide behind a state: its ctime lies in the same tick as the look, or after it.

@@ -156,6 +156,14 @@ pub(crate) struct Meta {
     pub(crate) frozen: Vec<Frozen>,
 }
 
+/// The latest of these times that one of a plan's running entries was due at, by its interval.
+pub(crate) fn last_compared(compared: &[(Duration, Time)], plan: &Plan, entries: &[u16]) -> Option<Time> {
+    let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
+    let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
+    let began = |interval| compared.iter().find(|(of, _)| *of == interval);
+    intervals.filter_map(began).map(|(_, began)| *began).max()
+}
+
 impl Meta {
     /// An id that no other journal has.
     pub(crate) fn new_id() -> String {
@@ -225,10 +233,7 @@ impl Meta {
 
     /// The beginning of the last complete compare that one of a plan's running entries was due in.
     pub(crate) fn last_compared(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
-        let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
-        let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
-        let began = |interval| self.compared.iter().find(|(compared, _)| *compared == interval);
-        intervals.filter_map(began).map(|(_, began)| *began).max()
+        last_compared(&self.compared, plan, entries)
     }
 
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {

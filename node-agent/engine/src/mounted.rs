@@ -165,7 +165,7 @@ impl Transaction<'_, '_> {
         };
         let fields = if change_type == ChangeType::Modified { Fields::of(&[Field::Mount]) } else { Fields::NONE };
         let (before, after) = (before.map(show), after.map(show));
-        let since = looked.max(self.compared(place, ask, false)?);
+        let since = looked.max(self.compared(place, ask, &[])?);
         let detection = self.detection(place, false)?;
         let difference = Difference { change_type, detection, fields, since, before, after, moved: None };
         self.record(&place.path(), &ask.entries, difference)

@@ -6,12 +6,15 @@
 
 use crate::clock::Time;
 use crate::commit::{Finding, Place, Report, Transaction, What};
-use crate::host::is_gone;
+use crate::crew::Sent;
+use crate::digest::restrict;
+use crate::host::{Directory, is_gone};
 use crate::item::ItemState;
-use crate::look::is_still;
+use crate::look::{Look, Looker, Want, is_still};
+use crate::mounts::MountId;
 use crate::page::Volume;
 use crate::path::HostPath;
-use crate::plan::Ask;
+use crate::plan::{Ask, phase};
 use crate::store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +69,7 @@ impl Candidate {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Gone(Candidate),
-    New(Candidate),
+    There(Candidate),
     /// Perhaps: it is one when its digests are the same too.
     Moved {
         from: Candidate,
@@ -78,7 +81,49 @@ impl Outcome {
     /// Where it has to be looked at.
     pub(crate) fn here(&self) -> &Candidate {
         match self {
-            Self::Gone(here) | Self::New(here) | Self::Moved { to: here, .. } => here,
+            Self::Gone(here) | Self::There(here) | Self::Moved { to: here, .. } => here,
+        }
+    }
+
+    /// A look at it. `stored` is the state of the item, or of the one that it was before it moved.
+    pub(crate) fn look(
+        &self,
+        looker: &mut Looker,
+        (open, on): &(Directory, MountId),
+        stored: Option<&ItemState>,
+        leaves_large: bool,
+    ) -> Look {
+        let Candidate { directory, name, ask, .. } = self.here();
+        let looked = looker.now();
+        let want = Want { leaves_large, ..ask.want(phase(directory, name)) };
+        match (looker.look(open, name, stored, want, *on), self, stored) {
+            // Nothing was done to it but that a directory above it has another name: its content is the one that was read.
+            (Look::Same, Self::Moved { .. }, Some(before)) => {
+                Look::Seen(Box::new(ItemState { looked, ..before.clone() }))
+            }
+            (look, ..) => look,
+        }
+    }
+
+    /// What is to be said when it shows `after`: of the name here, and of the other one.
+    pub(crate) fn told(
+        self,
+        before: Option<ItemState>,
+        after: Option<Box<ItemState>>,
+    ) -> (Option<Finding>, Option<Sent>) {
+        match (self, before, after) {
+            (Self::Gone(gone), ..) => (Some(gone.finding(What::Missing)), None),
+            (Self::There(here), _, after) => (after.map(|after| here.finding(What::Seen(after))), None),
+            (Self::Moved { from, to }, Some(before), Some(after)) if is_one_file(to.volume, &before, &after) => {
+                let (before, after) = (Box::new(before), asked(after, &to.ask));
+                (None, Some(Sent::Moved(Box::new(Moved { from, to, before, after }))))
+            }
+            (Self::Moved { from, to }, _, after) => {
+                let (volume, directory) = (from.volume, from.directory.clone());
+                let gone = Report::of(volume, directory, vec![from.finding(What::Missing)]);
+                let after = after.map(|after| asked(after, &to.ask));
+                (after.map(|after| to.finding(What::Seen(after))), Some(Sent::Report(gone)))
+            }
         }
     }
 }
@@ -93,8 +138,17 @@ pub(crate) struct Moved {
     pub(crate) after: Box<ItemState>,
 }
 
+/// The state with what is asked under its new name.
+fn asked(mut state: Box<ItemState>, ask: &Ask) -> Box<ItemState> {
+    state.digests = restrict(state.digests, ask.hashes());
+    if ask.hashes().is_empty() && state.kind == ItemType::Regular {
+        (state.content, state.read) = (None, None);
+    }
+    state
+}
+
 /// Whether one file can have been seen in both states.
-pub(crate) fn is_one_file(volume: Volume, before: &ItemState, after: &ItemState) -> bool {
+fn is_one_file(volume: Volume, before: &ItemState, after: &ItemState) -> bool {
     let same = Identity::of(volume, before).is_some_and(|before| Some(before) == Identity::of(volume, after));
     same && !(after.is_read() && before.digests.differ(&after.digests) == Some(true))
 }
@@ -180,7 +234,7 @@ fn pair(mut gone: Vec<(Identity, Candidate)>, mut new: Vec<(Identity, Candidate)
         }
         outcomes.push(match gone.next_if(|(of, _)| *of == identity) {
             Some((_, from)) => Outcome::Moved { from, to },
-            None => Outcome::New(to),
+            None => Outcome::There(to),
         });
     }
     outcomes.extend(gone.map(|(_, from)| Outcome::Gone(from)));

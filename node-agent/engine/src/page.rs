@@ -132,6 +132,14 @@ pub(crate) fn merge(mut items: Vec<Named>, others: Vec<Named>) -> Vec<Named> {
     items
 }
 
+/// The state of a name in a directory's pages.
+pub(crate) fn find<'p>(pages: &'p [Page], name: &[u8]) -> Option<&'p ItemState> {
+    let may_hold = |page: &&Page| page.items.last().is_some_and(|last| last.name.as_slice() >= name);
+    let items = &pages.iter().find(may_hold)?.items;
+    let at = items.binary_search_by(|item| item.name.as_slice().cmp(name)).ok()?;
+    Some(&items[at].state)
+}
+
 /// Cuts a directory's sorted items into pages.
 pub(crate) fn paginate(items: Vec<Named>) -> Vec<Vec<Named>> {
     let mut pages: Vec<Vec<Named>> = Vec::new();

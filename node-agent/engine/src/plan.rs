@@ -263,7 +263,7 @@ impl Ask {
     /// What a look at an item of this phase has to find out.
     pub(crate) fn want(&self, phase: u64) -> Want {
         let Self { hashes, max_content_size, rehash_interval, .. } = *self;
-        Want { hashes, max_content_size, rehash_interval, phase }
+        Want { hashes, max_content_size, rehash_interval, phase, leaves_large: false }
     }
 
     /// The kinds of digests that are stored.

@@ -31,13 +31,13 @@ impl Progress {
     pub(crate) fn begin(&self) {
         self.compare.fetch_add(1, Ordering::Relaxed);
         self.items.store(0, Ordering::Relaxed);
-        self.hashed.store(0, Ordering::Relaxed);
         self.is_running.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn end(&self) -> SoFar {
         self.is_running.store(false, Ordering::Relaxed);
-        self.sum()
+        // What is read between two compares counts for the next one.
+        SoFar { hashed: self.hashed.swap(0, Ordering::Relaxed), ..self.sum() }
     }
 
     pub(crate) fn looked_at_one(&self) {

@@ -4,16 +4,17 @@
 //! reports what, never what is stored.
 
 use crate::clock::Time;
-use crate::commit::{Committer, Identity, Place, Transaction};
+use crate::commit::{Aside, Committer, Identity, Place, Transaction};
 use crate::item::{Fields, ItemState};
 use crate::known::Known;
-use crate::look::is_racy;
-use crate::meta::Meta;
+use crate::look::{is_large, is_racy};
+use crate::meta::{Meta, last_compared};
 use crate::mounts::Mount;
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan};
 use crate::render::{Owners, item};
 use crate::store::{StoreError, Writer};
+use std::time::Duration;
 use vedette_crds::record::{
     ByteText, CHANGE_SCHEMA, Category, ChainedLine, Change, ChangeType, Detection, Field, Item, ItemType,
     NOTICE_SCHEMA, Nanos, Notice, NoticeKind, Origin, render,
@@ -41,7 +42,7 @@ impl Transaction<'_, '_> {
         ask: &Ask,
     ) -> Result<(), StoreError> {
         let is_link = after.kind == ItemType::Symlink;
-        let since = self.compared(place, ask, is_link)?;
+        let since = self.compared(place, ask, &[after])?;
         let after = self.shown(place, after);
         let detection = self.detection(place, is_link)?;
         let (change_type, fields, moved) = (ChangeType::Added, Fields::NONE, moved_from.cloned());
@@ -60,7 +61,7 @@ impl Transaction<'_, '_> {
         ask: &Ask,
     ) -> Result<(), StoreError> {
         let is_link = before.kind == ItemType::Symlink;
-        let since = Some(before.looked).max(self.compared(place, ask, is_link)?);
+        let since = Some(before.looked).max(self.compared(place, ask, &[before])?);
         let before = self.shown(place, before);
         let detection = self.detection(place, is_link)?;
         let (change_type, fields, moved) = (ChangeType::Removed, Fields::NONE, moved_to.cloned());
@@ -92,7 +93,7 @@ impl Transaction<'_, '_> {
         } else {
             self.detection(place, before.kind == ItemType::Symlink)?
         };
-        let since = Some(before.looked).max(self.compared(place, ask, before.kind == ItemType::Symlink)?);
+        let since = Some(before.looked).max(self.compared(place, ask, &[before, after])?);
         let before = Some(self.shown(place, before));
         let after = Some(self.shown(place, after));
         let change_type = ChangeType::Modified;
@@ -111,13 +112,30 @@ impl Transaction<'_, '_> {
     }
 
     /// The beginning of the last complete compare that looked at an item, under the plan that it was made under.
-    pub(crate) fn compared(&mut self, place: Place<'_>, ask: &Ask, is_link: bool) -> Result<Option<Time>, StoreError> {
+    pub(crate) fn compared(
+        &mut self,
+        place: Place<'_>,
+        ask: &Ask,
+        states: &[&ItemState],
+    ) -> Result<Option<Time>, StoreError> {
         let Some(complete) = self.meta.complete else { return Ok(None) };
+        if matches!(self.committer.aside, Aside::Large) && states.iter().any(|state| is_large(state)) {
+            return Ok(None);
+        }
+        let is_link = states.first().is_some_and(|state| state.kind == ItemType::Symlink);
         if complete == self.committer.plan.id {
-            return Ok(self.meta.last_compared(self.committer.plan, &ask.entries));
+            return Ok(last_compared(self.times(), self.committer.plan, &ask.entries));
         }
         let older = self.selected_by(complete, place, is_link)?;
-        Ok(older.and_then(|older| self.meta.last_compared(&older.plan, &older.selecting)))
+        Ok(older.and_then(|older| last_compared(self.times(), &older.plan, &older.selecting)))
+    }
+
+    /// When each interval was last compared to the end, before these looks.
+    fn times(&self) -> &[(Duration, Time)] {
+        match &self.committer.aside {
+            Aside::Since(compared) => compared,
+            Aside::Nothing | Aside::Large => &self.meta.compared,
+        }
     }
 
     pub(crate) fn detection(&mut self, place: Place<'_>, is_link: bool) -> Result<Detection, StoreError> {

@@ -8,16 +8,15 @@ mod mount;
 mod name;
 mod settle;
 
-pub(crate) use settle::settle;
+pub(crate) use settle::{read, settle};
 
-use crate::clock::Clock;
 use crate::crew::Sent;
 use crate::follow::{self, Follows};
 use crate::frontier::Frontier;
-use crate::hard_links::HardLinks;
 use crate::host::HostRoot;
 use crate::idle::Met;
-use crate::look::{Looker, Own, Stop};
+use crate::lane::{Ground, Lane};
+use crate::look::{Looker, Stop};
 use crate::mounted::Shown;
 use crate::mounts::Mounts;
 use crate::moves::Moves;
@@ -49,13 +48,14 @@ pub(crate) struct Walk {
     pub(crate) due: Due,
     /// Whether all content is read again.
     pub(crate) reread: bool,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: Stop,
-    pub(crate) own: Own,
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Arc<Frontier>,
+    /// So many names of a directory are taken up at once.
+    pub(crate) pass: usize,
     pub(crate) moves: Arc<Moves>,
-    pub(crate) links: Arc<HardLinks>,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) ground: Ground,
     /// Whether it is of a file system that may never answer, on a thread of its own.
     pub(crate) is_remote: bool,
 }
@@ -138,8 +138,7 @@ pub(crate) fn remote(walk: &Walk, remote: &Remote, reports: &SyncSender<Sent>) -
 
 impl<'w> Walker<'w> {
     fn new(walk: &'w Walk) -> Self {
-        let Walk { clock, stop, own, progress, links, .. } = walk;
-        let looker = Looker::new(Arc::clone(clock), stop.clone(), *own, Arc::clone(progress), Arc::clone(links));
+        let looker = walk.ground.looker(walk.stop.clone());
         Self { walk, looker, walked: Walked::default(), asks: BTreeMap::new() }
     }
 

@@ -25,6 +25,8 @@ enum Happening {
     Entries(usize),
     Suspend(bool),
     Restart,
+    /// Directories are taken up in passes of so many names, until the next restart.
+    Pass(usize),
     /// A compare that is told to stop so soon, and another one.
     Interrupt(u64),
     Compare,
@@ -58,6 +60,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..ENTRIES.len()).prop_map(Entries),
         1 => any::<bool>().prop_map(Suspend),
         1 => Just(Restart),
+        1 => (1..3usize).prop_map(Pass),
         1 => (0..3000u64).prop_map(Interrupt),
         8 => Just(Compare),
     ]
@@ -230,6 +233,7 @@ fn live(happenings: Vec<Happening>) -> Result<(), TestCaseError> {
                 model.is_suspended = is_suspended;
                 set_rule(&mut host, &model);
             }
+            Happening::Pass(names) => host.engine().set_pass(names),
             Happening::Restart => {
                 host.stop();
                 host.start();

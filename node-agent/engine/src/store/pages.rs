@@ -103,6 +103,38 @@ impl Pages<'_> {
         subtree(&self.table, prefix, from, limit)
     }
 
+    /// Cuts a directory's pages at `upto`, so that what is written between `from` and it does not touch what comes after:
+    /// that keeps the plan that it was last compared under, which is `plan` where there is no page.
+    pub(crate) fn cut(
+        &mut self,
+        volume: Volume,
+        directory: &HostPath,
+        (from, upto): (&[u8], &[u8]),
+        plan: PlanId,
+    ) -> Result<(), StoreError> {
+        let (prefix, key) = (directory_prefix(volume, directory), crate::page::key(volume, directory, upto));
+        let begins_there = self.table.get(key.as_slice()).during("read")?.is_some();
+        let before = match self.table.range(prefix.as_slice()..key.as_slice()).during("read")?.next_back() {
+            Some(entry) => {
+                let (key, value) = entry.during("read")?;
+                Some((key.value().to_vec(), decode_page(directory, value.value())?))
+            }
+            None => None,
+        };
+        let (before_key, mut before) = match before {
+            Some(before) => before,
+            None => {
+                let plan = self.holding(volume, directory, upto)?.map_or(plan, |first| first.page.plan);
+                (crate::page::key(volume, directory, from), Page { plan, items: Vec::new() })
+            }
+        };
+        let items = before.items.split_off(before.items.partition_point(|item| item.name.as_slice() < upto));
+        if !begins_there {
+            self.put(&key, &Page { plan: before.plan, items })?;
+        }
+        self.put(&before_key, &before)
+    }
+
     /// Notes that a directory was never seen, unless something is known of it.
     pub(crate) fn mark(&mut self, volume: Volume, directory: &HostPath) -> Result<(), StoreError> {
         if self.holding(volume, directory, b"")?.is_none() {
@@ -111,12 +143,27 @@ impl Pages<'_> {
         Ok(())
     }
 
-    /// Takes that note away.
-    pub(crate) fn unmark(&mut self, volume: Volume, directory: &HostPath) -> Result<(), StoreError> {
-        match self.holding(volume, directory, b"")? {
-            Some(placed) if placed.page.items.is_empty() => self.remove(&placed.key),
-            _ => Ok(()),
+    /// Takes away pages in a range that only said under what plan it was seen, if at all.
+    pub(crate) fn unmark(
+        &mut self,
+        volume: Volume,
+        directory: &HostPath,
+        from: &[u8],
+        upto: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let prefix = directory_prefix(volume, directory);
+        let upto = upto.map(|upto| crate::page::key(volume, directory, upto));
+        let mut marks = Vec::new();
+        for entry in self.table.range(crate::page::key(volume, directory, from).as_slice()..).during("read")? {
+            let (key, value) = entry.during("read")?;
+            if !key.value().starts_with(&prefix) || upto.as_ref().is_some_and(|upto| key.value() >= upto.as_slice()) {
+                break;
+            }
+            if decode_page(directory, value.value())?.items.is_empty() {
+                marks.push(key.value().to_vec());
+            }
         }
+        marks.iter().try_for_each(|mark| self.remove(mark))
     }
 
     /// Puts items among those of a directory, sorted like them; of two under one name the one that was looked at later

@@ -16,6 +16,13 @@ pub(super) fn meta(
     value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
 }
 
+/// What lies in a range, as much of it as was asked for.
+pub(crate) struct Part<T> {
+    pub(crate) found: Vec<T>,
+    /// The name at which the rest begins.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
 /// A consistent view of the state.
 pub(crate) struct Reader {
     pub(super) transaction: ReadTransaction,
@@ -23,18 +30,29 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The pages of one directory, in order.
-    pub(crate) fn directory(&self, volume: Volume, directory: &HostPath) -> Result<Vec<Page>, StoreError> {
+    /// The pages of a directory from the one on that holds `from`, or would, at most `limit`; and where the next begins.
+    pub(crate) fn directory(
+        &self,
+        volume: Volume,
+        directory: &HostPath,
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Part<Page>, StoreError> {
         let prefix = directory_prefix(volume, directory);
-        let mut pages = Vec::new();
-        for entry in self.pages.range(prefix.as_slice()..).during("read")? {
+        let key = crate::page::key(volume, directory, from);
+        let first = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back();
+        let first = first.transpose().during("read")?.map_or(prefix.clone(), |(key, _)| key.value().to_vec());
+        let mut part = Part { found: Vec::new(), next: None };
+        for entry in self.pages.range(first.as_slice()..).during("read")? {
             let (key, value) = entry.during("read")?;
-            if !key.value().starts_with(&prefix) {
+            let Some(name) = key.value().strip_prefix(prefix.as_slice()) else { break };
+            if part.found.len() == limit {
+                part.next = Some(name.to_vec());
                 break;
             }
-            pages.push(decode_page(directory, value.value())?);
+            part.found.push(decode_page(directory, value.value())?);
         }
-        Ok(pages)
+        Ok(part)
     }
 
     /// The state of the item that stands there.
@@ -44,14 +62,8 @@ impl Reader {
         directory: &HostPath,
         name: &[u8],
     ) -> Result<Option<ItemState>, StoreError> {
-        let prefix = directory_prefix(volume, directory);
-        let key = crate::page::key(volume, directory, name);
-        let Some(entry) = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() else {
-            return Ok(None);
-        };
-        let (_, value) = entry.during("read")?;
-        let items = decode_page(directory, value.value())?.items;
-        Ok(items.into_iter().find(|item| item.name == name).map(|item| item.state))
+        let pages = self.directory(volume, directory, name, 1)?.found;
+        Ok(crate::page::find(&pages, name).cloned())
     }
 
     /// The pages from a key on, at most so many.
@@ -59,19 +71,30 @@ impl Reader {
         subtree(&self.pages, &[], key, limit)
     }
 
-    /// The names of a directory's subdirectories that have pages in or below them.
-    pub(crate) fn subdirectories(&self, volume: Volume, directory: &HostPath) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// The names from `from` on, at most `limit`, of a directory's subdirectories that have pages in or below them; and the
+    /// next one.
+    pub(crate) fn subdirectories(
+        &self,
+        volume: Volume,
+        directory: &HostPath,
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Part<Vec<u8>>, StoreError> {
         let prefix = subtree_prefix(volume, directory);
-        let mut names = Vec::new();
+        let mut part = Part { found: Vec::new(), next: None };
         // A subdirectory's keys go on with its name, the directory's own with 00.
-        let mut from = [prefix.as_slice(), &[1]].concat();
+        let mut from = [prefix.as_slice(), if from.is_empty() { &[1] } else { from }].concat();
         loop {
-            let Some(entry) = self.pages.range(from.as_slice()..).during("read")?.next() else { return Ok(names) };
+            let Some(entry) = self.pages.range(from.as_slice()..).during("read")?.next() else { return Ok(part) };
             let (key, _) = entry.during("read")?;
-            let Some(rest) = key.value().strip_prefix(prefix.as_slice()) else { return Ok(names) };
+            let Some(rest) = key.value().strip_prefix(prefix.as_slice()) else { return Ok(part) };
             let name = rest.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+            if part.found.len() == limit {
+                part.next = Some(name);
+                return Ok(part);
+            }
             from = [prefix.as_slice(), &name, &[1]].concat();
-            names.push(name);
+            part.found.push(name);
         }
     }
 

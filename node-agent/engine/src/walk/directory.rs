@@ -6,10 +6,9 @@ use crate::commit::{Finding, Report};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
-use crate::item::ItemState;
 use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
-use crate::page::{NEVER, Named, Page, Volume};
+use crate::page::{MAX_ITEMS, NEVER, Named, Page, Volume, find};
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
 use crate::select::{Context, Names};
@@ -22,6 +21,11 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// So many names of a directory are compared and reported at once: what is on its way to the committer stays small.
+const SLICE: usize = 1024;
+/// The pages of the state that hold as many.
+const SLICE_PAGES: usize = 2 * SLICE / MAX_ITEMS;
+
 /// A directory while its names are looked at.
 pub(super) struct Visit {
     pub(super) open: Directory,
@@ -33,6 +37,7 @@ pub(super) struct Visit {
     pub(super) has_mounts: bool,
     /// Nothing in it was ever compared, so all of it is due.
     pub(super) is_new_ground: bool,
+    pub(super) is_new_volume: bool,
     /// Names that the state has items below.
     pub(super) known_below: Vec<Vec<u8>>,
     /// Whether a new name in it may be one that moved: not where it would be baselined.
@@ -66,6 +71,7 @@ impl Visit {
             mount,
             has_mounts: false,
             is_new_ground,
+            is_new_volume: false,
             known_below: Vec::new(),
             may_pair: false,
             older: OnceCell::new(),
@@ -87,17 +93,39 @@ impl Visit {
     }
 }
 
+/// What is listed of a directory.
 struct Listed {
     /// Sorted.
     entries: Vec<Entry>,
     /// Whether a name that is not in it is not in the directory.
     is_whole: bool,
+    /// Where the names that it leaves out begin.
+    next: Option<Vec<u8>>,
 }
 
-impl Listed {
-    fn has(&self, name: &[u8]) -> bool {
-        self.entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).is_ok()
+/// What the state has of a directory, from one name to another.
+struct Known {
+    pages: Vec<Page>,
+    /// Names that it has items below.
+    below: Vec<Vec<u8>>,
+    /// Where it has more.
+    next: Option<Vec<u8>>,
+}
+
+impl Known {
+    /// Whether no compare has seen what lies here.
+    fn is_unseen(&self) -> bool {
+        self.pages.iter().any(|page| page.plan == NEVER)
     }
+}
+
+/// The names of a directory in a range, listed and stored.
+struct Slice<'l> {
+    entries: &'l [Entry],
+    known: Known,
+    from: Vec<u8>,
+    upto: Option<Vec<u8>>,
+    is_whole: bool,
 }
 
 impl Walker<'_> {
@@ -107,8 +135,8 @@ impl Walker<'_> {
         waiting: Waiting,
         reports: &SyncSender<Sent>,
     ) -> Result<Vec<Waiting>, StoreError> {
-        let Walk { store, host, mounts, volumes, plan, due, .. } = self.walk;
-        let Waiting { path, context, mount, mut is_new_ground } = waiting;
+        let Walk { host, mounts, volumes, plan, due, .. } = self.walk;
+        let Waiting { path, context, mount, mut is_new_ground, mut from } = waiting;
         let open = match host.directory(&path) {
             Ok(open) => open,
             // It went after its parent was listed: the next compare sees that in the parent.
@@ -129,92 +157,163 @@ impl Walker<'_> {
         let is_top = mount != Some(here);
         let context = if is_top { plan.enter_directory(context, entered) } else { context };
         is_new_ground |= is_top && volume.is_new && !matches!(self.walk.before, Before::Nothing);
-        let reader = store.read()?;
-        let stored = reader.directory(volume.number, &path)?;
-        is_new_ground |= stored.iter().any(|page| page.plan == NEVER);
+        let mut known = self.known(volume.number, &path, &from)?;
+        is_new_ground |= known.is_unseen();
         let due = if is_new_ground { &Due::All } else { due };
         let names = plan.names(&context, due);
         if names == Names::None && path != HostPath::root() {
             return Ok(Vec::new());
         }
-        let known_below = reader.subdirectories(volume.number, &path)?;
-        drop(reader);
-        let listed = match self.list(&open, names) {
+        match &names {
+            Names::Listing => {}
+            Names::These(names) => known = self.known_of(volume.number, &path, names)?,
+            Names::None => known = self.known_of(volume.number, &path, &[])?,
+        }
+        let listed = match self.list(&open, names, &from) {
             Ok(listed) => listed,
             Err(errno) => return self.unlisted(path, &context, Some(here), is_new_ground, errno, reports),
         };
         let mut visit = Visit::new(open, path, context, volume.number, here, is_new_ground);
         visit.has_mounts = mounts.any_in(&visit.path);
-        visit.known_below = known_below;
-        visit.may_pair = self.may_pair(is_new_ground, &stored);
-        if visit.path == HostPath::root() {
+        visit.is_new_volume = volume.is_new;
+        if visit.path == HostPath::root() && from.is_empty() {
             let selecting = plan.selecting(&plan.root(), false);
             let spot = visit.spot();
-            self.item(&mut visit, b"", spot, &selecting, stored_item(&stored, b""));
+            self.item(&mut visit, b"", spot, &selecting, find(&known.pages, b""));
         }
-        for Entry { name, kind } in &listed.entries {
-            // Half a directory is no report: what it lacks would be taken for absent.
+        let mut left = listed.entries.as_slice();
+        loop {
+            let listed_to = left.get(SLICE.min(self.walk.pass)).filter(|_| listed.is_whole).map(|entry| &entry.name);
+            let upto = listed_to.or(listed.next.as_ref()).into_iter().chain(&known.next).min().cloned();
+            let is_before = |entry: &Entry| upto.as_ref().is_none_or(|upto| entry.name < *upto);
+            let (here, rest) = left.split_at(left.partition_point(is_before));
+            let is_last = upto.is_none() || upto == listed.next;
+            let next = upto.clone().unwrap_or_default();
+            self.slice(&mut visit, Slice { entries: here, known, from, upto, is_whole: listed.is_whole }, reports)?;
+            // Half a slice was no report: what it lacks would be taken for absent.
             if self.walk.stop.is_set() {
                 return Ok(Vec::new());
             }
-            self.name(&mut visit, name, *kind, stored_item(&stored, name), reports)?;
+            if is_last {
+                break;
+            }
+            known = self.known(visit.volume, &visit.path, &next)?;
+            visit.is_new_ground |= known.is_unseen();
+            (left, from) = (rest, next);
+        }
+        let Visit { path, context, is_new_ground, mut found, .. } = visit;
+        if let Some(from) = listed.next {
+            // Below what was found: those are walked first, so that no more than one pass waits at each level.
+            found.insert(0, Waiting { path, context, mount: Some(here), is_new_ground, from });
+        }
+        Ok(found)
+    }
+
+    /// Looks at the names of a directory in a range, and reports what differs there.
+    fn slice(&mut self, visit: &mut Visit, slice: Slice<'_>, reports: &SyncSender<Sent>) -> Result<(), StoreError> {
+        let Slice { entries, known, from, upto, is_whole } = slice;
+        let Known { pages, below, .. } = known;
+        let is_in = |name: &[u8]| name >= from.as_slice() && upto.as_ref().is_none_or(|upto| name < upto.as_slice());
+        let listed = |name: &[u8]| entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).is_ok();
+        visit.known_below = below;
+        visit.may_pair = self.may_pair(visit.is_new_ground, &pages);
+        let already = visit.found.len();
+        for Entry { name, kind } in entries {
+            if self.walk.stop.is_set() {
+                return Ok(());
+            }
+            self.name(visit, name, *kind, find(&pages, name), reports)?;
         }
         if self.walk.stop.is_set() {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        if listed.is_whole {
-            for named in stored.iter().flat_map(|page| &page.items) {
-                if !named.name.is_empty() && !listed.has(&named.name) {
-                    self.missing(&mut visit, named);
+        if is_whole {
+            for named in pages.iter().flat_map(|page| &page.items) {
+                if !named.name.is_empty() && is_in(&named.name) && !listed(&named.name) {
+                    self.missing(visit, named);
                 }
             }
         }
-        self.unmounted(&mut visit);
-        let lost = visit.known_below.iter().filter(|name| !visit.directories.contains(*name));
-        let mut vanished: Vec<_> = lost.filter(|name| listed.is_whole || listed.has(name)).cloned().collect();
+        self.unmounted(visit, &is_in);
+        let mut vanished = std::mem::take(&mut visit.known_below);
+        vanished.retain(|name| is_in(name) && !visit.directories.contains(name) && (is_whole || listed(name)));
+        visit.directories.clear();
         if self.walk.is_remote {
             // The committer does not look there: this is the second lookup.
-            vanished.retain(|name| host.directory(&visit.path.join(name)).is_err_and(is_gone));
+            vanished.retain(|name| self.walk.host.directory(&visit.path.join(name)).is_err_and(is_gone));
         }
-        let must_say = is_new_ground || volume.is_new || !vanished.is_empty();
+        let must_say = visit.is_new_ground || visit.is_new_volume || !vanished.is_empty();
         if must_say || !visit.findings.is_empty() || !visit.remounts.is_empty() {
-            return Ok(self.report(visit, vanished, reports));
+            let unseen = visit.found[already..].iter().filter(|below| below.is_new_ground);
+            let unseen = unseen.map(|below| below.path.split().1.to_vec()).collect();
+            let report =
+                Report { vanished, unseen, from, upto, ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
+            self.report(visit, report, reports);
         }
-        Ok(self.report_tops(visit, reports))
+        self.report_tops(visit, reports);
+        Ok(())
     }
 
-    /// Sends what was found in a directory; what is to be walked below it.
-    pub(super) fn report(&self, mut visit: Visit, vanished: Vec<Vec<u8>>, reports: &SyncSender<Sent>) -> Vec<Waiting> {
+    /// Sends what was found in a directory.
+    fn report(&self, visit: &mut Visit, report: Report, reports: &SyncSender<Sent>) {
         let mut findings = std::mem::take(&mut visit.findings);
         findings.sort_by(|a, b| a.name.cmp(&b.name));
-        let remounts = std::mem::take(&mut visit.remounts);
-        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
-        let unseen = unseen.collect();
-        let Visit { volume, is_new_ground, .. } = visit;
-        let directory = visit.path.clone();
-        let report = Report { volume, directory, findings, vanished, is_new_ground, remounts, unseen };
-        self.send(reports, Sent::Report(report));
-        self.report_tops(visit, reports)
+        let (remounts, is_new_ground) = (std::mem::take(&mut visit.remounts), visit.is_new_ground);
+        self.send(reports, Sent::Report(Report { findings, remounts, is_new_ground, ..report }));
     }
 
-    fn report_tops(&self, visit: Visit, reports: &SyncSender<Sent>) -> Vec<Waiting> {
-        for (volume, findings) in visit.tops {
+    fn report_tops(&self, visit: &mut Visit, reports: &SyncSender<Sent>) {
+        for (volume, findings) in std::mem::take(&mut visit.tops) {
             // That it shows here is no addition: the remount says so.
             let report = Report { is_new_ground: true, ..Report::of(volume, visit.path.clone(), findings) };
             self.send(reports, Sent::Report(report));
         }
+    }
+
+    /// Sends what was found under one name of a directory; what is to be walked below it.
+    pub(super) fn report_one(&self, mut visit: Visit, reports: &SyncSender<Sent>) -> Vec<Waiting> {
+        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
+        let report = Report { unseen: unseen.collect(), ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
+        self.report(&mut visit, report, reports);
+        self.report_tops(&mut visit, reports);
         visit.found
     }
 
-    fn list(&self, open: &Directory, names: Names) -> Result<Listed, Errno> {
+    fn list(&self, open: &Directory, names: Names, from: &[u8]) -> Result<Listed, Errno> {
         match names {
-            Names::None => Ok(Listed { entries: Vec::new(), is_whole: false }),
-            Names::Listing => Ok(Listed { entries: open.list()?, is_whole: true }),
+            Names::None => Ok(Listed { entries: Vec::new(), is_whole: false, next: None }),
+            Names::Listing => {
+                let (entries, is_all) = open.list(from, self.walk.pass)?;
+                let next = entries.last().filter(|_| !is_all).map(|last| [last.name.as_slice(), &[1]].concat());
+                Ok(Listed { entries, is_whole: true, next })
+            }
             Names::These(names) => {
                 let entries = names.into_iter().map(|name| Entry { kind: EntryKind::Unknown, name });
-                Ok(Listed { entries: entries.collect(), is_whole: false })
+                Ok(Listed { entries: entries.collect(), is_whole: false, next: None })
             }
         }
+    }
+
+    /// What the state has of a directory from a name on.
+    fn known(&self, volume: Volume, path: &HostPath, from: &[u8]) -> Result<Known, StoreError> {
+        let reader = self.walk.store.read()?;
+        let pages = reader.directory(volume, path, from, SLICE_PAGES)?;
+        let below = reader.subdirectories(volume, path, from, SLICE)?;
+        let next = pages.next.into_iter().chain(below.next).min();
+        Ok(Known { pages: pages.found, below: below.found, next })
+    }
+
+    /// What it has of the directory itself and of these names, which are sorted.
+    fn known_of(&self, volume: Volume, path: &HostPath, names: &[Vec<u8>]) -> Result<Known, StoreError> {
+        let reader = self.walk.store.read()?;
+        let mut known = Known { pages: reader.directory(volume, path, b"", 1)?.found, below: Vec::new(), next: None };
+        for name in names {
+            let page = reader.directory(volume, path, name, 1)?.found.pop();
+            known.pages.extend(page.filter(|page| known.pages.last() != Some(page)));
+            let below = reader.subdirectories(volume, path, name, 1)?.found.pop();
+            known.below.extend(below.filter(|below| below == name));
+        }
+        Ok(known)
     }
 
     /// An item of the state that the whole listing does not have.
@@ -261,7 +360,7 @@ impl Walker<'_> {
                 Before::Same => !is_new_ground,
                 Before::Other(plan) => !is_new_ground && plan.as_ref().is_some_and(|plan| self.walks(plan, &path)),
             };
-            if !was_seen && reader.directory(volume, &path)?.is_empty() {
+            if !was_seen && reader.directory(volume, &path, b"", 1)?.found.is_empty() {
                 let unseen = vec![Vec::new()];
                 let report = Report { unseen, ..Report::of(volume, path.clone(), Vec::new()) };
                 self.send(reports, Sent::Report(report));
@@ -275,12 +374,4 @@ impl Walker<'_> {
         let crossed: Vec<Mount> = self.walk.mounts.on_the_way(directory).cloned().collect();
         plan.names(&plan.context(directory, &crossed), &Due::All) != Names::None
     }
-}
-
-/// The state of a name in a directory's pages.
-fn stored_item<'p>(pages: &'p [Page], name: &[u8]) -> Option<&'p ItemState> {
-    let after = pages.partition_point(|page| page.items.first().is_some_and(|first| first.name.as_slice() <= name));
-    let items = &pages.get(after.checked_sub(1)?)?.items;
-    let at = items.binary_search_by(|item| item.name.as_slice().cmp(name)).ok()?;
-    Some(&items[at].state)
 }

@@ -93,7 +93,7 @@ impl Walker<'_> {
         let mut visit = Visit::new(open, directory.clone(), context.clone(), volume.number, *mount, *is_new_ground);
         let named = Named { name, kind: EntryKind::Unknown };
         self.entered(&mut visit, named, &plan.child(context, name), shown, *id)?;
-        Ok(self.report(visit, Vec::new(), reports))
+        Ok(self.report_one(visit, reports))
     }
 
     /// What shows at the top of a mount.
@@ -131,15 +131,15 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// The names in a directory that nothing is mounted on any more.
-    pub(super) fn unmounted(&mut self, visit: &mut Visit) {
+    /// The names in a part of a directory that nothing is mounted on any more.
+    pub(super) fn unmounted(&mut self, visit: &mut Visit, is_in: &dyn Fn(&[u8]) -> bool) {
         let Walk { plan, mounts, shown, .. } = self.walk;
         let below = [visit.path.as_bytes(), b"/"].concat();
         // No name sorts before this one.
         let known = shown.range(visit.path.join(&[1])..);
         for (path, _) in known.take_while(|(path, _)| path.as_bytes().starts_with(&below)) {
             let (directory, name) = path.split();
-            if directory != visit.path || mounts.at(path).is_some() {
+            if directory != visit.path || !is_in(name) || mounts.at(path).is_some() {
                 continue;
             }
             let seen = visit.findings.iter().find(|finding| finding.name == name).map(|finding| &finding.what);

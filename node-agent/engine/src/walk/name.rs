@@ -8,9 +8,10 @@ use crate::follow::LIMIT;
 use crate::frontier::Waiting;
 use crate::host::{EntryKind, MAX_PATH, is_gone};
 use crate::item::ItemState;
-use crate::look::Look;
+use crate::lane::{Pushed, Task};
+use crate::look::{Look, Want};
 use crate::mounts::MountId;
-use crate::moves::Candidate;
+use crate::moves::{Candidate, Outcome};
 use crate::page::Volume;
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, phase_in};
@@ -106,7 +107,8 @@ impl Walker<'_> {
                     }
                 } else {
                     let (mount, is_new_ground) = (Some(visit.mount), visit.is_new_ground);
-                    visit.found.push(Waiting { path, context: step.context, mount, is_new_ground });
+                    let (context, from) = (step.context, Vec::new());
+                    visit.found.push(Waiting { path, context, mount, is_new_ground, from });
                 }
             }
         }
@@ -145,7 +147,23 @@ impl Walker<'_> {
             return;
         }
         let want = ask.want(phase_in(visit.phase, name));
-        match self.looker.look(&visit.open, name, stored, want, spot.on) {
+        let leaves_large = !self.walk.is_remote && spot.volume == visit.volume;
+        let mut look = self.looker.look(&visit.open, name, stored, Want { leaves_large, ..want }, spot.on);
+        if let Look::Large(state) = look {
+            self.saw(&selecting);
+            if self.left(visit, name, &selecting, &ask, stored) {
+                // So that it is known to be there until its content is.
+                if stored.is_none() && (visit.is_new_ground || matches!(self.walk.before, Before::Nothing)) {
+                    let (name, what) = (name.to_vec(), What::Seen(state));
+                    visit.findings.push(Finding { name, selecting, ask, what, moved: None });
+                }
+                return;
+            }
+            look = self.looker.look(&visit.open, name, stored, want, spot.on);
+        } else if matches!(look, Look::Seen(_)) {
+            self.saw(&selecting);
+        }
+        match look {
             Look::Same => self.saw(&selecting),
             Look::Gone => {
                 // At the top of another volume it was unmounted a moment ago.
@@ -208,6 +226,33 @@ impl Walker<'_> {
         self.walk.moves.hold_new(&state, Candidate { volume, directory, name, selecting, ask }).is_none()
     }
 
+    /// Whether a large file waits to be read; until it was, what is known of it stands.
+    fn left(
+        &mut self,
+        visit: &Visit,
+        name: &[u8],
+        selecting: &Arc<[u16]>,
+        ask: &Arc<Ask>,
+        stored: Option<&ItemState>,
+    ) -> bool {
+        let here = Candidate {
+            volume: visit.volume,
+            directory: visit.path.clone(),
+            name: name.to_vec(),
+            selecting: Arc::clone(selecting),
+            ask: Arc::clone(ask),
+        };
+        let ground = self.walk.ground.clone();
+        let task = Task { outcome: Outcome::There(here), stored: stored.cloned(), ground };
+        if matches!(self.walk.lane.push(task), Pushed::Full(_)) {
+            return false;
+        }
+        if let Some(reason) = stored.and_then(unread).filter(|_| self.walk.lane.has_thread()) {
+            self.unknown(visit.path.join(name), Aspect::Content, reason.to_owned(), ask.interval, 1);
+        }
+        true
+    }
+
     /// What a look saw, where it saw something; what it could not see is unknown.
     pub(super) fn seen(
         &mut self,
@@ -218,7 +263,7 @@ impl Walker<'_> {
         look: Look,
     ) -> Option<Box<ItemState>> {
         match look {
-            Look::Same | Look::Gone | Look::Elsewhere | Look::Interrupted => None,
+            Look::Same | Look::Gone | Look::Large(_) | Look::Elsewhere | Look::Interrupted => None,
             Look::Own => {
                 self.walked.met.mark(selecting.iter().copied());
                 None
@@ -229,7 +274,6 @@ impl Walker<'_> {
                 None
             }
             Look::Seen(state) => {
-                self.saw(selecting);
                 if state.attributes.is_none() {
                     let reason = "its attributes cannot be read".to_owned();
                     self.unknown(directory.join(name), Aspect::Attributes, reason, ask.interval, 1);

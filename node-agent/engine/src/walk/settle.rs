@@ -1,21 +1,17 @@
-//! What was held back until all names were seen: looked at now, and sent as gone, new or moved.
+//! What was held back until all names were seen: looked at now, and sent as gone, new or moved. And the large files.
 
 use super::{Walk, Walked, Walker};
-use crate::commit::{Finding, Report, What};
+use crate::commit::Report;
 use crate::crew::Sent;
-use crate::digest::restrict;
 use crate::host::Directory;
 use crate::item::ItemState;
+use crate::lane::{Pushed, Task};
 use crate::look::Look;
 use crate::mounts::MountId;
-use crate::moves::{Candidate, Moved, Outcome, is_one_file};
-use crate::page::Volume;
-use crate::path::HostPath;
-use crate::plan::{Ask, phase};
+use crate::moves::{Candidate, Outcome};
 use crate::store::StoreError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
-use vedette_crds::record::ItemType;
 
 /// Takes what waits until there is nothing, or it is told to stop.
 pub(crate) fn settle(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
@@ -32,87 +28,85 @@ pub(crate) fn settle(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, 
     Ok(walker.walked)
 }
 
+/// Reads large files until none waits, or it is told to stop.
+pub(crate) fn read(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
+    let mut walker = Walker::new(walk);
+    while !walk.stop.is_set()
+        && let Some(Task { outcome, stored, .. }) = walk.lane.next()
+    {
+        let Candidate { volume, directory, .. } = outcome.here().clone();
+        let Some(open) = walk.ground.open_on(volume, &directory) else { continue };
+        let look = outcome.look(&mut walker.looker, &open, stored.as_ref(), false);
+        let Candidate { name, selecting, ask, .. } = outcome.here();
+        let after = walker.seen(&directory, name, selecting, ask, look);
+        if walk.stop.is_set() {
+            break;
+        }
+        let (here, elsewhere) = outcome.told(stored, after);
+        let here = here.map(|finding| Sent::Report(Report::of(volume, directory, vec![finding])));
+        here.into_iter().chain(elsewhere).for_each(|sent| walker.send(reports, sent));
+    }
+    Ok(walker.walked)
+}
+
+/// An outcome, the state of what it was, and what was seen.
+type Shown = (Outcome, Option<ItemState>, Option<Box<ItemState>>);
+
 impl Walker<'_> {
     /// Outcomes of one directory.
     fn batch(&mut self, batch: Vec<Outcome>, reports: &SyncSender<Sent>) -> Result<(), StoreError> {
         let Some(Candidate { volume, directory, .. }) = batch.first().map(|first| first.here().clone()) else {
             return Ok(());
         };
-        let open = self.open_on(volume, &directory);
+        // Where all is gone, nothing is to be seen.
+        let is_gone = batch.iter().all(|outcome| matches!(outcome, Outcome::Gone(_)));
+        let open = if is_gone { None } else { self.walk.ground.open_on(volume, &directory) };
         let mut findings = Vec::new();
         for outcome in batch {
-            match outcome {
-                Outcome::Gone(gone) => findings.push(gone.finding(What::Missing)),
-                Outcome::New(new) => {
-                    let Some(open) = &open else { continue };
-                    findings.extend(self.come(open, &new, None).map(|state| seen(new, state)));
-                }
-                Outcome::Moved { from, to } => {
-                    let before = self.walk.store.read()?.item(from.volume, &from.directory, &from.name)?;
-                    let after = open.as_ref().and_then(|open| self.come(open, &to, before.as_ref()));
-                    // What was not seen because the compare ends is found again by the next one.
-                    if self.walk.stop.is_set() {
-                        return Ok(());
-                    }
-                    match (before, after) {
-                        (Some(before), Some(after)) if is_one_file(volume, &before, &after) => {
-                            let (before, after) = (Box::new(before), asked(after, &to.ask));
-                            self.send(reports, Sent::Moved(Box::new(Moved { from, to, before, after })));
-                        }
-                        (_, after) => {
-                            findings.extend(after.map(|after| seen(to, after)));
-                            let gone =
-                                Report::of(from.volume, from.directory.clone(), vec![from.finding(What::Missing)]);
-                            self.send(reports, Sent::Report(gone));
-                        }
-                    }
-                }
+            let before = match &outcome {
+                Outcome::Moved { from, .. } => self.walk.store.read()?.item(from.volume, &from.directory, &from.name)?,
+                Outcome::Gone(_) | Outcome::There(_) => None,
+            };
+            let (outcome, before, after) = match (&outcome, &open) {
+                (Outcome::Gone(_), _) | (_, None) => (outcome, before, None),
+                (_, Some(open)) => match self.show(open, outcome, before) {
+                    Some(shown) => shown,
+                    None => continue,
+                },
+            };
+            // What was not seen because the compare ends is found again by the next one.
+            if self.walk.stop.is_set() {
+                return Ok(());
             }
+            let (here, elsewhere) = outcome.told(before, after);
+            findings.extend(here);
+            elsewhere.into_iter().for_each(|sent| self.send(reports, sent));
         }
-        if !findings.is_empty() && !self.walk.stop.is_set() {
+        if !findings.is_empty() {
             self.send(reports, Sent::Report(Report::of(volume, directory, findings)));
         }
         Ok(())
     }
 
-    /// A directory, as long as it lies on the volume on which it was listed.
-    fn open_on(&mut self, volume: Volume, directory: &HostPath) -> Option<(Directory, MountId)> {
-        let Walk { host, mounts, volumes, .. } = self.walk;
-        let open = host.directory(directory).and_then(|open| open.stat(b"").map(|stat| (open, stat.stx_mnt_id)));
-        // An error is not named: the directory was listed a moment ago, and the next compare meets it again.
-        open.ok().filter(|(_, mount)| volumes.known(host, mounts, *mount) == Some(volume))
-    }
-
-    /// What a new name shows; `before` is the state of the item that it may have been.
-    fn come(
-        &mut self,
-        (open, on): &(Directory, MountId),
-        new: &Candidate,
-        before: Option<&ItemState>,
-    ) -> Option<Box<ItemState>> {
-        let Candidate { directory, name, selecting, ask, .. } = new;
-        let looked = self.walk.clock.now();
-        match self.looker.look(open, name, before, ask.want(phase(directory, name)), *on) {
-            // Nothing was done to it but that a directory above it has another name: its content is the one that was read.
-            Look::Same => {
-                self.saw(selecting);
-                before.map(|before| Box::new(ItemState { looked, ..before.clone() }))
-            }
-            look => self.seen(directory, name, selecting, ask, look),
+    /// What it shows; `None` when it is a large file, which is read later: both ends of a move wait for that.
+    fn show(&mut self, open: &(Directory, MountId), outcome: Outcome, stored: Option<ItemState>) -> Option<Shown> {
+        let look = outcome.look(&mut self.looker, open, stored.as_ref(), true);
+        if matches!(look, Look::Large(_) | Look::Seen(_)) {
+            self.saw(&outcome.here().selecting);
         }
+        let (outcome, stored, look) = match look {
+            Look::Large(_) => match self.walk.lane.push(Task { outcome, stored, ground: self.walk.ground.clone() }) {
+                Pushed::Waits => return None,
+                Pushed::Full(task) => {
+                    let Task { outcome, stored, .. } = *task;
+                    let look = outcome.look(&mut self.looker, open, stored.as_ref(), false);
+                    (outcome, stored, look)
+                }
+            },
+            look => (outcome, stored, look),
+        };
+        let Candidate { directory, name, selecting, ask, .. } = outcome.here();
+        let after = self.seen(directory, name, selecting, ask, look);
+        Some((outcome, stored, after))
     }
-}
-
-fn seen(new: Candidate, state: Box<ItemState>) -> Finding {
-    let state = asked(state, &new.ask);
-    new.finding(What::Seen(state))
-}
-
-/// The state with what is asked under its new name.
-fn asked(mut state: Box<ItemState>, ask: &Ask) -> Box<ItemState> {
-    state.digests = restrict(state.digests, ask.hashes());
-    if ask.hashes().is_empty() && state.kind == ItemType::Regular {
-        (state.content, state.read) = (None, None);
-    }
-    state
 }

@@ -106,7 +106,8 @@ pub fn as_nobody(test: &str, body: impl FnOnce()) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = folder.path().join("test");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By another process: a thread that starts one of its own would keep the copy open for writing, and so from being run.
+    run("cp", &[std::env::current_exe().unwrap().as_os_str(), copy.as_os_str()]);
     let ran = std::process::Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"])
         .arg(&copy)

@@ -1,0 +1,269 @@
+//! The lane for large files: what is to be read of them waits here, so that one huge file never holds up the rest.
+//!
+//! A compare that waits has its walkers read all of it when they have no directory left. Else a thread reads one file after
+//! the other while other compares go on, and tells when something is to be committed. What is lost here, because rules
+//! changed or the process ended, is found again by the next compare: nothing of it is in the state.
+
+use crate::clock::{Clock, Time};
+use crate::commit::{Aside, Report};
+use crate::crew::Sent;
+use crate::engine::{Engine, EngineError, Standing};
+use crate::hard_links::HardLinks;
+use crate::host::{Directory, HostRoot};
+use crate::item::ItemState;
+use crate::look::{Look, Looker, Own, Stop};
+use crate::mounts::{MountId, Mounts};
+use crate::moves::{Candidate, Moves, Outcome};
+use crate::page::Volume;
+use crate::path::HostPath;
+use crate::progress::Progress;
+use crate::render::Owners;
+use crate::store::StoreError;
+use crate::volumes::Volumes;
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// So many files wait, some 600 bytes each; beyond them a walker reads what it meets.
+const LIMIT: usize = 1024;
+
+/// What a look needs, without the state: a thread that a file system holds must not keep that open.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) host: Arc<HostRoot>,
+    pub(crate) mounts: Arc<Mounts>,
+    pub(crate) volumes: Arc<Volumes>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) own: Own,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) links: Arc<HardLinks>,
+    /// What was compared before the compare that met the file: it was seen as before then.
+    pub(crate) compared: Arc<Vec<(Duration, Time)>>,
+}
+
+impl Ground {
+    pub(crate) fn looker(&self, stop: Stop) -> Looker {
+        let Self { clock, own, progress, links, .. } = self;
+        Looker::new(Arc::clone(clock), stop, *own, Arc::clone(progress), Arc::clone(links))
+    }
+
+    /// A directory and its mount, as long as that shows the volume on which it was listed.
+    pub(crate) fn open_on(&self, volume: Volume, directory: &HostPath) -> Option<(Directory, MountId)> {
+        let Self { host, mounts, volumes, .. } = self;
+        let open = host.directory(directory).and_then(|open| open.stat(b"").map(|stat| (open, stat.stx_mnt_id)));
+        // An error is not named: the directory was listed a moment ago, and the next compare meets it again.
+        open.ok().filter(|(_, mount)| volumes.known(host, mounts, *mount) == Some(volume))
+    }
+}
+
+/// A large file that is to be read.
+pub(crate) struct Task {
+    pub(crate) outcome: Outcome,
+    /// Of the item, or of the one that it was before it moved.
+    pub(crate) stored: Option<ItemState>,
+    pub(crate) ground: Ground,
+}
+
+/// What became of a task.
+pub(crate) enum Pushed {
+    /// It waits, or one of the same file does, or that is being read.
+    Waits,
+    Full(Box<Task>),
+}
+
+/// What the thread has read, with what was compared before.
+struct Done {
+    file: (Volume, HostPath),
+    sent: Vec<Sent>,
+    compared: Arc<Vec<(Duration, Time)>>,
+}
+
+/// Large files that wait to be read.
+#[derive(Default)]
+pub(crate) struct Lane {
+    inner: Mutex<Inner>,
+    /// Is told that something was read; there is a thread only with it.
+    told: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Task>,
+    /// Which files wait, are being read, or were read and are not committed yet.
+    known: HashSet<(Volume, HostPath)>,
+    done: Vec<Done>,
+    is_manned: bool,
+    /// Ends the reads that are under way.
+    stop: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("known", &self.lock().known.len()).finish_non_exhaustive()
+    }
+}
+
+fn key(outcome: &Outcome) -> (Volume, HostPath) {
+    let Candidate { volume, .. } = outcome.here();
+    (*volume, outcome.here().place().path())
+}
+
+impl Lane {
+    /// Queues a file, unless it is here already.
+    pub(crate) fn push(&self, task: Task) -> Pushed {
+        let mut inner = self.lock();
+        if inner.known.contains(&key(&task.outcome)) {
+            return Pushed::Waits;
+        }
+        if inner.waiting.len() >= LIMIT {
+            return Pushed::Full(Box::new(task));
+        }
+        inner.known.insert(key(&task.outcome));
+        inner.waiting.push_back(task);
+        Pushed::Waits
+    }
+
+    /// A file for a walker that helps; it is not known here any more.
+    pub(crate) fn next(&self) -> Option<Task> {
+        let mut inner = self.lock();
+        let task = inner.waiting.pop_front()?;
+        inner.known.remove(&key(&task.outcome));
+        Some(task)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
+    /// Whether a thread reads while compares go on.
+    pub(crate) fn has_thread(&self) -> bool {
+        self.told.get().is_some()
+    }
+
+    /// Ends what is read and forgets all that waits.
+    pub(crate) fn reset(&self) {
+        let mut inner = self.lock();
+        inner.stop.store(true, Ordering::Relaxed);
+        inner.stop = Arc::default();
+        inner.waiting.clear();
+        inner.known.clear();
+        inner.done.clear();
+        // Its thread sees that it was told to stop, and ends; another one takes up what comes.
+        inner.is_manned = false;
+    }
+
+    /// Starts the thread, unless it runs or has nothing to do. It ends when nothing waits.
+    pub(crate) fn man(self: &Arc<Self>) {
+        let mut inner = self.lock();
+        if inner.is_manned || inner.waiting.is_empty() {
+            return;
+        }
+        let (lane, stop) = (Arc::clone(self), Arc::clone(&inner.stop));
+        match std::thread::Builder::new().name("large-files".into()).spawn(move || lane.run(&stop)) {
+            Ok(_) => inner.is_manned = true,
+            Err(error) => tracing::warn!(%error, "large files wait: the system has no thread to give"),
+        }
+    }
+
+    fn run(&self, stop: &Arc<AtomicBool>) {
+        let stops = Stop::new(stop);
+        while let Some(task) = self.take(stop) {
+            let (file, compared) = (key(&task.outcome), Arc::clone(&task.ground.compared));
+            let sent = read(task, &stops);
+            let mut inner = self.lock();
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            if sent.is_empty() {
+                inner.known.remove(&file);
+                continue;
+            }
+            inner.done.push(Done { file, sent, compared });
+            drop(inner);
+            if let Some(told) = self.told.get() {
+                told();
+            }
+        }
+    }
+
+    fn take(&self, stop: &AtomicBool) -> Option<Task> {
+        let mut inner = self.lock();
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let task = inner.waiting.pop_front();
+        inner.is_manned = task.is_some();
+        task
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // What it guards is whole between any two statements.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads one file on the thread. What cannot be seen is named by the next compare, whose looks repeat it.
+fn read(task: Task, stop: &Stop) -> Vec<Sent> {
+    let Task { outcome, stored, ground } = task;
+    let Candidate { volume, directory, .. } = outcome.here().clone();
+    let Some(open) = ground.open_on(volume, &directory) else { return Vec::new() };
+    let Look::Seen(after) = outcome.look(&mut ground.looker(stop.clone()), &open, stored.as_ref(), false) else {
+        return Vec::new();
+    };
+    let (here, elsewhere) = outcome.told(stored, Some(after));
+    let here = here.map(|finding| Sent::Report(Report::of(volume, directory, vec![finding])));
+    here.into_iter().chain(elsewhere).collect()
+}
+
+impl Engine {
+    /// From now on large files are read on a thread while compares go on, but for the first compare after the start and
+    /// those under a changed configuration. `told` is called when [`Engine::commit_read`] has something to do.
+    pub fn read_large_files_aside(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        // Whoever said so first is told.
+        drop(self.lane.told.set(Box::new(told)));
+    }
+
+    /// Commits what was read aside.
+    ///
+    /// # Errors
+    /// When the state cannot be used; then it is read again.
+    pub fn commit_read(&mut self, committed: &mut dyn FnMut(&Standing)) -> Result<(), EngineError> {
+        let done = std::mem::take(&mut self.lane.lock().done);
+        let result = done.into_iter().try_for_each(|done| self.commit_done(done));
+        if result.is_err() {
+            self.lane.reset();
+        }
+        committed(&self.standing());
+        Ok(result?)
+    }
+
+    fn commit_done(&mut self, done: Done) -> Result<(), StoreError> {
+        let (Some(plan), Some(mounts)) = (self.plan.clone(), self.mounts.clone()) else { return Ok(()) };
+        let Done { file, sent, compared } = done;
+        let (mut reports, mut moves) = (Vec::new(), Vec::new());
+        for sent in sent {
+            match sent {
+                Sent::Report(report) => reports.push(report),
+                Sent::Moved(moved) => moves.push(*moved),
+                Sent::Remote(_) | Sent::Ended(_) | Sent::RemoteEnded(..) | Sent::Panicked => {}
+            }
+        }
+        let (owners, none) = (Owners::read(&self.host, &mounts), Moves::default());
+        let looker = self.ground(&mounts, Arc::default()).looker(Stop::new(&Arc::default()));
+        let mut committer = self.committer(&plan, &mounts, &owners, &none, looker);
+        committer.aside = Aside::Since(compared);
+        self.meta = committer.commit(reports, moves, &self.meta)?;
+        // From here on it may be queued again.
+        self.lane.lock().known.remove(&file);
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    /// A read that is under way ends at its next buffer.
+    fn drop(&mut self) {
+        self.lane.reset();
+    }
+}
