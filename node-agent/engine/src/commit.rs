@@ -151,10 +151,6 @@ impl Committer<'_> {
         moves: Vec<Moved>,
         meta: &Meta,
     ) -> Result<Meta, StoreError> {
-        // Remounts first: what they say of an item is what the state held of it until now.
-        reports.sort_by_cached_key(|report| {
-            (report.remounts.is_empty(), subtree_prefix(report.volume, &report.directory))
-        });
         let writer = self.store.write()?;
         // A volume is known once the report of its top directory is stored; that one comes first.
         let mut volumes = self.volumes.unsaved();

@@ -374,3 +374,19 @@ fn an_empty_host_root_is_a_host_without_files() {
     host.write("/a", "1");
     assert_eq!(host.compare().told(), ["Added /a"]);
 }
+
+#[test]
+fn a_mount_at_the_top_of_the_host_comes_and_goes_like_any_other() {
+    with_own_mounts("a_mount_at_the_top_of_the_host_comes_and_goes_like_any_other", || {
+        let mut host = Host::new(everything());
+        host.write("/m/beneath", "1");
+        host.compare();
+        for _ in 0..2 {
+            mount(&host, "tmpfs", "/m");
+            assert_eq!(host.compare().told(), ["Modified /m Mount"]);
+            unmount(&host, "/m");
+            assert_eq!(host.compare().told(), ["Modified /m Mount"]);
+        }
+        assert_eq!(host.standing().totals.tracked, 3);
+    });
+}

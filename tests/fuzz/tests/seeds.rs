@@ -104,6 +104,7 @@ fn write_page_seeds() {
         host_root: host,
         threads: 1,
         first_detection: Detection::Startup,
+        answer_within: std::time::Duration::from_secs(3),
     };
     let mut engine = Engine::open(settings, Arc::new(SystemClock)).unwrap();
     let rule = "apiVersion: vedette.dev/v1alpha1\nkind: DataCollectionRule\nmetadata: {name: all}\n\

@@ -10,6 +10,7 @@ use crate::host::EntryKind;
 use crate::item::ItemState;
 use crate::mounted::{Remount, Shown};
 use crate::mounts::{Mount, MountId};
+use crate::path::HostPath;
 use crate::plan::Due;
 use crate::remote::Remote;
 use crate::select::{Context, Names, Step};
@@ -134,10 +135,11 @@ impl Walker<'_> {
     /// The names in a part of a directory that nothing is mounted on any more.
     pub(super) fn unmounted(&mut self, visit: &mut Visit, is_in: &dyn Fn(&[u8]) -> bool) {
         let Walk { plan, mounts, shown, .. } = self.walk;
-        let below = [visit.path.as_bytes(), b"/"].concat();
         // No name sorts before this one.
-        let known = shown.range(visit.path.join(&[1])..);
-        for (path, _) in known.take_while(|(path, _)| path.as_bytes().starts_with(&below)) {
+        let first = visit.path.join(&[1]);
+        let below = first.as_bytes().len() - 1;
+        let is_below = |path: &HostPath| path.as_bytes().get(..below) == Some(&first.as_bytes()[..below]);
+        for (path, _) in shown.range(&first..).take_while(|(path, _)| is_below(path)) {
             let (directory, name) = path.split();
             if directory != visit.path || !is_in(name) || mounts.at(path).is_some() {
                 continue;

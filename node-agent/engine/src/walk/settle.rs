@@ -64,7 +64,9 @@ impl Walker<'_> {
         let mut findings = Vec::new();
         for outcome in batch {
             let before = match &outcome {
-                Outcome::Moved { from, .. } => self.walk.store.read()?.item(from.volume, &from.directory, &from.name)?,
+                Outcome::Moved { from, .. } => {
+                    self.walk.store.read()?.item(from.volume, &from.directory, &from.name)?
+                }
                 Outcome::Gone(_) | Outcome::There(_) => None,
             };
             let (outcome, before, after) = match (&outcome, &open) {
