@@ -13,7 +13,7 @@ use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::Detection;
 use vedette_engine::engine::{Outcome, PlanChange, Standing, Summary};
 use vedette_engine::journal::{Journal, Sink};
-use vedette_engine::{Due, Engine, EngineError, Identity};
+use vedette_engine::{Due, Engine, EngineError, Identity, StoreError};
 
 const CHANGES: u8 = 1;
 const UNKNOWN: u8 = 3;
@@ -39,7 +39,8 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let is_first = !engine.standing().baseline_made;
     engine.configure(rules, identity, 1);
     let are_rules_known = engine.standing().baseline_ready;
-    let mut delivery = Delivery::new(&engine, options.dry_run);
+    let mut delivery =
+        Delivery::new(&engine, options.dry_run).map_err(|error| failed(options, EngineError::Store(error)))?;
     let outcome = compare(&mut engine, is_first, &mut delivery);
     // After a fault the database refuses all work until it is opened anew; what is in memory alone would be gone.
     if let Err(EngineError::Store(_)) = outcome
@@ -125,10 +126,14 @@ struct Delivery {
 }
 
 impl Delivery {
-    fn new(engine: &Engine, is_dry: bool) -> Self {
+    fn new(engine: &Engine, is_dry: bool) -> Result<Self, StoreError> {
         let start = engine.standing().sequence;
         let (journal, dry) = (engine.journal().clone(), is_dry.then_some(start));
-        Self { journal, start, output: Output::stdout(), dry, changes: 0, lost: 0, failed: None }
+        if !is_dry {
+            // A run that is killed behind its first commit would else leave lines that the next one takes for old.
+            journal.cursor(Sink::Stdout, start)?;
+        }
+        Ok(Self { journal, start, output: Output::stdout(), dry, changes: 0, lost: 0, failed: None })
     }
 
     /// Delivers what is there.

@@ -136,14 +136,17 @@ rows! {
     };
 }
 
-/// A host whose /etc/data was a file system of its own at the last scan, and is none any more.
+/// A host on whose /etc/data something was mounted that outlives its unmount, and is no more: both were told.
 async fn with_data(scene: &Scene) -> SmallDisk {
     fs::create_dir(scene.path("host/etc/data")).unwrap();
     assert_eq!(scene.scan(&[]).await.exit, "0");
-    let disk = SmallDisk::mounted(scene, "host/etc/data", "size=1m,mode=755").await;
-    let data = scene.text("host/etc/data");
-    disk.shell(&format!("mkdir {data}/deep && echo 1 > {data}/deep/a")).await;
-    assert_eq!(ended(disk.inside(&scene.agent("scan", &[]))).await.exit, "0");
+    scene.write("disk/deep/a", "1");
+    let disk = SmallDisk::mounted(scene, "elsewhere", "size=1m,mode=755").await;
+    let (at, data) = (scene.text("disk"), scene.text("host/etc/data"));
+    let told = async || ended(disk.inside(&scene.agent("scan", &[]))).await.changes();
+    disk.shell(&format!("mount --bind {at} {data}")).await;
+    assert_eq!(told().await, ["Modified /etc/data"]);
     disk.shell(&format!("umount {data}")).await;
+    assert_eq!(told().await, ["Modified /etc/data"]);
     disk
 }
