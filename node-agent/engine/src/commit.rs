@@ -67,6 +67,8 @@ pub(crate) struct Finding {
     pub(crate) what: What,
     /// The other path of a move whose both ends were looked at again.
     pub(crate) moved: Option<HostPath>,
+    /// The plan that its page was of when it was seen, where other names of the page may have been committed since.
+    pub(crate) under: Option<PlanId>,
 }
 
 /// What was seen under a name.
@@ -238,6 +240,7 @@ impl Transaction<'_, '_> {
         under: Option<PlanId>,
         finding: Finding,
     ) -> Result<(), StoreError> {
+        let under = finding.under.or(under);
         let place = Place { volume, directory, name: &finding.name, under };
         let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
         let what = match (&at, finding.what) {
@@ -377,12 +380,12 @@ impl Transaction<'_, '_> {
                     };
                     asked = Some((Arc::clone(&selecting), Arc::clone(&ask)));
                     let (directory, name) = (directory.clone(), named.name.clone());
-                    let candidate = Candidate { volume, directory, name, selecting, ask };
+                    let under = Some(page.plan);
+                    let candidate = Candidate { volume, directory, name, selecting, ask, under };
                     match self.committer.moves.hold_gone(&named.state, candidate) {
                         Some(gone) => {
                             self.track(&gone.selecting, -1);
-                            let place = Place { under: Some(page.plan), ..gone.place() };
-                            self.removed(place, &named.state, None, &gone.ask)?;
+                            self.removed(gone.place(), &named.state, None, &gone.ask)?;
                         }
                         None => kept.push(named),
                     }

@@ -9,7 +9,7 @@ use crate::explain::{Explanation, Question, explain};
 use crate::host::HostRoot;
 use crate::meta::Meta;
 use crate::mounts::Mounts;
-use crate::page::{Named, Volume};
+use crate::page::{Named, Volume, directory_prefix};
 use crate::path::HostPath;
 use crate::plan::{Plan, PlanSource};
 use crate::plans;
@@ -53,6 +53,25 @@ pub struct Tracked {
     pub item: Item,
 }
 
+/// Where a part of an inventory begins: the table, first that of what is watched, and a key in it.
+struct Place {
+    table: usize,
+    key: Vec<u8>,
+}
+
+impl Place {
+    fn of(bytes: &[u8]) -> Self {
+        match bytes.split_first_chunk::<4>() {
+            Some((table, key)) => Self { table: u32::from_be_bytes(*table) as usize, key: key.to_vec() },
+            None => Self { table: 0, key: Vec::new() },
+        }
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        [&(self.table as u32).to_be_bytes()[..], &self.key].concat()
+    }
+}
+
 /// A part of an inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -85,13 +104,31 @@ impl Inspector {
     /// When the state, the host root or the mount table cannot be read.
     pub fn inventory(&self, from: Option<&[u8]>) -> Result<Part, EngineError> {
         let view = View::new(&self.store, &self.host_root)?;
-        let pages = view.reader.pages_from(from.unwrap_or_default(), PAGES)?;
-        let next = (pages.len() == PAGES).then(|| pages.last().map(|last| [last.key.as_slice(), &[0]].concat()));
-        let tracked = |found: &Found| {
-            let items = found.page.items.iter();
-            items.map(|named| view.tracked(found.volume, &found.directory, named)).collect::<Vec<_>>()
+        let Place { table, key } = Place::of(from.unwrap_or_default());
+        let frozen = view.frozen();
+        let pages = match table.checked_sub(1) {
+            None => view.reader.pages_from(&key, PAGES)?,
+            Some(at) => match frozen.get(at) {
+                Some(rule) => view.reader.frozen(rule, &[], &key, PAGES)?,
+                None => Vec::new(),
+            },
         };
-        Ok(Part { items: pages.iter().flat_map(tracked).collect(), next: next.flatten() })
+        let next = match pages.last().filter(|_| pages.len() == PAGES) {
+            Some(last) => Some(Place { table, key: [last.key.as_slice(), &[0]].concat() }),
+            None => (table < frozen.len()).then(|| Place { table: table + 1, key: Vec::new() }),
+        };
+        let mut items = Vec::new();
+        for Found { volume, directory, page, .. } in pages {
+            for named in &page.items {
+                // What another rule watches too, or is frozen for an earlier one, was in an earlier table.
+                let is_known =
+                    table > 0 && view.holds(volume, &directory, &named.name, &frozen[..table.saturating_sub(1)])?;
+                if !is_known {
+                    items.push(view.tracked(volume, &directory, named));
+                }
+            }
+        }
+        Ok(Part { items, next: next.map(Place::bytes) })
     }
 
     /// Which entries decide about a path, and why or why not: those of the rules in the question, else of the plan in force.
@@ -154,6 +191,38 @@ impl View {
         for (volume, _) in volumes {
             if let Some(state) = self.reader.item(volume, &directory, name)? {
                 return Ok(Some(self.tracked(volume, &directory, &Named { name: name.to_vec(), state })));
+            }
+            if let Some(named) = self.find_frozen(volume, &directory, name, &self.frozen())? {
+                return Ok(Some(self.tracked(volume, &directory, &named)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rules that are suspended with their items as they were.
+    fn frozen(&self) -> Vec<String> {
+        self.meta.iter().flat_map(|meta| &meta.frozen).map(|frozen| frozen.rule.clone()).collect()
+    }
+
+    /// Whether an item is watched, or is frozen for one of these rules.
+    fn holds(&self, volume: Volume, directory: &HostPath, name: &[u8], rules: &[String]) -> Result<bool, StoreError> {
+        let is_watched = self.reader.item(volume, directory, name)?.is_some();
+        Ok(is_watched || self.find_frozen(volume, directory, name, rules)?.is_some())
+    }
+
+    fn find_frozen(
+        &self,
+        volume: Volume,
+        directory: &HostPath,
+        name: &[u8],
+        rules: &[String],
+    ) -> Result<Option<Named>, StoreError> {
+        let prefix = directory_prefix(volume, directory);
+        for rule in rules {
+            let pages = self.reader.frozen(rule, &prefix, &prefix, usize::MAX)?;
+            let mut items = pages.into_iter().flat_map(|found| found.page.items);
+            if let Some(named) = items.find(|named| named.name == name) {
+                return Ok(Some(named));
             }
         }
         Ok(None)

@@ -12,7 +12,7 @@ use crate::host::{Directory, is_gone};
 use crate::item::ItemState;
 use crate::look::{Look, Looker, Want, is_still};
 use crate::mounts::MountId;
-use crate::page::Volume;
+use crate::page::{PlanId, Volume};
 use crate::path::HostPath;
 use crate::plan::{Ask, phase};
 use crate::store::StoreError;
@@ -53,15 +53,17 @@ pub(crate) struct Candidate {
     /// The entries that select it, suspended ones included.
     pub(crate) selecting: Arc<[u16]>,
     pub(crate) ask: Arc<Ask>,
+    /// The plan that its page was of when it was held back: other names of the page may be committed before it.
+    pub(crate) under: Option<PlanId>,
 }
 
 impl Candidate {
     pub(crate) fn place(&self) -> Place<'_> {
-        Place { volume: self.volume, directory: &self.directory, name: &self.name, under: None }
+        Place { volume: self.volume, directory: &self.directory, name: &self.name, under: self.under }
     }
 
     pub(crate) fn finding(self, what: What) -> Finding {
-        Finding { name: self.name, selecting: self.selecting, ask: self.ask, what, moved: None }
+        Finding { name: self.name, selecting: self.selecting, ask: self.ask, what, moved: None, under: self.under }
     }
 }
 
@@ -306,7 +308,7 @@ mod tests {
     fn candidate(name: &str) -> Candidate {
         let ask = Arc::default();
         let (directory, name) = (HostPath::from("/d"), name.as_bytes().to_vec());
-        Candidate { volume: 1, directory, name, selecting: Arc::from([0]), ask }
+        Candidate { volume: 1, directory, name, selecting: Arc::from([0]), ask, under: None }
     }
 
     #[test]

@@ -253,6 +253,11 @@ impl Store {
     }
 }
 
+/// The name of the table of what a suspended rule's items froze as.
+fn frozen_table(rule: &str) -> String {
+    format!("frozen:{rule}")
+}
+
 /// A page of either table of them, from its key and value.
 fn found(key: &[u8], value: &[u8]) -> Result<Found, StoreError> {
     let (volume, directory) =

@@ -1,11 +1,11 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
 use super::pages::{Found, subtree};
-use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, unseal};
+use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, frozen_table, unseal};
 use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError};
 
 /// A value that describes the state.
 pub(super) fn meta(
@@ -64,6 +64,21 @@ impl Reader {
     ) -> Result<Option<ItemState>, StoreError> {
         let pages = self.directory(volume, directory, name, 1)?.found;
         Ok(crate::page::find(&pages, name).cloned())
+    }
+
+    /// The pages that a suspended rule's items froze as, from a key on and with this prefix, at most so many.
+    pub(crate) fn frozen(
+        &self,
+        rule: &str,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        let name = frozen_table(rule);
+        match self.transaction.open_table(TableDefinition::<&[u8], &[u8]>::new(&name)) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            table => subtree(&table.during("read")?, prefix, from, limit),
+        }
     }
 
     /// The pages from a key on, at most so many.

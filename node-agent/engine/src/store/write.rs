@@ -3,7 +3,9 @@
 use super::kept::Kept;
 use super::pages::Pages;
 use super::read;
-use super::{CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, seal, unseal};
+use super::{
+    CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, frozen_table, seal, unseal,
+};
 use crate::page::{PlanId, Volume};
 use crate::path::HostPath;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -33,14 +35,14 @@ impl Writer {
 
     /// The pages that a suspended rule's items froze as, for as long as the result lives.
     pub(crate) fn frozen(&self, rule: &str) -> Result<Pages<'_>, StoreError> {
-        let name = frozen(rule);
+        let name = frozen_table(rule);
         let table = TableDefinition::<&[u8], &[u8]>::new(&name);
         Ok(Pages { table: self.transaction.open_table(table).during("write")? })
     }
 
     /// Forgets what a rule's items froze as.
     pub(crate) fn forget_frozen(&self, rule: &str) -> Result<(), StoreError> {
-        let name = frozen(rule);
+        let name = frozen_table(rule);
         let table = TableDefinition::<&[u8], &[u8]>::new(&name);
         self.transaction.delete_table(table).during("write")?;
         Ok(())
@@ -148,9 +150,4 @@ impl Writer {
     pub(crate) fn commit(self) -> Result<(), StoreError> {
         self.transaction.commit().during("commit")
     }
-}
-
-/// The name of a rule's table.
-fn frozen(rule: &str) -> String {
-    format!("frozen:{rule}")
 }

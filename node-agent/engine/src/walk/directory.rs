@@ -8,7 +8,7 @@ use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
 use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
-use crate::page::{MAX_ITEMS, NEVER, Named, Page, Volume, find};
+use crate::page::{MAX_ITEMS, NEVER, Named, Page, PlanId, Volume, find};
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
 use crate::select::{Context, Names};
@@ -42,6 +42,8 @@ pub(super) struct Visit {
     pub(super) known_below: Vec<Vec<u8>>,
     /// Whether a new name in it may be one that moved: not where it would be baselined.
     pub(super) may_pair: bool,
+    /// The pages of what is looked at: the first name of each, and its plan.
+    plans: Vec<(Vec<u8>, PlanId)>,
     /// What the plan of the last complete compare had alive here, once that was asked.
     pub(super) older: OnceCell<Context>,
     pub(super) findings: Vec<Finding>,
@@ -74,6 +76,7 @@ impl Visit {
             is_new_volume: false,
             known_below: Vec::new(),
             may_pair: false,
+            plans: Vec::new(),
             older: OnceCell::new(),
             findings: Vec::new(),
             tops: BTreeMap::new(),
@@ -86,6 +89,12 @@ impl Visit {
     /// Where names lie on which nothing is mounted.
     pub(super) fn spot(&self) -> Spot {
         Spot { on: self.mount, volume: self.volume }
+    }
+
+    /// The plan that the page of a name is of, or that its page would be.
+    pub(super) fn plan_of(&self, name: &[u8]) -> Option<PlanId> {
+        let after = self.plans.partition_point(|(first, _)| first.as_slice() <= name);
+        Some(self.plans.get(after.saturating_sub(1)).map_or(NEVER, |(_, plan)| *plan))
     }
 
     pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Finding> {
@@ -217,6 +226,8 @@ impl Walker<'_> {
         let listed = |name: &[u8]| entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).is_ok();
         visit.known_below = below;
         visit.may_pair = self.may_pair(visit.is_new_ground, &pages);
+        let first = |page: &Page| page.items.first().map(|first| first.name.clone()).unwrap_or_default();
+        visit.plans = pages.iter().map(|page| (first(page), page.plan)).collect();
         let already = visit.found.len();
         for Entry { name, kind } in entries {
             if self.walk.stop.is_set() {

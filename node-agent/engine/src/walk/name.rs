@@ -155,7 +155,7 @@ impl Walker<'_> {
                 // So that it is known to be there until its content is.
                 if stored.is_none() && (visit.is_new_ground || matches!(self.walk.before, Before::Nothing)) {
                     let (name, what) = (name.to_vec(), What::Seen(state));
-                    visit.findings.push(Finding { name, selecting, ask, what, moved: None });
+                    visit.findings.push(Finding { name, selecting, ask, what, moved: None, under: None });
                 }
                 return;
             }
@@ -177,7 +177,7 @@ impl Walker<'_> {
                     |state: &ItemState| unread(state).is_some() && stored.is_some_and(|stored| stored.is_same(state));
                 if let Some(state) = seen.filter(|state| !repeats(state)) {
                     let (name, what) = (name.to_vec(), What::Seen(state));
-                    visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None });
+                    visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None, under: None });
                 }
             }
         }
@@ -195,12 +195,20 @@ impl Walker<'_> {
         if self.walk.is_remote {
             // The committer does not look there: this is the second lookup.
             if visit.open.stat(name).is_err_and(is_gone) {
-                visit.findings.push(Finding { name: name.to_vec(), selecting, ask, what: What::Missing, moved: None });
+                visit.findings.push(Finding {
+                    name: name.to_vec(),
+                    selecting,
+                    ask,
+                    what: What::Missing,
+                    moved: None,
+                    under: None,
+                });
             }
             return;
         }
+        let under = visit.plan_of(name);
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
-        let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask });
+        let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask, under });
         visit.findings.extend(gone.map(|gone| gone.finding(What::Missing)));
     }
 
@@ -222,8 +230,9 @@ impl Walker<'_> {
     fn held(&self, visit: &Visit, name: &[u8], selecting: &Arc<[u16]>, ask: &Arc<Ask>) -> bool {
         let Some(state) = self.looker.glance(&visit.open, name) else { return false };
         let (selecting, ask) = (Arc::clone(selecting), Arc::clone(ask));
+        let under = visit.plan_of(name);
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
-        self.walk.moves.hold_new(&state, Candidate { volume, directory, name, selecting, ask }).is_none()
+        self.walk.moves.hold_new(&state, Candidate { volume, directory, name, selecting, ask, under }).is_none()
     }
 
     /// Whether a large file waits to be read; until it was, what is known of it stands.
@@ -241,6 +250,8 @@ impl Walker<'_> {
             name: name.to_vec(),
             selecting: Arc::clone(selecting),
             ask: Arc::clone(ask),
+            // In a baseline its page may be new ground: that is stored as Pending at once.
+            under: (!visit.is_new_ground).then(|| visit.plan_of(name)).flatten(),
         };
         let ground = self.walk.ground.clone();
         let task = Task { outcome: Outcome::There(here), stored: stored.cloned(), ground };
