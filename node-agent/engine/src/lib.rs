@@ -13,17 +13,17 @@
 //!
 //! | room | what it holds |
 //! |---|---|
-//! | [`engine`], `compare` | what the caller holds; one compare, from the mount table to the notice at its end |
+//! | [`engine`], `outcome`, `prepare`, `compare` | what the caller holds, and is told; what a compare stands on; one compare, from the mount table to the notice at its end |
 //! | [`driver`] | intervals, configuration changes, reopening after a fault |
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
 //! | `plans`, `view`, `known` | older plans; what a plan selects of the state; what is known of a name from before |
 //! | `adopt`, `retain`, `suspend` | how a plan comes into force; what left watch; what is frozen while its rule is suspended |
 //! | `follow` | links that are followed, and where they lead |
-//! | `walk`, `frontier`, `crew`, `remote` | the way down, its stack, its threads, those that may never come back |
+//! | `walk`, `frontier`, `crew`, `remote` | the way down, its stack, its threads, those that may never come back; `stop` ends it |
 //! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
-//! | `look`, `xattrs`, `digest` | one look; attributes; hashing |
+//! | `look`, `gate`, `xattrs`, `digest` | one look; whether it has to read; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
-//! | `commit`, `records`, `render` | the transaction; who reports what; a state as a record shows it |
+//! | `commit`, `vanish`, `records`, `render` | the transaction; what is gone; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
 //! | `anchor` | whether the state is the one that was known elsewhere; another journal if it is not |
 //! | [`verify`] | whether a state, or lines that were taken out of one, are whole |
@@ -50,6 +50,7 @@ mod follow;
 mod frontier;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gate;
 mod hard_links;
 mod holder;
 mod host;
@@ -64,10 +65,12 @@ mod meta;
 mod mounted;
 mod mounts;
 mod moves;
+mod outcome;
 mod page;
 mod path;
 mod plan;
 mod plans;
+mod prepare;
 mod progress;
 mod prune;
 mod records;
@@ -75,9 +78,11 @@ mod remote;
 mod render;
 mod retain;
 mod select;
+mod stop;
 mod store;
 mod suspend;
 mod unknown;
+mod vanish;
 pub mod verify;
 mod view;
 mod volumes;

@@ -5,44 +5,25 @@
 
 use crate::clock::{Clock, Time};
 use crate::digest::{Digests, Hasher, kinds, restrict};
+use crate::gate::{Want, has_moved, is_large, is_racy, must_read};
 use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{FLAGS, ItemState};
 use crate::mounts::MountId;
 use crate::progress::Progress;
+use crate::stop::Stop;
 use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use vedette_crds::record::{ContentState, Flag, ItemType};
 use vedette_crds::settings::HashSet;
 
-/// A ctime this close to the look may hide a second write in the same tick of the clock.
-const RACY: Duration = Duration::from_millis(20);
 /// How often what changes while it is looked at is tried before it is called unstable.
 const TRIES: usize = 3;
-/// Larger files are read apart from the others.
-const LARGE: u64 = 1024 * 1024;
 const BUFFER: usize = 128 * 1024;
 const PAGE: usize = 4096;
-
-/// What the entries that cover an item ask for, all together.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Want {
-    /// Empty when content is not compared.
-    pub(crate) hashes: HashSet,
-    /// Larger files are not read.
-    pub(crate) max_content_size: u64,
-    /// All content is read again within this time; zero: now.
-    pub(crate) rehash_interval: Duration,
-    /// Spreads the re-hash over its interval; the same for one path forever.
-    pub(crate) phase: u64,
-    /// A large file is not read now.
-    pub(crate) leaves_large: bool,
-}
 
 /// Files that are the agent's own: its open database, and the socket beside it.
 pub(crate) type Own = [Option<FileId>; 2];
@@ -66,47 +47,6 @@ pub(crate) enum Look {
     Interrupted,
     /// It is the agent's own open database, which every compare changes, or its socket.
     Own,
-}
-
-/// Why looks end early: the caller said so, or the compare failed elsewhere.
-#[derive(Clone, Debug)]
-pub(crate) struct Stop {
-    told: Arc<AtomicBool>,
-    /// A failure ends the walkers without touching the caller's flag.
-    pub(crate) failed: Arc<AtomicBool>,
-    remote: Option<RemoteStop>,
-}
-
-/// The same for a thread that may be left behind.
-#[derive(Clone, Debug)]
-struct RemoteStop {
-    is_left: Arc<AtomicBool>,
-    /// Who asks whether to stop is alive.
-    pulse: Arc<AtomicU64>,
-}
-
-impl Stop {
-    pub(crate) fn new(told: &Arc<AtomicBool>) -> Self {
-        Self { told: Arc::clone(told), failed: Arc::default(), remote: None }
-    }
-
-    pub(crate) fn of_remote(&self, is_left: &Arc<AtomicBool>, pulse: &Arc<AtomicU64>) -> Self {
-        let remote = RemoteStop { is_left: Arc::clone(is_left), pulse: Arc::clone(pulse) };
-        Self { remote: Some(remote), ..self.clone() }
-    }
-
-    /// Whether the caller said so.
-    pub(crate) fn is_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        let is_left = self.remote.as_ref().is_some_and(|remote| {
-            remote.pulse.fetch_add(1, Ordering::Relaxed);
-            remote.is_left.load(Ordering::Relaxed)
-        });
-        is_left || self.is_told() || self.failed.load(Ordering::Relaxed)
-    }
 }
 
 /// Looks at items; holds the page-aligned buffer that content is read into.
@@ -324,65 +264,9 @@ fn hashes(stored: Option<&ItemState>, want: Want) -> HashSet {
     want.hashes.union(stored.map_or(HashSet::empty(), |stored| kinds(&stored.digests)))
 }
 
-/// Whether content and attributes must be read to say that an item is what it was.
-fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
-    has_moved(stored, seen) || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
-}
-
-/// Whether statx says that something was done to an item, or that it is another one.
-fn has_moved(stored: &ItemState, seen: &ItemState) -> bool {
-    stored.kind != seen.kind
-        || stored.changed != seen.changed
-        || stored.modified != seen.modified
-        || stored.size != seen.size
-        || stored.inode != seen.inode
-        || stored.created != seen.created
-        || stored.mode != seen.mode
-        || (stored.uid, stored.gid) != (seen.uid, seen.gid)
-}
-
 /// Whether statx still says what was seen.
 pub(crate) fn is_still(seen: &ItemState, stat: &Statx) -> bool {
     !has_moved(seen, &from_stat(stat, seen.looked))
-}
-
-/// Whether a file's content is read apart from that of others.
-pub(crate) fn is_large(state: &ItemState) -> bool {
-    state.kind == ItemType::Regular && state.size > LARGE
-}
-
-/// Whether a write may hide behind a state: its ctime lies in the same tick as the look, or after it.
-pub(crate) fn is_racy(state: &ItemState) -> bool {
-    state.changed > state.looked.before(RACY)
-}
-
-fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
-    if stored.kind != ItemType::Regular {
-        return false;
-    }
-    if want.hashes.is_empty() {
-        // Looked at once more, so that the state says that its content is not compared any more.
-        return stored.content.is_some();
-    }
-    let too_large = stored.size > want.max_content_size;
-    match stored.content {
-        Some(ContentState::TooLarge) => !too_large,
-        Some(ContentState::Read) if !too_large => {
-            kinds(&stored.digests) != want.hashes || stored.read.is_none_or(|read| rehash_due(read, now, want))
-        }
-        _ => true,
-    }
-}
-
-/// Whether an item's own moment in the re-hash interval lies between its last read and now, or the wall clock lies
-/// behind that read.
-fn rehash_due(read: Time, now: Time, want: Want) -> bool {
-    if now < read || want.rehash_interval.is_zero() {
-        return true;
-    }
-    let interval = want.rehash_interval.as_secs().max(1) as i64;
-    let phase = (want.phase % interval.unsigned_abs()) as i64;
-    (now.secs - phase).div_euclid(interval) > (read.secs - phase).div_euclid(interval)
 }
 
 /// What is known of an item that changed during every try: nothing, if it is not even of one kind.

@@ -4,8 +4,8 @@
 //! selected. How a walk asks stands in `select`.
 
 use crate::follow::Follows;
+use crate::gate::Want;
 use crate::item::{Fields, fields_of};
-use crate::look::Want;
 use crate::page::PlanId;
 use crate::path::HostPath;
 use crate::select::Selector;

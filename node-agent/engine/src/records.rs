@@ -5,9 +5,9 @@
 
 use crate::clock::Time;
 use crate::commit::{Aside, Committer, Identity, Place, Transaction};
+use crate::gate::{is_large, is_racy};
 use crate::item::{Fields, ItemState};
 use crate::known::Known;
-use crate::look::{is_large, is_racy};
 use crate::meta::{Meta, last_compared};
 use crate::mounts::Mount;
 use crate::path::HostPath;

@@ -1,0 +1,86 @@
+//! The gate before an item's content: whether it must be read to say that the item is what it was.
+//!
+//! Pure. What statx says differently, a write that the clock may hide, and a re-hash that is due open it.
+
+use crate::clock::Time;
+use crate::digest::kinds;
+use crate::item::ItemState;
+use std::time::Duration;
+use vedette_crds::record::{ContentState, ItemType};
+use vedette_crds::settings::HashSet;
+
+/// A ctime this close to the look may hide a second write in the same tick of the clock.
+const RACY: Duration = Duration::from_millis(20);
+/// Larger files are read apart from the others.
+const LARGE: u64 = 1024 * 1024;
+
+/// What the entries that cover an item ask for, all together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Want {
+    /// Empty when content is not compared.
+    pub(crate) hashes: HashSet,
+    /// Larger files are not read.
+    pub(crate) max_content_size: u64,
+    /// All content is read again within this time; zero: now.
+    pub(crate) rehash_interval: Duration,
+    /// Spreads the re-hash over its interval; the same for one path forever.
+    pub(crate) phase: u64,
+    /// A large file is not read now.
+    pub(crate) leaves_large: bool,
+}
+
+/// Whether content and attributes must be read to say that an item is what it was.
+pub(crate) fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
+    has_moved(stored, seen) || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+}
+
+/// Whether statx says that something was done to an item, or that it is another one.
+pub(crate) fn has_moved(stored: &ItemState, seen: &ItemState) -> bool {
+    stored.kind != seen.kind
+        || stored.changed != seen.changed
+        || stored.modified != seen.modified
+        || stored.size != seen.size
+        || stored.inode != seen.inode
+        || stored.created != seen.created
+        || stored.mode != seen.mode
+        || (stored.uid, stored.gid) != (seen.uid, seen.gid)
+}
+
+/// Whether a file's content is read apart from that of others.
+pub(crate) fn is_large(state: &ItemState) -> bool {
+    state.kind == ItemType::Regular && state.size > LARGE
+}
+
+/// Whether a write may hide behind a state: its ctime lies in the same tick as the look, or after it.
+pub(crate) fn is_racy(state: &ItemState) -> bool {
+    state.changed > state.looked.before(RACY)
+}
+
+fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
+    if stored.kind != ItemType::Regular {
+        return false;
+    }
+    if want.hashes.is_empty() {
+        // Looked at once more, so that the state says that its content is not compared any more.
+        return stored.content.is_some();
+    }
+    let too_large = stored.size > want.max_content_size;
+    match stored.content {
+        Some(ContentState::TooLarge) => !too_large,
+        Some(ContentState::Read) if !too_large => {
+            kinds(&stored.digests) != want.hashes || stored.read.is_none_or(|read| rehash_due(read, now, want))
+        }
+        _ => true,
+    }
+}
+
+/// Whether an item's own moment in the re-hash interval lies between its last read and now, or the wall clock lies
+/// behind that read.
+fn rehash_due(read: Time, now: Time, want: Want) -> bool {
+    if now < read || want.rehash_interval.is_zero() {
+        return true;
+    }
+    let interval = want.rehash_interval.as_secs().max(1) as i64;
+    let phase = (want.phase % interval.unsigned_abs()) as i64;
+    (now.secs - phase).div_euclid(interval) > (read.secs - phase).div_euclid(interval)
+}
