@@ -64,7 +64,21 @@ pub(crate) struct Task {
     pub(crate) outcome: Outcome,
     /// Of the item, or of the one that it was before it moved.
     pub(crate) stored: Option<ItemState>,
+    /// Of what was seen: of several names one is read at a time, and the others then need not be.
+    pub(crate) inode: u64,
     pub(crate) ground: Ground,
+}
+
+/// A file that a walker reads.
+pub(crate) struct Reading<'l> {
+    lane: &'l Lane,
+    file: (Volume, u64),
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.lane.lock().reading.remove(&self.file);
+    }
 }
 
 /// What became of a task.
@@ -94,6 +108,8 @@ struct Inner {
     waiting: VecDeque<Task>,
     /// Which files wait, are being read, or were read and are not committed yet.
     known: HashSet<(Volume, HostPath)>,
+    /// What walkers read.
+    reading: HashSet<(Volume, u64)>,
     done: Vec<Done>,
     is_manned: bool,
     /// Ends the reads that are under way.
@@ -126,12 +142,17 @@ impl Lane {
         Pushed::Waits
     }
 
-    /// A file for a walker that helps; it is not known here any more.
-    pub(crate) fn next(&self) -> Option<Task> {
+    /// A file for a walker that helps; it is not known here any more. Who reads another name of one that is left finds
+    /// that when it comes back.
+    pub(crate) fn next(&self) -> Option<(Task, Reading<'_>)> {
         let mut inner = self.lock();
-        let task = inner.waiting.pop_front()?;
+        let file = |task: &Task| (task.outcome.here().volume, task.inode);
+        let at = inner.waiting.iter().position(|task| !inner.reading.contains(&file(task)))?;
+        let task = inner.waiting.remove(at)?;
         inner.known.remove(&key(&task.outcome));
-        Some(task)
+        inner.reading.insert(file(&task));
+        let file = file(&task);
+        Some((task, Reading { lane: self, file }))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -207,7 +228,7 @@ impl Lane {
 
 /// Reads one file on the thread. What cannot be seen is named by the next compare, whose looks repeat it.
 fn read(task: Task, stop: &Stop) -> Vec<Sent> {
-    let Task { outcome, stored, ground } = task;
+    let Task { outcome, stored, ground, .. } = task;
     let Candidate { volume, directory, .. } = outcome.here().clone();
     let Some(open) = ground.open_on(volume, &directory) else { return Vec::new() };
     let Look::Seen(after) = outcome.look(&mut ground.looker(stop.clone()), &open, stored.as_ref(), false) else {

@@ -178,7 +178,6 @@ fn a_file_under_two_rules_or_two_names_is_read_once() {
 }
 
 #[test]
-#[ignore = "two walkers that help the lane may read two names of one file at the same moment"]
 fn a_large_file_under_two_names_is_read_once() {
     let scene = Scene::new(srv());
     scene.write("/srv/one", &"x".repeat(3 << 20));

@@ -152,7 +152,7 @@ impl Walker<'_> {
         let mut look = self.looker.look(&visit.open, name, stored, Want { leaves_large, ..want }, spot.on);
         if let Look::Large(state) = look {
             self.saw(&selecting);
-            if self.left(visit, name, &selecting, &ask, stored) {
+            if self.left(visit, name, &selecting, &ask, (stored, &state)) {
                 // So that it is known to be there until its content is.
                 if stored.is_none() && (visit.is_new_ground || matches!(self.walk.before, Before::Nothing)) {
                     let (name, what) = (name.to_vec(), What::Seen(state));
@@ -243,7 +243,7 @@ impl Walker<'_> {
         name: &[u8],
         selecting: &Arc<[u16]>,
         ask: &Arc<Ask>,
-        stored: Option<&ItemState>,
+        (stored, seen): (Option<&ItemState>, &ItemState),
     ) -> bool {
         let here = Candidate {
             volume: visit.volume,
@@ -255,7 +255,7 @@ impl Walker<'_> {
             under: (!visit.is_new_ground).then(|| visit.plan_of(name)).flatten(),
         };
         let ground = self.walk.ground.clone();
-        let task = Task { outcome: Outcome::There(here), stored: stored.cloned(), ground };
+        let task = Task { outcome: Outcome::There(here), stored: stored.cloned(), inode: seen.inode, ground };
         if matches!(self.walk.lane.push(task), Pushed::Full(_)) {
             return false;
         }

@@ -32,7 +32,7 @@ pub(crate) fn settle(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, 
 pub(crate) fn read(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
     let mut walker = Walker::new(walk);
     while !walk.stop.is_set()
-        && let Some(Task { outcome, stored, .. }) = walk.lane.next()
+        && let Some((Task { outcome, stored, .. }, _reading)) = walk.lane.next()
     {
         let Candidate { volume, directory, .. } = outcome.here().clone();
         let Some(open) = walk.ground.open_on(volume, &directory) else { continue };
@@ -97,14 +97,17 @@ impl Walker<'_> {
             self.saw(&outcome.here().selecting);
         }
         let (outcome, stored, look) = match look {
-            Look::Large(_) => match self.walk.lane.push(Task { outcome, stored, ground: self.walk.ground.clone() }) {
-                Pushed::Waits => return None,
-                Pushed::Full(task) => {
-                    let Task { outcome, stored, .. } = *task;
-                    let look = outcome.look(&mut self.looker, open, stored.as_ref(), false);
-                    (outcome, stored, look)
+            Look::Large(seen) => {
+                let task = Task { outcome, stored, inode: seen.inode, ground: self.walk.ground.clone() };
+                match self.walk.lane.push(task) {
+                    Pushed::Waits => return None,
+                    Pushed::Full(task) => {
+                        let Task { outcome, stored, .. } = *task;
+                        let look = outcome.look(&mut self.looker, open, stored.as_ref(), false);
+                        (outcome, stored, look)
+                    }
                 }
-            },
+            }
             look => (outcome, stored, look),
         };
         let Candidate { directory, name, selecting, ask, .. } = outcome.here();
