@@ -127,7 +127,12 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn start(scene: &Scene, command: Command) -> Self {
-        Self { process: Process::start("service", command.into_std(), &scene.path("service.log")).unwrap() }
+        let log = scene.path("service.log");
+        // What an earlier one said is not waited for.
+        if log.exists() {
+            fs::remove_file(&log).unwrap();
+        }
+        Self { process: Process::start("service", command.into_std(), &log).unwrap() }
     }
 
     pub(crate) fn log(&self) -> String {
