@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::replay::{Replay, change};
 use support::{Host, everything};
-use vedette_crds::record::Detection;
 use vedette_engine::clock::SystemClock;
-use vedette_engine::{Due, Engine, Identity, Settings};
+use vedette_engine::{Due, Engine, Identity};
 
 const FOLDER: &str = "VEDETTE_TEST_COMPARES_IN";
 
@@ -21,13 +20,7 @@ const FOLDER: &str = "VEDETTE_TEST_COMPARES_IN";
 fn helper_that_compares_until_it_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let folder = Path::new(&folder);
-    let settings = Settings {
-        state_dir: folder.join("state"),
-        host_root: folder.join("host"),
-        threads: 2,
-        first_detection: Detection::Startup,
-        answer_within: Duration::from_secs(3),
-    };
+    let settings = support::settings(folder.join("state"), folder.join("host"));
     let mut engine = Engine::open(settings, Arc::new(SystemClock)).unwrap();
     engine.configure(vec![support::rule("r", everything())], Identity { node: "n1".into(), ..Identity::default() }, 1);
     engine.announce_start().unwrap();

@@ -17,9 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Host, everything, rule, run, with_own_mounts};
-use vedette_crds::record::Detection;
 use vedette_engine::clock::SystemClock;
-use vedette_engine::{Due, Engine, Identity, Settings};
+use vedette_engine::{Due, Engine, Identity};
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -172,13 +171,7 @@ fn shown(item: &Value) -> Option<Shown> {
 /// What a state that begins now knows of the host.
 fn fresh(host: &Host) -> BTreeMap<String, Shown> {
     let folder = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        state_dir: folder.path().join("state"),
-        host_root: host.root(),
-        threads: 1,
-        first_detection: Detection::Scan,
-        answer_within: Duration::from_secs(3),
-    };
+    let settings = support::settings(folder.path().join("state"), host.root());
     let mut engine = Engine::open(settings, Arc::new(SystemClock)).unwrap();
     engine.configure(vec![rule("r", everything())], Identity { node: "n".into(), ..Identity::default() }, 1);
     engine.compare(&Due::All, &Arc::default(), &mut |_| {}).unwrap();

@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Host, SetClock, rule_with};
 use vedette_crds::node_config::NodeRule;
-use vedette_crds::record::Detection;
 use vedette_engine::clock::{Clock, SystemClock};
-use vedette_engine::{Due, Engine, Identity, Settings};
+use vedette_engine::{Due, Engine, Identity};
 
 /// Numbers that look random, the same for one seed.
 struct Random(u64);
@@ -225,13 +224,7 @@ const FOLDER: &str = "VEDETTE_TEST_CHANGES_ITS_MIND_IN";
 fn helper_that_changes_its_mind_until_it_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let folder = Path::new(&folder);
-    let settings = Settings {
-        state_dir: folder.join("state"),
-        host_root: folder.join("host"),
-        threads: 2,
-        first_detection: Detection::Startup,
-        answer_within: Duration::from_secs(3),
-    };
+    let settings = support::settings(folder.join("state"), folder.join("host"));
     let mut engine = Engine::open(settings, Arc::new(SystemClock)).unwrap();
     let mut random = Random(u64::from(std::process::id()) * 0x9e37_79b9);
     loop {

@@ -240,13 +240,7 @@ impl Host {
     }
 
     pub fn open(&self) -> Result<Engine, EngineError> {
-        let settings = Settings {
-            state_dir: self.state_dir(),
-            host_root: self.root(),
-            threads: 2,
-            first_detection: Detection::Startup,
-            answer_within: Duration::from_secs(3),
-        };
+        let settings = settings(self.state_dir(), self.root());
         Engine::open_on(settings, Arc::clone(&self.clock), self.medium.clone())
     }
 
@@ -379,6 +373,12 @@ impl Seen {
         assert_eq!(changes.len(), 1, "{:?}", self.told());
         changes[0]
     }
+}
+
+/// What engines of the tests work on.
+pub fn settings(state_dir: PathBuf, host_root: PathBuf) -> Settings {
+    let (threads, answer_within) = (2, Duration::from_secs(3));
+    Settings { state_dir, host_root, threads, first_detection: Detection::Startup, answer_within }
 }
 
 /// A record in words.
