@@ -166,6 +166,7 @@ impl Lines {
         if line.is_empty() {
             return;
         }
+        // Whatever the parser has against it: it is no line, or half of one, and is named by its number.
         let place = serde_json::from_slice::<Place>(line).ok();
         let Some((place, chain)) =
             place.filter(|place| place.schema.starts_with("vedette.dev/") && place.sequence > 0).zip(chain_of(line))
