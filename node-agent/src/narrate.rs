@@ -1,4 +1,5 @@
-//! What a person wants to know and no record tells: entries that select nothing, and how far a long compare is.
+//! What a person wants to know and no record tells: entries that select nothing, items that are unknown, and how far a long
+//! compare is.
 //!
 //! Produces sentences; `scan` says them on standard error, the services log them, a condition carries one.
 
@@ -8,7 +9,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
-use vedette_engine::{IdleEntry, Progress, SoFar};
+use vedette_crds::record::escape_controls;
+use vedette_engine::{Aspect, HostPath, IdleEntry, Progress, SoFar, Unknown, Unknowns};
 
 /// Entries that are named; the rest is a number.
 const NAMED: usize = 8;
@@ -57,9 +59,11 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// Logs entries that select nothing as they come to be known, and once a minute how far a compare is that takes longer.
+/// Logs entries that select nothing and what is unknown as they come to be known, and once a minute how far a compare is that
+/// takes longer.
 pub(crate) async fn log(progress: Arc<Progress>, mut watch: Watch) -> Infallible {
     let mut said: Arc<[IdleEntry]> = Arc::default();
+    let mut unknown = HashSet::new();
     let mut minutes = tokio::time::interval(EVERY);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut running = None;
@@ -69,7 +73,11 @@ pub(crate) async fn log(progress: Arc<Progress>, mut watch: Watch) -> Infallible
                 if changed.is_err() {
                     return std::future::pending().await;
                 }
-                let known = Arc::clone(&watch.borrow_and_update().standing.idle);
+                let (known, unknowns) = {
+                    let standing = &watch.borrow_and_update().standing;
+                    (Arc::clone(&standing.idle), standing.unknowns.clone())
+                };
+                unknown = log_unknown(&unknowns, &unknown);
                 if known != said {
                     let before: HashSet<&IdleEntry> = said.iter().collect();
                     let news: Vec<IdleEntry> = known.iter().filter(|entry| !before.contains(entry)).cloned().collect();
@@ -86,6 +94,20 @@ pub(crate) async fn log(progress: Arc<Progress>, mut watch: Watch) -> Infallible
             }
         }
     }
+}
+
+/// Logs what was not unknown before; returns what is now.
+fn log_unknown(unknowns: &Unknowns, before: &HashSet<(HostPath, Aspect)>) -> HashSet<(HostPath, Aspect)> {
+    let of = |unknown: &Unknown| (unknown.path.clone(), unknown.aspect);
+    for unknown in unknowns.named().iter().filter(|unknown| !before.contains(&of(unknown))) {
+        tracing::warn!("{}", escape_controls(&sentence(unknown)));
+    }
+    unknowns.named().iter().map(of).collect()
+}
+
+/// What is unknown, and why.
+pub(crate) fn sentence(Unknown { path, reason, .. }: &Unknown) -> String {
+    format!("unknown: {path}: {reason}")
 }
 
 #[cfg(test)]

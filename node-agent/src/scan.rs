@@ -71,7 +71,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
         narrate::idle(&standing.idle).iter().for_each(|sentence| say(sentence));
     }
     for unknown in standing.unknowns.named() {
-        say(&format!("unknown: {}: {}", unknown.path, unknown.reason));
+        say(&narrate::sentence(unknown));
     }
     let unknown = standing.unknowns.items();
     if unknown > 0 {

@@ -32,6 +32,7 @@ pub mod identity;
 mod installation;
 pub mod loopback;
 pub mod metrics;
+pub mod mounts;
 mod pki;
 pub mod process;
 pub mod products;

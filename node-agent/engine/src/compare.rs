@@ -27,8 +27,8 @@ use crate::stop::Stop;
 use crate::store::StoreError;
 use crate::unknown::{Aspect, Unknown};
 use crate::walk::{Before, Walk, Walked, read, settle, walk};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use vedette_crds::record::{Detection, NoticeKind};
 
@@ -102,7 +102,7 @@ impl Engine {
         let idle_before = if plan_change.is_none() { Arc::clone(&self.idle) } else { Arc::default() };
         self.idle = idle(&plan, &due, &walked.met, &idle_before);
         let all_seen = !walked.unknown.misses_items;
-        self.unknowns.update(&due, walked.unknown);
+        self.unknowns.lock().unwrap_or_else(PoisonError::into_inner).update(&due, walked.unknown);
         self.complete(&plan, &due, all_seen.then_some(began))?;
         self.detection = Detection::Scan;
         committed(&self.standing());

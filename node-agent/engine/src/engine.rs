@@ -24,7 +24,7 @@ use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Detection, Nanos, NoticeKind};
@@ -77,7 +77,7 @@ pub struct Engine {
     pub(crate) holds: bool,
     /// Both clocks, when they were last checked against each other.
     checked: Option<(Time, Duration)>,
-    pub(crate) unknowns: Unknowns,
+    pub(crate) unknowns: Arc<Mutex<Unknowns>>,
     pub(crate) idle: Arc<[IdleEntry]>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) left_behind: LeftBehind,
@@ -152,7 +152,7 @@ impl Engine {
             detection,
             holds: false,
             checked: None,
-            unknowns: Unknowns::default(),
+            unknowns: Arc::default(),
             idle: Arc::default(),
             progress: Arc::default(),
             left_behind: LeftBehind::new(),
@@ -192,7 +192,7 @@ impl Engine {
             generation: self.generation,
             baseline_ready: meta.plan.is_some() && meta.plan == meta.complete && self.plan_is_of_rules(),
             baseline_made: meta.baseline_made,
-            unknowns: self.unknowns.clone(),
+            unknowns: self.unknowns.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             idle: Arc::clone(&self.idle),
         }
     }

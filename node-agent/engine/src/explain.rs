@@ -10,6 +10,7 @@ use crate::mounts::{Mount, Mounts};
 use crate::path::HostPath;
 use crate::plan::Plan;
 use crate::select::{Lost, Selector, Step};
+use crate::unknown::{Unknown, Unknowns};
 use crate::walk::MAX_DEPTH;
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,13 @@ pub fn explain_rules(host_root: &Path, question: &Question) -> Result<Explanatio
     explain(host_root, None, question)
 }
 
-pub(crate) fn explain(host_root: &Path, view: Option<&View>, question: &Question) -> Result<Explanation, EngineError> {
+/// By a view of a state and what the last compares could not see, if there is a state.
+pub(crate) fn explain(
+    host_root: &Path,
+    known: Option<(&View, &Unknowns)>,
+    question: &Question,
+) -> Result<Explanation, EngineError> {
+    let view = known.map(|(view, _)| view);
     let unseen = |errno: rustix::io::Errno| EngineError::HostRoot { path: host_root.to_owned(), source: errno.into() };
     let host = HostRoot::open(host_root).map_err(unseen)?;
     let mounts = Mounts::read(host_root).map_err(EngineError::Mounts)?;
@@ -175,6 +182,9 @@ pub(crate) fn explain(host_root: &Path, view: Option<&View>, question: &Question
     let tracked = view.map(|view| view.stored(&path)).transpose()?.flatten();
     if ask.is_some() && view.is_some() && tracked.is_none() && found.is_some() {
         notes.push("it has not been looked at yet: the next compare does".to_owned());
+    }
+    for Unknown { path: at, reason, .. } in known.into_iter().flat_map(|(_, unknowns)| unknowns.of(&path)) {
+        notes.push(format!("at the last compare {at} was unknown: {reason}"));
     }
     if ask.is_none() && tracked.is_some() {
         notes.push("the state still holds it from before: it leaves watch with the next compare".to_owned());

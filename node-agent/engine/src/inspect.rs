@@ -15,10 +15,11 @@ use crate::plan::{Plan, PlanSource};
 use crate::plans;
 use crate::render::{Owners, item};
 use crate::store::{Found, Medium, Reader, Store, StoreError};
+use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use vedette_crds::record::{ByteText, Item, ItemType, Nanos};
 
 /// Pages that one read transaction of an inventory covers: some thousand items.
@@ -29,6 +30,8 @@ const PAGES: usize = 64;
 pub struct Inspector {
     store: Arc<Store>,
     host_root: PathBuf,
+    /// Those of the engine at work; of a state that nobody holds, nobody knows.
+    unknowns: Arc<Mutex<Unknowns>>,
 }
 
 /// An item as it was last seen.
@@ -84,7 +87,8 @@ pub struct Part {
 impl Engine {
     /// Who answers questions about the state while this engine works on it.
     pub fn inspector(&self) -> Inspector {
-        Inspector { store: Arc::clone(&self.store), host_root: self.settings.host_root.clone() }
+        let (store, unknowns) = (Arc::clone(&self.store), Arc::clone(&self.unknowns));
+        Inspector { store, host_root: self.settings.host_root.clone(), unknowns }
     }
 }
 
@@ -95,7 +99,7 @@ impl Inspector {
     /// When there is none, or it cannot be used.
     pub fn open(state_dir: &Path, host_root: &Path) -> Result<Self, StoreError> {
         let store = Arc::new(Store::open_existing(state_dir, Medium::Unchanged)?);
-        Ok(Self { store, host_root: host_root.to_owned() })
+        Ok(Self { store, host_root: host_root.to_owned(), unknowns: Arc::default() })
     }
 
     /// What is tracked, from the beginning or from where the last part said.
@@ -136,7 +140,8 @@ impl Inspector {
     /// # Errors
     /// When the state, the host root or the mount table cannot be read.
     pub fn explain(&self, question: &Question) -> Result<Explanation, EngineError> {
-        explain(&self.host_root, Some(&View::new(&self.store, &self.host_root)?), question)
+        let unknowns = self.unknowns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        explain(&self.host_root, Some((&View::new(&self.store, &self.host_root)?, &unknowns)), question)
     }
 }
 

@@ -34,6 +34,8 @@ const VOLUMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("volumes")
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
 /// What left watch.
 const KEPT: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("kept");
+/// Begins the name of the table of what a suspended rule's items froze as; its uid follows.
+const FROZEN: &str = "frozen:";
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 /// What is mounted where entries look, by path.
 const MOUNTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("mounts");
@@ -255,7 +257,12 @@ impl Store {
 
 /// The name of the table of what a suspended rule's items froze as.
 fn frozen_table(rule: &str) -> String {
-    format!("frozen:{rule}")
+    format!("{FROZEN}{rule}")
+}
+
+/// The uid of the suspended rule whose items are in a table of this name.
+fn frozen_rule(table: &str) -> Option<&str> {
+    table.strip_prefix(FROZEN)
 }
 
 /// A page of either table of them, from its key and value.

@@ -124,6 +124,14 @@ impl Unknowns {
         self.named.iter().map(|unknown| unknown.items).sum::<u64>() + self.unnamed.values().sum::<u64>()
     }
 
+    /// Why an item is unknown: what is named at its path, or above it where that stands for all below.
+    pub(crate) fn of(&self, path: &HostPath) -> impl Iterator<Item = &Unknown> {
+        self.named.iter().filter(move |unknown| match unknown.aspect {
+            Aspect::Content | Aspect::Attributes => *path == unknown.path,
+            _ => path.starts_with(&unknown.path),
+        })
+    }
+
     /// Some of them.
     pub fn named(&self) -> &[Unknown] {
         &self.named

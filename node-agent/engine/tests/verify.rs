@@ -5,8 +5,9 @@
 mod support;
 
 use redb::{Database, TableDefinition};
+use serde_json::json;
 use std::fs;
-use support::{Host, everything};
+use support::{Host, everything, rule, rule_with, run, with_own_mounts};
 use vedette_crds::record::Chain;
 use vedette_engine::StoreError;
 use vedette_engine::journal::Sink;
@@ -269,6 +270,42 @@ fn a_damaged_file_is_a_verdict() {
         assert_eq!(verdict.broken.first().map(|fault| fault.kind), Some(FaultKind::Damaged), "{verdict:?}");
         assert_eq!(fs::read(database(&host)).unwrap(), damaged);
     }
+}
+
+#[test]
+fn a_damaged_value_of_any_table_is_named() {
+    with_own_mounts("a_damaged_value_of_any_table_is_named", || {
+        let mut host = host();
+        host.mkdir("/mnt");
+        run("mount", &["-t".as_ref(), "tmpfs".as_ref(), "test".as_ref(), host.at("/mnt").as_os_str()]);
+        host.compare();
+        let s = |suspend: bool| rule_with("s", json!([{"name": "s", "path": "/f2*"}]), json!({"suspend": suspend}));
+        host.set_rules(vec![rule("r", everything()), s(false)]);
+        host.compare();
+        host.set_rules(vec![rule("r", json!([{"name": "all", "path": "/**", "exclude": ["f1*"]}])), s(true)]);
+        host.compare();
+        host.stop();
+        let whole = fs::read(database(&host)).unwrap();
+        assert!(state(&host.state_dir(), None).unwrap().journal.is_whole());
+        for name in ["pages", "kept", "frozen:uid-s", "mounts"] {
+            fs::write(database(&host), &whole).unwrap();
+            let database = Database::open(database(&host)).unwrap();
+            let writer = database.begin_write().unwrap();
+            {
+                let mut table = writer.open_table(TableDefinition::<'_, &[u8], &[u8]>::new(name)).unwrap();
+                let (key, mut value) = {
+                    let (key, value) = redb::ReadableTable::last(&table).unwrap().expect(name);
+                    (key.value().to_vec(), value.value().to_vec())
+                };
+                *value.last_mut().unwrap() ^= 1;
+                table.insert(key.as_slice(), value.as_slice()).unwrap();
+            }
+            writer.commit().unwrap();
+            drop(database);
+            let broken = state(&host.state_dir(), None).unwrap().journal.broken;
+            assert_eq!(broken.iter().map(|fault| fault.kind).collect::<Vec<_>>(), [FaultKind::Damaged], "{name}");
+        }
+    });
 }
 
 fn database(host: &Host) -> std::path::PathBuf {

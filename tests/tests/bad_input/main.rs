@@ -2,6 +2,9 @@
 //! says is what the page says.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, unreachable_pub)] // shared with others, who use other parts of it
+#[path = "../../../node-agent/engine/tests/support/fuse.rs"]
+mod fuse;
 #[macro_use]
 mod page;
 mod answers;
@@ -16,9 +19,11 @@ mod outputs;
 mod rules;
 mod scene;
 mod state;
+mod unknown;
 mod verify;
 
 use page::documented;
+use vedette_tests::mounts::run;
 
 #[test]
 fn the_page_has_every_sentence_and_no_other() {
@@ -30,5 +35,6 @@ fn the_page_has_every_sentence_and_no_other() {
     assert_eq!(documented("Verification"), verify::ROWS);
     assert_eq!(documented("Questions"), answers::ROWS);
     assert_eq!(documented("It works, and says"), goes_on::ROWS);
+    assert_eq!(documented("Items that are unknown"), unknown::ROWS);
     assert_eq!(documented("Cluster"), [cluster::ROWS, &[cluster::FORBIDDEN]].concat());
 }

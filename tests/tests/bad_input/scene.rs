@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     time::Duration,
 };
 
@@ -30,6 +30,12 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let exit = output.status.code().map_or_else(|| format!("{}", output.status), |code| code.to_string());
+        Self { exit, out: text(output.stdout), err: text(output.stderr) }
+    }
+
     /// Records and notices.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -169,6 +175,18 @@ impl Service {
         .unwrap()
     }
 
+    /// Waits until it has come to the end of a compare that begins from now on.
+    pub(crate) async fn compares_again(&self) {
+        let compares = async || self.metrics().await.sum("vedette_agent_scan_duration_seconds_count", &[]);
+        let now = compares().await;
+        eventually("two more compares", ENDS_WITHIN, async || {
+            let then = compares().await;
+            if then >= now + 2.0 { Ok(()) } else { Err(not_yet(then)) }
+        })
+        .await
+        .unwrap();
+    }
+
     pub(crate) async fn end(&mut self) {
         let status = self.process.terminate(Duration::from_secs(60)).await.unwrap();
         assert_eq!(status.code(), Some(0), "{}", self.log());
@@ -184,10 +202,7 @@ pub(crate) fn command(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Comman
 
 /// Runs it to its end.
 pub(crate) async fn ended(mut command: Command) -> Said {
-    let output = tokio::time::timeout(ENDS_WITHIN, command.output()).await.expect("it ends").unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let exit = output.status.code().map_or_else(|| format!("{}", output.status), |code| code.to_string());
-    Said { exit, out: text(output.stdout), err: text(output.stderr) }
+    Said::of(tokio::time::timeout(ENDS_WITHIN, command.output()).await.expect("it ends").unwrap())
 }
 
 /// Lets it run as a user without any right, from a place that such a user may enter.

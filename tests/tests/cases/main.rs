@@ -23,4 +23,4 @@ mod scene;
 mod service;
 mod time;
 
-use scene::run;
+use vedette_tests::mounts::run;

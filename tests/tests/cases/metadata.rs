@@ -7,7 +7,8 @@ use std::{
 use rustix::fs::{XattrFlags, removexattr, setxattr};
 use serde_json::{Value, json};
 
-use crate::scene::{NOBODY, Scene, run, srv};
+use crate::run;
+use crate::scene::{NOBODY, Scene, srv};
 
 /// Files, directories and links are changed alike.
 fn scene() -> Scene {

@@ -4,7 +4,8 @@ use std::fs;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
-use crate::scene::{NOBODY, Scene, run, srv};
+use crate::run;
+use crate::scene::{NOBODY, Scene, srv};
 
 /// Two trees that are watched, `/srv` and `/opt`, and the rest of the host, which is not.
 fn scene() -> Scene {

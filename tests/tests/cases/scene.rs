@@ -17,7 +17,11 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 use vedette_crds::record::{CHANGE_SCHEMA, Chain, unchain};
-use vedette_tests::{ScratchHost, eventually, not_yet, products};
+use vedette_tests::{
+    ScratchHost, eventually,
+    mounts::{own_mounts, run},
+    not_yet, products,
+};
 
 use crate::schemas;
 
@@ -370,19 +374,4 @@ pub(crate) fn rule(name: &str, entries: Value) -> Value {
 /// One entry for `/srv`.
 pub(crate) fn srv() -> Value {
     json!([{"name": "srv", "path": "/srv"}])
-}
-
-/// Runs a program that must succeed.
-pub(crate) fn run(program: &str, arguments: &[&OsStr]) {
-    let ran = std::process::Command::new(program).args(arguments).output().unwrap();
-    assert!(ran.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-}
-
-/// Gives this thread, and the processes that it starts, a mount namespace of their own.
-#[allow(unsafe_code, reason = "only this thread's view of mounts, root and working directory is unshared")]
-fn own_mounts() {
-    use rustix::thread::{UnshareFlags, unshare_unsafe};
-    // SAFETY: no descriptor and no memory is unshared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
-    run("mount", &["--make-rprivate".as_ref(), "/".as_ref()]);
 }

@@ -7,6 +7,9 @@ use crate::clock::Time;
 use crate::page::{Page, PlanId, merge};
 use redb::{ReadableTable, Table};
 
+/// How many bytes of a key stand before the page's own.
+pub(super) const BEFORE_PAGE: usize = 16;
+
 /// What left watch, inside a write transaction.
 pub(crate) struct Kept<'a> {
     pub(super) table: Table<'a, &'static [u8], &'static [u8]>,

@@ -1,11 +1,16 @@
 //! A consistent view of the state: pages by directory, lines, plans, volumes, cursors.
 
 use super::pages::{Found, subtree};
-use super::{CURSORS, During, JOURNAL, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, frozen_table, unseal};
+use super::{
+    CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, frozen_rule, frozen_table,
+    kept, unseal,
+};
 use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError, TableHandle};
+
+type ByteTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// A value that describes the state.
 pub(super) fn meta(
@@ -26,7 +31,7 @@ pub(crate) struct Part<T> {
 /// A consistent view of the state.
 pub(crate) struct Reader {
     pub(super) transaction: ReadTransaction,
-    pub(super) pages: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) pages: ByteTable,
 }
 
 impl Reader {
@@ -75,9 +80,9 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Found>, StoreError> {
         let name = frozen_table(rule);
-        match self.transaction.open_table(TableDefinition::<&[u8], &[u8]>::new(&name)) {
-            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
-            table => subtree(&table.during("read")?, prefix, from, limit),
+        match self.optional(TableDefinition::new(&name))? {
+            None => Ok(Vec::new()),
+            Some(table) => subtree(&table, prefix, from, limit),
         }
     }
 
@@ -152,15 +157,11 @@ impl Reader {
 
     /// What was mounted where entries look.
     pub(crate) fn shown(&self) -> Result<Vec<(HostPath, Vec<u8>)>, StoreError> {
-        let table = match self.transaction.open_table(MOUNTS) {
-            // An older version did not keep it.
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            table => table.during("read")?,
-        };
+        let Some(table) = self.optional(MOUNTS)? else { return Ok(Vec::new()) };
         let mut shown = Vec::new();
         for entry in table.range::<&[u8]>(..).during("read")? {
             let (path, value) = entry.during("read")?;
-            let path = HostPath::from_components(path.value().split(|byte| *byte == b'/').skip(1));
+            let path = shown_path(path.value());
             let value = unseal(value.value(), || format!("the mount at {path}"))?;
             shown.push((path, value));
         }
@@ -195,15 +196,18 @@ impl Reader {
         Ok(())
     }
 
-    /// Looks at every page; returns how many items are in those that are whole.
+    /// Looks at every page, also of what is frozen or left watch; returns how many items stand in those of the state.
     pub(crate) fn check_pages(&self, damaged: &mut dyn FnMut(StoreError)) -> Result<u64, StoreError> {
-        let mut items = 0;
-        for entry in self.pages.iter().during("read")? {
-            let (key, value) = entry.during("read")?;
-            let place = parse_key(key.value()).ok_or_else(|| StoreError::damaged("a page has no directory"));
-            match place.and_then(|(_, directory)| decode_page(&directory, value.value())) {
-                Ok(page) => items += page.items.len() as u64,
-                Err(error) => damaged(error),
+        let items = check_table(&self.pages, 0, damaged)?;
+        if let Some(kept) = self.optional(KEPT)? {
+            check_table(&kept, kept::BEFORE_PAGE, damaged)?;
+        }
+        for table in self.transaction.list_tables().during("read")? {
+            if let Some(rule) = frozen_rule(table.name()) {
+                let name = frozen_table(rule);
+                if let Some(frozen) = self.optional(TableDefinition::new(&name))? {
+                    check_table(&frozen, 0, damaged)?;
+                }
             }
         }
         Ok(items)
@@ -222,7 +226,24 @@ impl Reader {
                 check(value.value(), &|| format!("{what} {}", id.value()));
             }
         }
+        if let Some(mounts) = self.optional(MOUNTS)? {
+            for entry in mounts.iter().during("read")? {
+                let (path, value) = entry.during("read")?;
+                check(value.value(), &|| format!("the mount at {}", shown_path(path.value())));
+            }
+        }
         Ok(())
+    }
+
+    /// A table that an older version did not have.
+    fn optional(
+        &self,
+        table: TableDefinition<'_, &'static [u8], &'static [u8]>,
+    ) -> Result<Option<ByteTable>, StoreError> {
+        match self.transaction.open_table(table) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            table => table.during("read").map(Some),
+        }
     }
 
     /// What a sink has delivered; `None` for a sink that is new here.
@@ -230,4 +251,24 @@ impl Reader {
         let table = self.transaction.open_table(CURSORS).during("read")?;
         Ok(table.get(sink).during("read")?.map(|value| value.value()))
     }
+}
+
+/// The path of a key of what is mounted.
+fn shown_path(key: &[u8]) -> HostPath {
+    HostPath::from_components(key.split(|byte| *byte == b'/').skip(1))
+}
+
+/// Looks at every page of a table whose keys have so many bytes before the page's own; returns the items of those that are whole.
+fn check_table(table: &ByteTable, before: usize, damaged: &mut dyn FnMut(StoreError)) -> Result<u64, StoreError> {
+    let mut items = 0;
+    for entry in table.iter().during("read")? {
+        let (key, value) = entry.during("read")?;
+        let place = key.value().get(before..).and_then(parse_key);
+        let place = place.ok_or_else(|| StoreError::damaged("a page has no directory"));
+        match place.and_then(|(_, directory)| decode_page(&directory, value.value())) {
+            Ok(page) => items += page.items.len() as u64,
+            Err(error) => damaged(error),
+        }
+    }
+    Ok(items)
 }

@@ -255,6 +255,15 @@ impl Host {
         self.configure();
     }
 
+    pub fn rules(&self) -> &[NodeRule] {
+        &self.rules
+    }
+
+    /// Replaces the rules from the next start on.
+    pub fn keep_rules(&mut self, rules: Vec<NodeRule>) {
+        self.rules = rules;
+    }
+
     /// Replaces the entries of the one rule.
     pub fn set_entries(&mut self, entries: Value) {
         self.set_rules(vec![rule("r", entries)]);
