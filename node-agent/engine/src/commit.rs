@@ -4,6 +4,7 @@
 //! walker sends is only a reason to compare. Nothing is Removed without a second lookup just before the commit.
 
 use crate::clock::{Clock, Time};
+use crate::compared::Compared;
 use crate::digest::restrict;
 use crate::host::HostRoot;
 use crate::item::ItemState;
@@ -25,7 +26,6 @@ use crate::view::View;
 use crate::volumes::Volumes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use vedette_crds::record::{Detection, ItemType};
 
 /// What walkers found in one directory that differs from the state, or is not in it.
@@ -116,7 +116,7 @@ pub(crate) enum Aside {
     /// Nothing: one that was seen to differ may have waited to be read when a compare was complete.
     Large,
     /// Nothing of these reports; that had been compared when their files were met.
-    Since(Arc<Vec<(Duration, Time)>>),
+    Since(Arc<Compared>),
 }
 
 /// One transaction under way.

@@ -6,6 +6,7 @@
 use crate::adopt::Barred;
 use crate::clock::Time;
 use crate::commit::{Aside, Committer};
+use crate::compared::Compared;
 use crate::crew::Crew;
 use crate::engine::{Engine, EngineError, Outcome, PlanChange, Standing, Summary};
 use crate::follow;
@@ -25,21 +26,16 @@ use crate::remote::Remotes;
 use crate::render::Owners;
 use crate::stop::Stop;
 use crate::store::StoreError;
-use crate::unknown::{Aspect, Unknown};
 use crate::walk::{Before, Walk, Walked, read, settle, walk};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 use vedette_crds::record::{Detection, NoticeKind};
-
-const NOT_MOUNTED: &str =
-    "the file system that its items lie on is not mounted there: mount it, or exclude this path in the rules";
 
 /// Links behind links: a compare walks so often at most.
 const WALKS: usize = 16;
 
 /// A walk that came to its end.
-struct Compared {
+struct Ended {
     plan: Arc<Plan>,
     due: Due,
     barred: Vec<Barred>,
@@ -90,10 +86,10 @@ impl Engine {
         self.progress.begin();
         let walked = self.walk_all(&mounts, due, stop, committed);
         let SoFar { items, hashed, .. } = self.progress.end();
-        let Some(Compared { plan, due, barred, mut walked, baselined }) = walked? else {
+        let Some(Ended { plan, due, barred, mut walked, baselined }) = walked? else {
             return Ok(Outcome::Interrupted);
         };
-        self.not_entered(&mounts, &plan, barred, &mut walked)?;
+        let said = self.not_entered(&mounts, &plan, barred, &mut walked)?;
         let records = self.meta.sequence - sequence;
         let plan_change = (self.meta.complete != Some(plan.id)).then(|| {
             let pending = self.meta.pending.clone().unwrap_or_default();
@@ -101,9 +97,9 @@ impl Engine {
         });
         let idle_before = if plan_change.is_none() { Arc::clone(&self.idle) } else { Arc::default() };
         self.idle = idle(&plan, &due, &walked.met, &idle_before);
-        let all_seen = !walked.unknown.misses_items;
+        let unseen = walked.unknown.unseen().map(|unseen| [unseen, said].concat());
         self.unknowns.lock().unwrap_or_else(PoisonError::into_inner).update(&due, walked.unknown);
-        self.complete(&plan, &due, all_seen.then_some(began))?;
+        self.complete(&plan, &due, began, unseen.as_deref())?;
         self.detection = Detection::Scan;
         committed(&self.standing());
         let duration = self.clock.since_boot().saturating_sub(started);
@@ -117,7 +113,7 @@ impl Engine {
         due: &Due,
         stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
-    ) -> Result<Option<Compared>, EngineError> {
+    ) -> Result<Option<Ended>, EngineError> {
         let (mut walks, mut baselined) = (0, 0);
         loop {
             let sequence = self.meta.sequence;
@@ -141,7 +137,7 @@ impl Engine {
                 tracing::warn!("the links that rules follow change faster than they are followed");
             }
             if is_known || walks == WALKS {
-                return Ok(Some(Compared { plan, due, barred, walked, baselined }));
+                return Ok(Some(Ended { plan, due, barred, walked, baselined }));
             }
         }
     }
@@ -219,6 +215,9 @@ impl Engine {
         } else {
             self.lane.man();
         }
+        if result.is_ok() {
+            meta = committer.forget_absent(meta)?;
+        }
         self.left_behind = left_behind;
         self.meta = meta;
         let walked = result?;
@@ -226,7 +225,7 @@ impl Engine {
     }
 
     /// What looks need.
-    pub(crate) fn ground(&self, mounts: &Arc<Mounts>, compared: Arc<Vec<(Duration, Time)>>) -> Ground {
+    pub(crate) fn ground(&self, mounts: &Arc<Mounts>, compared: Arc<Compared>) -> Ground {
         Ground {
             host: Arc::clone(&self.host),
             mounts: Arc::clone(mounts),
@@ -266,53 +265,14 @@ impl Engine {
         }
     }
 
-    /// Adds to what is unknown: entries whose root is not entered, and volumes of the state that are not there.
-    fn not_entered(
-        &self,
-        mounts: &Mounts,
-        plan: &Plan,
-        barred: Vec<Barred>,
-        walked: &mut Walked,
-    ) -> Result<(), StoreError> {
-        let Some(interval) = plan.intervals().first().copied() else { return Ok(()) };
-        for Barred { path, file_system } in barred {
-            walked.met.mark(plan.alive(&plan.context(&path, &[])));
-            // Several entries may have one root, and what is known there was named with its items.
-            if walked.unknown.has(&path) {
-                continue;
-            }
-            let reason = format!("it lies on a file system of type {file_system}, which is not entered");
-            walked.unknown.add(Unknown { path, aspect: Aspect::Volume, reason, interval, items: 1 });
-        }
-        for (volume, point) in self.volumes.all() {
-            let here = mounts.id_at(&point).and_then(|mount| self.volumes.known(&self.host, mounts, mount));
-            // What did not answer is named already.
-            let is_named = || mounts.is_remote(&point) && walked.unknown.has(&point);
-            if here == Some(volume) || is_named() {
-                continue;
-            }
-            let items = self.store.read()?.items_below(volume, &HostPath::root())?;
-            if items > 0 {
-                walked.met.mark(plan.alive(&plan.context(&point, &[])));
-                let reason = NOT_MOUNTED.to_owned();
-                walked.unknown.add(Unknown { path: point, aspect: Aspect::Volume, reason, interval, items });
-            }
-        }
-        Ok(())
-    }
-
     /// Writes down that a compare came to its end.
-    fn complete(&mut self, plan: &Plan, due: &Due, all_seen_since: Option<Time>) -> Result<(), StoreError> {
+    fn complete(&mut self, plan: &Plan, due: &Due, began: Time, unseen: Option<&[HostPath]>) -> Result<(), StoreError> {
         let mut meta = self.meta.clone();
         meta.reread = false;
         if meta.complete != Some(plan.id) {
             meta.compared.clear();
         }
-        if let Some(began) = all_seen_since {
-            meta.compared.retain(|(interval, _)| !due.contains(*interval));
-            let compared = plan.intervals().into_iter().filter(|interval| due.contains(*interval));
-            meta.compared.extend(compared.map(|interval| (interval, began)));
-        }
+        meta.compared.complete(plan, due, began, unseen);
         let mut kinds = Vec::new();
         if meta.complete != Some(plan.id) {
             meta.complete = Some(plan.id);

@@ -249,7 +249,8 @@ impl View {
             .map_or_else(Vec::new, |plan| selecting(plan).into_iter().map(|entry| plan.entry_name(entry)).collect());
         rules.sort_unstable();
         let compared = self.meta.as_ref().zip(self.complete.as_ref().or(self.in_force.as_ref()));
-        let compared = compared.and_then(|(meta, plan)| meta.last_compared(plan, &selecting(plan)));
+        let place = directory.join(&named.name);
+        let compared = compared.and_then(|(meta, plan)| meta.compared.last(plan, &selecting(plan), &place));
         let looked = compared.max(Some(named.state.looked)).unwrap_or(named.state.looked);
         let shown = |time: Time| Nanos(time.timestamp());
         Tracked {

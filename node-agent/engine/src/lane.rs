@@ -4,8 +4,9 @@
 //! the other while other compares go on, and tells when something is to be committed. What is lost here, because rules
 //! changed or the process ended, is found again by the next compare: nothing of it is in the state.
 
-use crate::clock::{Clock, Time};
+use crate::clock::Clock;
 use crate::commit::{Aside, Report};
+use crate::compared::Compared;
 use crate::crew::Sent;
 use crate::engine::{Engine, EngineError, Standing};
 use crate::hard_links::HardLinks;
@@ -25,7 +26,6 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 /// So many files wait, some 600 bytes each; beyond them a walker reads what it meets.
 const LIMIT: usize = 1024;
@@ -41,7 +41,7 @@ pub(crate) struct Ground {
     pub(crate) progress: Arc<Progress>,
     pub(crate) links: Arc<HardLinks>,
     /// What was compared before the compare that met the file: it was seen as before then.
-    pub(crate) compared: Arc<Vec<(Duration, Time)>>,
+    pub(crate) compared: Arc<Compared>,
 }
 
 impl Ground {
@@ -92,7 +92,7 @@ pub(crate) enum Pushed {
 struct Done {
     file: (Volume, HostPath),
     sent: Vec<Sent>,
-    compared: Arc<Vec<(Duration, Time)>>,
+    compared: Arc<Compared>,
 }
 
 /// Large files that wait to be read.

@@ -31,15 +31,18 @@
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
 //! | `lane` | large files that wait to be read |
 //! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
-//! | `unknown`, `idle`, `progress` | what could not be seen; entries that select nothing; how far a compare is |
+//! | `unknown`, `absent` | what could not be seen; file systems that are not mounted where they were |
+//! | `compared`, `idle`, `progress` | when what was last compared; entries that select nothing; how far a compare is |
 //! | [`journal`], `prune` | lines and cursors for sinks; the journal's bound |
 
+mod absent;
 mod adopt;
 mod anchor;
 mod attributes;
 pub mod clock;
 mod commit;
 mod compare;
+mod compared;
 mod crew;
 mod digest;
 pub mod driver;

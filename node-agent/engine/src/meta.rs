@@ -3,13 +3,12 @@
 //! It moves in the same transaction as the records it counts, so totals and journal can never disagree.
 
 use crate::clock::Time;
-use crate::page::PlanId;
-use crate::plan::Plan;
+use crate::compared::Compared;
+use crate::page::{PlanId, Volume};
 use crate::store::{Reader, StoreError, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 
@@ -115,6 +114,14 @@ pub(crate) struct Frozen {
     pub(crate) under: PlanId,
 }
 
+/// A file system that came while it was watched where it is mounted: a record said so, and one says its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Visitor {
+    pub(crate) volume: Volume,
+    /// When its end was said.
+    pub(crate) left: Option<Time>,
+}
+
 /// The description of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -135,8 +142,8 @@ pub(crate) struct Meta {
     pub(crate) complete: Option<PlanId>,
     pub(crate) pending: Option<Pending>,
     pub(crate) baseline_made: bool,
-    /// For each interval the beginning of its last complete compare that left nothing unknown.
-    pub(crate) compared: Vec<(Duration, Time)>,
+    #[serde(flatten)]
+    pub(crate) compared: Compared,
     /// When the state was last written, by the latest that the clock has shown.
     pub(crate) alive: Option<Time>,
     pub(crate) totals: Totals,
@@ -154,14 +161,8 @@ pub(crate) struct Meta {
     pub(crate) forgotten_before: Time,
     #[serde(default)]
     pub(crate) frozen: Vec<Frozen>,
-}
-
-/// The latest of these times that one of a plan's running entries was due at, by its interval.
-pub(crate) fn last_compared(compared: &[(Duration, Time)], plan: &Plan, entries: &[u16]) -> Option<Time> {
-    let running = entries.iter().filter(|entry| !plan.is_suspended(**entry));
-    let intervals = running.map(|entry| plan.entries[usize::from(*entry)].interval);
-    let began = |interval| compared.iter().find(|(of, _)| *of == interval);
-    intervals.filter_map(began).map(|(_, began)| *began).max()
+    #[serde(default)]
+    pub(crate) visitors: Vec<Visitor>,
 }
 
 impl Meta {
@@ -182,7 +183,7 @@ impl Meta {
             complete: None,
             pending: None,
             baseline_made: false,
-            compared: Vec::new(),
+            compared: Compared::default(),
             alive: None,
             totals: Totals::default(),
             predecessors: Vec::new(),
@@ -190,6 +191,7 @@ impl Meta {
             plans: Vec::new(),
             forgotten_before: Time::default(),
             frozen: Vec::new(),
+            visitors: Vec::new(),
         }
     }
 
@@ -221,6 +223,11 @@ impl Meta {
         });
     }
 
+    /// The file system, if it came while it was watched.
+    pub(crate) fn visitor(&mut self, volume: Volume) -> Option<&mut Visitor> {
+        self.visitors.iter_mut().find(|visitor| visitor.volume == volume)
+    }
+
     /// Whether the state holds a plan.
     pub(crate) fn holds(&self, plan: PlanId) -> bool {
         self.plans.iter().any(|held| held.plan == plan)
@@ -229,11 +236,6 @@ impl Meta {
     /// The plans that the state holds from before this one, newest first.
     pub(crate) fn before(&self, plan: PlanId) -> Vec<InForce> {
         self.plans.iter().rev().filter(|older| older.plan < plan).copied().collect()
-    }
-
-    /// The beginning of the last complete compare that one of a plan's running entries was due in.
-    pub(crate) fn last_compared(&self, plan: &Plan, entries: &[u16]) -> Option<Time> {
-        last_compared(&self.compared, plan, entries)
     }
 
     pub(crate) fn load(reader: &Reader) -> Result<Option<Self>, StoreError> {

@@ -7,6 +7,7 @@ use crate::commit::{Committer, Place, Transaction, What};
 use crate::host::HostRoot;
 use crate::item::{Fields, ItemState};
 use crate::known::Known;
+use crate::meta::Visitor;
 use crate::mounts::{Mount, Mounts};
 use crate::page::{Volume, subtree_prefix};
 use crate::path::HostPath;
@@ -43,6 +44,8 @@ pub(crate) struct Remount {
     /// Whether they select the path itself.
     pub(crate) is_item: bool,
     pub(crate) now: Option<Shown>,
+    /// Whether nothing that lies on what is mounted there now was ever compared.
+    pub(crate) is_new: bool,
     /// What is to be seen there now, where that was looked at.
     pub(crate) state: Option<ItemState>,
 }
@@ -112,7 +115,9 @@ impl Transaction<'_, '_> {
             (Some(_), None) => false,
             (None, None) => true,
         };
-        if !is_same && self.meta.complete.is_some() && place.under.is_some() {
+        let came_along = now_on.is_some_and(|volume| self.left_together(volume, place.volume));
+        let is_news = !is_same && !came_along && self.meta.complete.is_some() && place.under.is_some();
+        if is_news {
             let known_below = pages.has_items(was_on, &path)? || pages.has_items(now_on, &path)?;
             let is_gone = now.is_none() && after.is_none();
             let was_there = was.is_some() || before.is_some();
@@ -137,11 +142,43 @@ impl Transaction<'_, '_> {
         }
         let bytes = now.as_ref().map(encode).transpose()?;
         self.writer.set_shown(&path, bytes.as_deref())?;
-        let Committer { host, mounts, volumes, .. } = self.committer;
-        match was.filter(|_| !is_same).and_then(|was| was.gone(host, mounts, volumes)) {
-            Some(volume) => self.forget_volume(pages, volume),
-            None => Ok(()),
+        if let Some(volume) = now_on.filter(|_| remount.is_new)
+            && (is_news || self.meta.visitor(place.volume).is_some())
+        {
+            self.meta.visitors.push(Visitor { volume, left: None });
         }
+        let Some(was) = was.filter(|_| !is_same) else { return Ok(()) };
+        if is_news {
+            self.left(&path, was.volume)?;
+        }
+        let Committer { host, mounts, volumes, .. } = self.committer;
+        was.gone(host, mounts, volumes).map_or(Ok(()), |volume| self.forget_volume(pages, volume))
+    }
+
+    /// The end of a mount was said, and with it that of those within.
+    fn left(&mut self, path: &HostPath, volume: Option<Volume>) -> Result<(), StoreError> {
+        let mut left: Vec<Volume> = volume.into_iter().collect();
+        for (path, bytes) in self.writer.shown_below(path)? {
+            let shown = decode(&path, &bytes)?;
+            // It may have been covered, and show again.
+            let is_there = self.committer.mounts.at(&path).is_some_and(|mount| shown.is_of(mount));
+            if let Some(volume) = shown.volume.filter(|volume| !is_there && self.meta.visitor(*volume).is_some()) {
+                self.writer.set_shown(&path, None)?;
+                left.push(volume);
+            }
+        }
+        for volume in left {
+            if let Some(visitor) = self.meta.visitor(volume) {
+                visitor.left.get_or_insert(self.now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one file system went with the one that it was mounted on: its return goes without saying too.
+    fn left_together(&mut self, volume: Volume, on: Volume) -> bool {
+        let left = self.meta.visitor(volume).and_then(|visitor| visitor.left);
+        left.is_some() && self.meta.visitor(on).and_then(|visitor| visitor.left) == left
     }
 
     fn tell(
@@ -172,13 +209,14 @@ impl Transaction<'_, '_> {
     }
 
     /// A file system that cannot come back: what it held went with it, and the remount said so.
-    fn forget_volume(&mut self, pages: &mut Pages<'_>, volume: Volume) -> Result<(), StoreError> {
+    pub(crate) fn forget_volume(&mut self, pages: &mut Pages<'_>, volume: Volume) -> Result<(), StoreError> {
         let crossed = self.crossed(volume);
         let prefix = subtree_prefix(volume, &HostPath::root());
         loop {
             let batch = pages.subtree(&prefix, &prefix, 64)?;
             if batch.is_empty() {
                 self.writer.remove_volume(volume)?;
+                self.meta.visitors.retain(|visitor| visitor.volume != volume);
                 self.committer.volumes.forget(volume);
                 return Ok(());
             }

@@ -5,16 +5,16 @@
 
 use crate::clock::Time;
 use crate::commit::{Aside, Committer, Identity, Place, Transaction};
+use crate::compared::Compared;
 use crate::gate::{is_large, is_racy};
 use crate::item::{Fields, ItemState};
 use crate::known::Known;
-use crate::meta::{Meta, last_compared};
+use crate::meta::Meta;
 use crate::mounts::Mount;
 use crate::path::HostPath;
 use crate::plan::{Ask, Plan};
 use crate::render::{Owners, item};
 use crate::store::{StoreError, Writer};
-use std::time::Duration;
 use vedette_crds::record::{
     ByteText, CHANGE_SCHEMA, Category, ChainedLine, Change, ChangeType, Detection, Field, Item, ItemType,
     NOTICE_SCHEMA, Nanos, Notice, NoticeKind, Origin, render,
@@ -124,14 +124,14 @@ impl Transaction<'_, '_> {
         }
         let is_link = states.first().is_some_and(|state| state.kind == ItemType::Symlink);
         if complete == self.committer.plan.id {
-            return Ok(last_compared(self.times(), self.committer.plan, &ask.entries));
+            return Ok(self.times().last(self.committer.plan, &ask.entries, &place.path()));
         }
         let older = self.selected_by(complete, place, is_link)?;
-        Ok(older.and_then(|older| last_compared(self.times(), &older.plan, &older.selecting)))
+        Ok(older.and_then(|older| self.times().last(&older.plan, &older.selecting, &place.path())))
     }
 
     /// When each interval was last compared to the end, before these looks.
-    fn times(&self) -> &[(Duration, Time)] {
+    fn times(&self) -> &Compared {
         match &self.committer.aside {
             Aside::Since(compared) => compared,
             Aside::Nothing | Aside::Large => &self.meta.compared,

@@ -27,6 +27,11 @@ impl Aspect {
     pub const ALL: [Self; 6] =
         [Self::Listing, Self::Metadata, Self::Content, Self::Attributes, Self::Volume, Self::HiddenMount];
 
+    /// Whether items may be missed for it, not only what one holds.
+    fn misses_items(self) -> bool {
+        !matches!(self, Self::Content | Self::Attributes)
+    }
+
     /// The word for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,7 +74,7 @@ pub(crate) struct Found {
 
 impl Found {
     pub(crate) fn add(&mut self, unknown: Unknown) {
-        self.misses_items |= !matches!(unknown.aspect, Aspect::Content | Aspect::Attributes);
+        self.misses_items |= unknown.aspect.misses_items();
         // Never crowded out: a condition has a reason of its own for it.
         let at = if unknown.aspect == Aspect::HiddenMount { 0 } else { self.named.len() };
         self.named.insert(at, unknown);
@@ -78,6 +83,15 @@ impl Found {
         {
             *self.unnamed.entry(last.interval).or_default() += last.items;
         }
+    }
+
+    /// The places that were not seen; `None` when not all of them are named.
+    pub(crate) fn unseen(&self) -> Option<Vec<HostPath>> {
+        if self.misses_items && !self.unnamed.is_empty() {
+            return None;
+        }
+        let unseen = self.named.iter().filter(|unknown| unknown.aspect.misses_items());
+        Some(unseen.map(|unknown| unknown.path.clone()).collect())
     }
 
     /// Whether it names this path.
@@ -126,9 +140,9 @@ impl Unknowns {
 
     /// Why an item is unknown: what is named at its path, or above it where that stands for all below.
     pub(crate) fn of(&self, path: &HostPath) -> impl Iterator<Item = &Unknown> {
-        self.named.iter().filter(move |unknown| match unknown.aspect {
-            Aspect::Content | Aspect::Attributes => *path == unknown.path,
-            _ => path.starts_with(&unknown.path),
+        self.named.iter().filter(move |unknown| match unknown.aspect.misses_items() {
+            true => path.starts_with(&unknown.path),
+            false => *path == unknown.path,
         })
     }
 

@@ -244,7 +244,7 @@ fn a_mount_that_changes_while_no_agent_runs_is_told_at_the_start() {
         assert_eq!(seen.only()["detection"], "Startup");
         unmount(&host, "/srv/data");
         assert_eq!(host.compare().told(), ["Modified /srv/data Mount"]);
-        assert_eq!(host.standing().unknowns.items(), 2, "what the disk holds is not there to be seen");
+        assert_eq!(host.standing().unknowns.items(), 0, "that it came and went was said");
     });
 }
 
@@ -264,6 +264,62 @@ fn an_unmounted_volume_is_unknown_and_compared_when_it_is_back() {
         let told = host.compare().told();
         assert_eq!(told, ["Modified /srv/data Mount", "Modified /srv/data/deep/a.conf Content,Size"]);
         assert_eq!(host.standing().unknowns.items(), 0);
+    });
+}
+
+#[test]
+fn a_mount_that_came_and_went_is_no_unknown_and_is_compared_when_it_comes_again() {
+    with_own_mounts("a_mount_that_came_and_went_is_no_unknown_and_is_compared_when_it_comes_again", || {
+        let clock = Arc::new(SetClock::now());
+        let mut host = Host::with_clock(json!([{"name": "srv", "path": "/srv"}]), clock.clone());
+        host.write("/srv/data/file", "1");
+        host.write("/disk/file", "disk");
+        host.write("/inner/file", "inner");
+        host.mkdir("/disk/inner");
+        host.compare();
+        let come = |host: &Host| {
+            bind(host, "/disk", "/srv/data");
+            bind(host, "/inner", "/srv/data/inner");
+        };
+        let go = |host: &Host| {
+            unmount(host, "/srv/data/inner");
+            unmount(host, "/srv/data");
+        };
+        come(&host);
+        assert_eq!(
+            host.compare().told(),
+            ["Modified /srv/data Mount"],
+            "what it shows, and what is mounted there, came with it"
+        );
+        go(&host);
+        host.write("/disk/file", "changed while it was away");
+        host.write("/inner/file", "changed while it was away");
+        host.write("/srv/data/file", "22");
+        assert_eq!(host.compare().told(), ["Modified /srv/data Mount", "Modified /srv/data/file Content,Size"]);
+        assert_eq!(host.standing().unknowns.items(), 0);
+        let before = host.compare();
+        assert!(before.lines.is_empty(), "{:?}", before.lines);
+        clock.advance(Duration::from_secs(86_400));
+        host.compare();
+        come(&host);
+        let seen = host.compare();
+        let told = [
+            "Modified /srv/data Mount",
+            "Modified /srv/data/file Content,Size",
+            "Modified /srv/data/inner/file Content,Size",
+        ];
+        assert_eq!(seen.told(), told);
+        let of = |path: &str| *seen.changes().iter().find(|change| change["path"] == path).unwrap();
+        let last = of("/srv/data")["since"].as_str().unwrap();
+        assert!(of("/srv/data/file")["since"].as_str().unwrap() < last, "what was away was not looked at");
+        go(&host);
+        host.compare();
+        clock.advance(Duration::from_secs(8 * 86_400));
+        host.compare();
+        host.compare();
+        assert_eq!(host.standing().totals.tracked, 3, "after a week it is forgotten");
+        come(&host);
+        assert_eq!(host.compare().told(), ["Modified /srv/data Mount"]);
     });
 }
 
@@ -292,7 +348,6 @@ fn a_mount_that_will_not_come_back_is_accepted_by_excluding_it_and_forgotten_aft
         let clock = Arc::new(SetClock::now());
         let mut host = Host::with_clock(all(), clock.clone());
         host.mkdir("/srv/data");
-        host.compare();
         host.write("/disk/deep/a", "1");
         bind(&host, "/disk", "/srv/data");
         host.compare();

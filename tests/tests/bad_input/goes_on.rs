@@ -136,16 +136,15 @@ rows! {
     };
 }
 
-/// A host on whose /etc/data something was mounted that outlives its unmount, and is no more: both were told.
+/// A host on whose /etc/data something was mounted at the baseline that outlives its unmount, and is no more.
 async fn with_data(scene: &Scene) -> SmallDisk {
     fs::create_dir(scene.path("host/etc/data")).unwrap();
-    assert_eq!(scene.scan(&[]).await.exit, "0");
     scene.write("disk/deep/a", "1");
     let disk = SmallDisk::mounted(scene, "elsewhere", "size=1m,mode=755").await;
     let (at, data) = (scene.text("disk"), scene.text("host/etc/data"));
     let told = async || ended(disk.inside(&scene.agent("scan", &[]))).await.changes();
     disk.shell(&format!("mount --bind {at} {data}")).await;
-    assert_eq!(told().await, ["Modified /etc/data"]);
+    assert!(told().await.is_empty());
     disk.shell(&format!("umount {data}")).await;
     assert_eq!(told().await, ["Modified /etc/data"]);
     disk

@@ -33,7 +33,7 @@ rows! {
         said
     };
 
-    a_file_that_is_always_written: "3", "unknown: <path>: its content changed whenever it was read" => async |scene: &Scene| {
+    a_file_that_is_always_written: "1", "unknown: <path>: its content changed whenever it was read" => async |scene: &Scene| {
         scene.write("host/etc/log", "");
         let log = fs::File::options().write(true).open(scene.path("host/etc/log")).unwrap();
         log.set_len(32 << 20).unwrap();

@@ -174,3 +174,27 @@ fn times_before_1970_and_far_ahead_are_times() {
     }
     scene.scan().nothing();
 }
+
+#[test]
+fn what_is_unknown_in_one_place_does_not_age_what_is_told_of_another() {
+    let scene = Scene::with_own_mounts(srv());
+    scene.write("/srv/a", "1");
+    scene.write("/srv/data/file", "1");
+    scene.baseline();
+    scene.mount("/srv/data", &["-t", "tmpfs", "cover"]);
+    assert_eq!(scene.told(), ["Modified /srv/data Mount"]);
+    scene.remove("/srv/a");
+    let removed = scene.scan().only("Removed /srv/a")["time"].clone();
+    scene.write("/srv/a", "1");
+    let seen = scene.scan();
+    assert!(seen.err.contains("is unknown"), "{}", seen.err);
+    let added = seen.only("Added /srv/a")["since"].clone();
+    assert!(
+        added.as_str().unwrap() < removed.as_str().unwrap(),
+        "the look that found it gone began before it was told"
+    );
+    scene.write("/srv/a", "22");
+    let modified = scene.scan().only("Modified /srv/a Content,Size")["since"].clone();
+    assert!(modified.as_str().unwrap() > removed.as_str().unwrap(), "{modified}");
+    scene.unmount("/srv/data");
+}

@@ -254,7 +254,7 @@ impl Reader {
 }
 
 /// The path of a key of what is mounted.
-fn shown_path(key: &[u8]) -> HostPath {
+pub(super) fn shown_path(key: &[u8]) -> HostPath {
     HostPath::from_components(key.split(|byte| *byte == b'/').skip(1))
 }
 

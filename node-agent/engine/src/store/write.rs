@@ -2,7 +2,7 @@
 
 use super::kept::Kept;
 use super::pages::Pages;
-use super::read;
+use super::read::{self, shown_path};
 use super::{
     CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, frozen_table, seal, unseal,
 };
@@ -82,6 +82,23 @@ impl Writer {
         let table = self.transaction.open_table(MOUNTS).during("read")?;
         let value = table.get(path.as_bytes()).during("read")?;
         value.map(|value| unseal(value.value(), || format!("the mount at {path}"))).transpose()
+    }
+
+    /// What is mounted below a path, as it was last noted.
+    pub(crate) fn shown_below(&self, path: &HostPath) -> Result<Vec<(HostPath, Vec<u8>)>, StoreError> {
+        let table = self.transaction.open_table(MOUNTS).during("read")?;
+        let prefix = [path.as_bytes(), b"/"].concat();
+        let mut shown = Vec::new();
+        for entry in table.range(prefix.as_slice()..).during("read")? {
+            let (key, value) = entry.during("read")?;
+            if !key.value().starts_with(&prefix) {
+                break;
+            }
+            let path = shown_path(key.value());
+            let value = unseal(value.value(), || format!("the mount at {path}"))?;
+            shown.push((path, value));
+        }
+        Ok(shown)
     }
 
     pub(crate) fn set_shown(&self, path: &HostPath, value: Option<&[u8]>) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ use crate::remote::Remote;
 use crate::select::{Context, Names, Step};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
+use crate::volumes::Met;
 use std::sync::mpsc::SyncSender;
 
 impl Walker<'_> {
@@ -36,7 +37,7 @@ impl Walker<'_> {
         self.covered(visit, name, mount, &beneath.context, stored.filter(|_| step.is_dead()))?;
         let entered = mounts.id_at(&mount.point).filter(|_| !step.is_dead() && !mount.is_hidden);
         let Some(on) = entered else {
-            self.remount(visit, name, beneath, Some(Shown::new(mount, None)), None);
+            self.remount(visit, name, beneath, Some(Shown::new(mount, None)), false, None);
             return Ok(());
         };
         if mount.is_remote() {
@@ -64,7 +65,7 @@ impl Walker<'_> {
             return;
         }
         let known = shown.get(&mount.point).filter(|known| known.is_of(mount)).and_then(|known| known.volume);
-        self.remount(visit, name, beneath, Some(Shown::new(mount, known)), None);
+        self.remount(visit, name, beneath, Some(Shown::new(mount, known)), false, None);
         let remote = Remote {
             id,
             file_system: mount.file_system.clone(),
@@ -109,8 +110,8 @@ impl Walker<'_> {
         let Walk { plan, host, mounts, volumes, store, .. } = self.walk;
         let name = named.name;
         let step = plan.enter(beneath, mount);
-        let volume = match volumes.of(host, mounts, on) {
-            Ok(Some(volume)) => volume.number,
+        let Met { number: volume, is_new } = match volumes.of(host, mounts, on) {
+            Ok(Some(met)) => met,
             // It is not mounted any more: the next compare sees that.
             Ok(None) => return Ok(()),
             Err(errno) => {
@@ -128,7 +129,7 @@ impl Walker<'_> {
             Some(What::Seen(state)) => Some((**state).clone()),
             _ => None,
         };
-        self.remount(visit, name, beneath, Some(Shown::new(mount, Some(volume))), state);
+        self.remount(visit, name, beneath, Some(Shown::new(mount, Some(volume))), is_new, state);
         Ok(())
     }
 
@@ -149,7 +150,7 @@ impl Walker<'_> {
                 Some(What::Seen(state)) => Some((**state).clone()),
                 _ => None,
             };
-            self.remount(visit, name, &plan.child(&visit.context, name), None, state);
+            self.remount(visit, name, &plan.child(&visit.context, name), None, false, state);
         }
     }
 
@@ -160,6 +161,7 @@ impl Walker<'_> {
         name: &[u8],
         beneath: &Step,
         now: Option<Shown>,
+        is_new: bool,
         state: Option<ItemState>,
     ) {
         let Walk { plan, shown, .. } = self.walk;
@@ -174,7 +176,7 @@ impl Walker<'_> {
             entries.dedup();
         }
         if let Some((_, ask)) = self.ask(&entries, visit.is_new_ground) {
-            visit.remounts.push(Remount { name: name.to_vec(), ask, is_item, now, state });
+            visit.remounts.push(Remount { name: name.to_vec(), ask, is_item, now, is_new, state });
         }
     }
 
