@@ -2,14 +2,17 @@
 use std::{
     fs,
     os::unix::fs::{FileExt as _, PermissionsExt as _, chown, symlink},
+    process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
 };
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use vedette_tests::mounts::{own_mounts, run};
 
 use crate::{
     fuse::{Fault, FaultyMount, Operation},
-    scene::{RULE, Said, Scene, Service, ended},
+    scene::{ENDS_WITHIN, RULE, Said, Scene, Service, ended},
 };
 
 /// A scan as a user who may do little, with something that only root may read.
@@ -100,9 +103,19 @@ rows! {
                 panic!("this row needs /dev/fuse");
             };
             mount.set(Operation::List, "", Fault::Hangs);
-            let rule = RULE.replace("path: /etc}", "path: /etc, mounts: All}");
-            let said = scene.scan_rule(&rule).await;
-            assert!(said.err.contains("/etc/net: the file system of type fuse there did not answer for 30 s"), "{said:?}");
+            scene.write("rule.yaml", &RULE.replace("path: /etc}", "path: /etc, mounts: All}"));
+            let mut scan = scene.agent("scan", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut lines = BufReader::new(scan.stderr.take().unwrap()).lines();
+            let mut err = String::new();
+            while !err.contains("nothing is said of them") {
+                let line = tokio::time::timeout(ENDS_WITHIN, lines.next_line()).await.expect("it goes on").unwrap();
+                err += &(line.unwrap() + "\n");
+            }
+            assert!(err.contains("/etc/net: the file system of type fuse there did not answer for 30 s"), "{err}");
+            // A process that waits for a FUSE server is ended by nobody else.
+            mount.mend();
+            let mut said = Said::of(scan.wait_with_output().await.unwrap());
+            said.err = err;
             said
         };
 }
