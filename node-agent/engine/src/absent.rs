@@ -5,16 +5,20 @@
 //! watch does, and is forgotten as late.
 
 use crate::adopt::Barred;
-use crate::commit::{Committer, Transaction};
+use crate::commit::{Committer, Report, Transaction};
 use crate::engine::Engine;
+use crate::host::is_gone;
 use crate::meta::{Meta, Visitor};
-use crate::mounts::Mounts;
+use crate::mounted::{self, Remount, VOLATILE};
+use crate::mounts::{Mount, Mounts};
+use crate::page::Volume;
 use crate::path::HostPath;
 use crate::plan::Plan;
 use crate::store::StoreError;
 use crate::unknown::{Aspect, Unknown};
-use crate::walk::Walked;
-use std::collections::BTreeMap;
+use crate::walk::{Walk, Walked};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const NOT_MOUNTED: &str =
     "the file system that its items lie on is not mounted there: mount it, or exclude this path in the rules";
@@ -68,11 +72,47 @@ impl Engine {
     }
 }
 
+/// The ends of mounts that went together with the directory that they were in: no walk comes by there.
+fn went_with_their_directory(walk: &Walk) -> Result<Vec<Report>, StoreError> {
+    let Walk { store, host, mounts, volumes, plan, due, shown, .. } = walk;
+    let is_away = |path: &HostPath| {
+        let directory = path.split().0;
+        let may_hang = mounts.on_the_way(path).any(Mount::is_remote);
+        mounts.at(path).is_none() && !may_hang && host.directory(&directory).is_err_and(is_gone)
+    };
+    let away: Vec<&HostPath> = shown.keys().filter(|path| is_away(path)).collect();
+    if away.is_empty() {
+        return Ok(Vec::new());
+    }
+    let noted = mounted::load(&store.read()?)?;
+    let mut reports = Vec::new();
+    for path in away.into_iter().filter(|path| noted.contains_key(path)) {
+        let (directory, name) = path.split();
+        let crossed: Vec<Mount> = mounts.on_the_way(&directory).cloned().collect();
+        let on = crossed.last().and_then(|mount| mounts.id_at(&mount.point));
+        let Some(volume) = on.and_then(|on| volumes.known(host, mounts, on)) else { continue };
+        let (entries, is_item) = plan.concerned(&plan.child(&plan.context(&directory, &crossed), name));
+        let Some(ask) = plan.ask(&entries).filter(|ask| plan.any_due(&ask.entries, due)) else { continue };
+        let (name, ask) = (name.to_vec(), Arc::new(ask));
+        let remount = Remount { name, ask, is_item, now: None, is_new: false, state: None };
+        reports.push(Report { remounts: vec![remount], ..Report::of(volume, directory, Vec::new()) });
+    }
+    Ok(reports)
+}
+
 impl Committer<'_> {
-    /// Forgets file systems whose end was said as long ago as what left watch is kept; the description of the state after it.
-    pub(crate) fn forget_absent(&mut self, meta: Meta) -> Result<Meta, StoreError> {
+    /// Says the ends of mounts that no walk comes by, and forgets what is to be; the description of the state after it.
+    pub(crate) fn settle_absent(&mut self, walk: &Walk, meta: &Meta) -> Result<Meta, StoreError> {
+        let ends = went_with_their_directory(walk)?;
+        let meta = if ends.is_empty() { meta.clone() } else { self.commit(ends, Vec::new(), meta)? };
+        self.forget_absent(meta)
+    }
+
+    /// Forgets file systems whose end was said as long ago as what left watch is kept, and those that are gone for good.
+    fn forget_absent(&mut self, meta: Meta) -> Result<Meta, StoreError> {
         let is_old = |visitor: &&Visitor| visitor.left.is_some_and(|left| left < meta.forgotten_before);
-        let old: Vec<Visitor> = meta.visitors.iter().filter(is_old).copied().collect();
+        let old = meta.visitors.iter().filter(is_old).map(|visitor| visitor.volume);
+        let old: BTreeSet<Volume> = old.chain(self.gone_for_good()?).collect();
         if old.is_empty() {
             return Ok(meta);
         }
@@ -80,7 +120,7 @@ impl Committer<'_> {
         let now = self.clock.now();
         let mut transaction = Transaction { committer: self, writer: &writer, meta, now, older: BTreeMap::new() };
         let mut pages = writer.pages()?;
-        for Visitor { volume, .. } in old {
+        for volume in old {
             transaction.forget_volume(&mut pages, volume)?;
         }
         drop(pages);
@@ -88,5 +128,17 @@ impl Committer<'_> {
         meta.save(&writer)?;
         writer.commit()?;
         Ok(meta)
+    }
+
+    /// File systems in memory that show nowhere any more, wherever they were moved before.
+    fn gone_for_good(&self) -> Result<Vec<Volume>, StoreError> {
+        let Committer { store, host, mounts, volumes, .. } = self;
+        let mut volatile = volumes.of_types(&VOLATILE);
+        volatile.retain(|volume| !volumes.shows(host, mounts, *volume));
+        if !volatile.is_empty() {
+            let noted = mounted::load(&store.read()?)?;
+            volatile.retain(|volume| noted.values().all(|shown| shown.volume != Some(*volume)));
+        }
+        Ok(volatile)
     }
 }

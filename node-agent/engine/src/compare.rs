@@ -171,6 +171,7 @@ impl Engine {
             mounts: Arc::clone(mounts),
             volumes: Arc::clone(&self.volumes),
             shown: Arc::new(mounted::load(&store.read()?)?),
+            visitors: Arc::new(meta.visitors.iter().map(|visitor| visitor.volume).collect()),
             plan: Arc::clone(plan),
             before,
             due: due.clone(),
@@ -215,8 +216,11 @@ impl Engine {
         } else {
             self.lane.man();
         }
-        if result.is_ok() {
-            meta = committer.forget_absent(meta)?;
+        if result.is_ok() && !stop.load(Ordering::Relaxed) {
+            result = result.and_then(|walked| {
+                meta = committer.settle_absent(&shared, &meta)?;
+                Ok(walked)
+            });
         }
         self.left_behind = left_behind;
         self.meta = meta;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// More places than this are not held: then nothing of the compare counts.
-const MAX_UNSEEN: usize = 256;
+pub(crate) const MAX_UNSEEN: usize = 256;
 
 /// When each interval was last compared to the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use vedette_crds::record::{ChangeType, Field, Item, ItemType, MountInfo};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// File systems that are gone for good when they are not mounted any more.
-const VOLATILE: [&str; 2] = ["tmpfs", "ramfs"];
+pub(crate) const VOLATILE: [&str; 2] = ["tmpfs", "ramfs"];
 
 /// What is mounted at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,10 @@ impl Transaction<'_, '_> {
                     if matches!(self.look_again(place, None, &remount.ask)?, Some(What::Missing)) {
                         self.tell(place, &remount.ask, Some(before), None)?;
                     }
+                }
+                (false, _) if known_below && is_gone => {
+                    let is_missing = matches!(self.look_again(place, None, &remount.ask)?, Some(What::Missing));
+                    self.tell(place, &remount.ask, Some(before), (!is_missing).then_some(after))?;
                 }
                 (true, true) => self.tell(place, &remount.ask, Some(before), Some(after))?,
                 (true, false) => {

@@ -205,9 +205,10 @@ impl Mounts {
         self.by_id.get(&id)
     }
 
-    /// The mounts that show something of a device.
-    pub(crate) fn of_device<'a>(&'a self, device: &'a [u8]) -> impl Iterator<Item = MountId> + 'a {
-        self.by_id.iter().filter(move |(_, mount)| mount.device == device).map(|(id, _)| *id)
+    /// All mounts, those that this process does not see too.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (MountId, &Mount)> {
+        let hidden = self.hidden.values().map(|mount| (0, mount));
+        self.by_id.iter().map(|(id, mount)| (*id, mount)).chain(hidden)
     }
 
     /// What is mounted at exactly this path; at the host's `/` what that lies on.

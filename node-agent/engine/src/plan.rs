@@ -8,7 +8,7 @@ use crate::gate::Want;
 use crate::item::{Fields, fields_of};
 use crate::page::PlanId;
 use crate::path::HostPath;
-use crate::select::Selector;
+use crate::select::{Selector, Step};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
@@ -178,6 +178,19 @@ impl Plan {
             selectors.push(selector);
         }
         Self { id, rules: rules.collect(), entries, selectors, source }
+    }
+
+    /// The entries that a mount at a path concerns: those that select the path, else those that may select below it; and
+    /// whether they select it.
+    pub(crate) fn concerned(&self, step: &Step) -> (Vec<u16>, bool) {
+        let mut entries = self.selecting(step, false);
+        let is_item = !entries.is_empty();
+        if !is_item {
+            entries.extend(self.alive(&step.context));
+            entries.sort_unstable();
+            entries.dedup();
+        }
+        (entries, is_item)
     }
 
     /// What the entries of running rules ask of an item together; `None` when all of them are suspended.

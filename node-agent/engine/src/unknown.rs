@@ -1,5 +1,6 @@
 //! What could not be seen: counted and named, never taken for removed.
 
+use crate::compared::MAX_UNSEEN;
 use crate::path::HostPath;
 use crate::plan::Due;
 use std::collections::BTreeMap;
@@ -68,6 +69,8 @@ const NAMED: usize = 64;
 pub(crate) struct Found {
     named: Vec<Unknown>,
     unnamed: BTreeMap<Duration, u64>,
+    /// What went away before it was looked at: not unknown, and not seen.
+    went: Vec<HostPath>,
     /// Whether it may have missed an item, not only what one holds.
     pub(crate) misses_items: bool,
 }
@@ -85,13 +88,20 @@ impl Found {
         }
     }
 
+    /// A place that went away before it was looked at.
+    pub(crate) fn unseen_place(&mut self, path: HostPath) {
+        if self.went.len() <= MAX_UNSEEN {
+            self.went.push(path);
+        }
+    }
+
     /// The places that were not seen; `None` when not all of them are named.
     pub(crate) fn unseen(&self) -> Option<Vec<HostPath>> {
         if self.misses_items && !self.unnamed.is_empty() {
             return None;
         }
         let unseen = self.named.iter().filter(|unknown| unknown.aspect.misses_items());
-        Some(unseen.map(|unknown| unknown.path.clone()).collect())
+        Some(unseen.map(|unknown| &unknown.path).chain(&self.went).cloned().collect())
     }
 
     /// Whether it names this path.
@@ -105,6 +115,7 @@ impl Found {
             *self.unnamed.entry(interval).or_default() += items;
         }
         self.misses_items |= other.misses_items;
+        other.went.into_iter().for_each(|path| self.unseen_place(path));
     }
 }
 

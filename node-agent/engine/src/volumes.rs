@@ -132,14 +132,34 @@ impl Volumes {
 
     /// Whether a volume's file system shows as a whole on one of a device's mounts, wherever that is.
     pub(crate) fn shows_on(&self, host: &HostRoot, mounts: &Mounts, volume: Volume, device: &[u8]) -> bool {
-        let inner = self.lock();
-        let known = inner.numbers.iter().find(|(_, number)| **number == volume);
-        let Some(known) = known.map(|(identity, _)| without_point(identity)) else { return false };
-        mounts.of_device(device).any(|id| {
+        self.shows_where(host, mounts, volume, &|mount| mount.device == device)
+    }
+
+    /// Whether it shows as a whole on any mount, or may do so where this process does not see it.
+    pub(crate) fn shows(&self, host: &HostRoot, mounts: &Mounts, volume: Volume) -> bool {
+        self.shows_where(host, mounts, volume, &|_| true)
+    }
+
+    fn shows_where(&self, host: &HostRoot, mounts: &Mounts, volume: Volume, is_asked: &dyn Fn(&Mount) -> bool) -> bool {
+        let identity =
+            self.lock().numbers.iter().find(|(_, number)| **number == volume).map(|(known, _)| known.clone());
+        let Some(identity) = identity else { return false };
+        let known = without_point(&identity);
+        // Device numbers are given anew: what has this one now may be a file system of another type, that never answers.
+        let is_of_type = |mount: &Mount| mount.file_system.as_bytes() == known[0];
+        mounts.all().filter(|(_, mount)| is_of_type(mount) && is_asked(mount)).any(|(id, mount)| {
             // What cannot be seen may be it.
-            identity_of(host, mounts, id)
-                .map_or(true, |found| found.is_some_and(|found| without_point(&found) == known))
+            mount.is_hidden
+                || identity_of(host, mounts, id)
+                    .map_or(true, |found| found.is_some_and(|found| without_point(&found) == known))
         })
+    }
+
+    /// The volumes of these types of file system.
+    pub(crate) fn of_types(&self, types: &[&str]) -> Vec<Volume> {
+        let inner = self.lock();
+        let is_of = |identity: &&Vec<u8>| types.contains(&parse(identity).0.as_str());
+        inner.numbers.iter().filter(|(identity, _)| is_of(identity)).map(|(_, number)| *number).collect()
     }
 
     fn is_top(&self, volume: Volume, path: &HostPath) -> bool {

@@ -20,6 +20,7 @@ use crate::look::Looker;
 use crate::mounted::Shown;
 use crate::mounts::Mounts;
 use crate::moves::Moves;
+use crate::page::Volume;
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, Plan};
 use crate::progress::Progress;
@@ -29,7 +30,7 @@ use crate::store::{Store, StoreError};
 use crate::unknown::{Aspect, Found, Unknown};
 use crate::volumes::Volumes;
 pub(crate) use name::MAX_DEPTH;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -44,6 +45,8 @@ pub(crate) struct Walk {
     pub(crate) volumes: Arc<Volumes>,
     /// What is mounted where entries look, as far as the state knows.
     pub(crate) shown: Arc<BTreeMap<HostPath, Shown>>,
+    /// File systems that came while they were watched.
+    pub(crate) visitors: Arc<BTreeSet<Volume>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) before: Before,
     pub(crate) due: Due,

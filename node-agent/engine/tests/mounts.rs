@@ -445,3 +445,85 @@ fn a_mount_at_the_top_of_the_host_comes_and_goes_like_any_other() {
         assert_eq!(host.standing().totals.tracked, 3);
     });
 }
+
+#[test]
+fn what_lay_beneath_a_mount_of_the_baseline_and_was_never_seen_is_no_addition_when_it_shows() {
+    with_own_mounts("what_lay_beneath_a_mount_of_the_baseline_and_was_never_seen_is_no_addition_when_it_shows", || {
+        let mut host = Host::new(json!([{"name": "data", "path": "/data"}]));
+        host.write("/data/dir/deep/beneath", "1");
+        host.write("/data/conf", "beneath");
+        host.write("/disk/file", "1");
+        host.write("/over", "over");
+        bind(&host, "/disk", "/data/dir");
+        bind(&host, "/over", "/data/conf");
+        host.compare();
+        unmount(&host, "/data/dir");
+        unmount(&host, "/data/conf");
+        assert_eq!(host.compare().told(), ["Modified /data/conf Mount", "Modified /data/dir Mount"]);
+        host.write("/data/dir/deep/new", "1");
+        host.write("/data/conf", "22");
+        assert_eq!(host.compare().told(), ["Added /data/dir/deep/new", "Modified /data/conf Content,Size"]);
+    });
+}
+
+#[test]
+fn what_was_put_beneath_a_mount_while_it_visited_is_an_addition_when_it_shows() {
+    with_own_mounts("what_was_put_beneath_a_mount_while_it_visited_is_an_addition_when_it_shows", || {
+        let mut host = Host::new(json!([{"name": "confs", "path": "/data/**/*.conf"}]));
+        host.mkdir("/data/dir");
+        host.write("/data/a.conf", "1");
+        host.write("/disk/b.conf", "1");
+        host.mkdir("/beneath");
+        bind(&host, "/data", "/beneath");
+        host.compare();
+        bind(&host, "/disk", "/data/dir");
+        host.compare();
+        host.write("/beneath/dir/evil.conf", "1");
+        unmount(&host, "/data/dir");
+        assert_eq!(host.compare().told(), ["Added /data/dir/evil.conf", "Modified /data/dir Mount"]);
+    });
+}
+
+#[test]
+fn a_mount_that_goes_with_its_directory_is_a_removal_and_leaves_nothing_unknown() {
+    with_own_mounts("a_mount_that_goes_with_its_directory_is_a_removal_and_leaves_nothing_unknown", || {
+        for kind in ["tmpfs", "bind"] {
+            let mut host = Host::new(json!([{"name": "pods", "path": "/pods"}]));
+            host.mkdir("/pods");
+            host.write("/disk/token", "secret");
+            host.compare();
+            host.mkdir("/pods/uid/volumes/token");
+            match kind {
+                "tmpfs" => mount(&host, "tmpfs", "/pods/uid/volumes/token"),
+                _ => bind(&host, "/disk", "/pods/uid/volumes/token"),
+            }
+            host.write("/pods/uid/volumes/token/token", "secret");
+            let told = ["Added /pods/uid", "Added /pods/uid/volumes", "Added /pods/uid/volumes/token"];
+            assert_eq!(host.compare().told(), told, "{kind}");
+            unmount(&host, "/pods/uid/volumes/token");
+            host.remove("/pods/uid");
+            let told = ["Removed /pods/uid", "Removed /pods/uid/volumes", "Removed /pods/uid/volumes/token"];
+            assert_eq!(host.compare().told(), told, "{kind}");
+            assert!(host.compare().lines.is_empty());
+            assert_eq!(host.standing().unknowns.items(), 0, "{kind}");
+        }
+    });
+}
+
+#[test]
+fn a_file_system_in_memory_that_was_moved_and_then_ended_leaves_nothing_unknown() {
+    with_own_mounts("a_file_system_in_memory_that_was_moved_and_then_ended_leaves_nothing_unknown", || {
+        let mut host = Host::new(json!([{"name": "srv", "path": "/srv"}]));
+        mount(&host, "tmpfs", "/srv/a");
+        host.write("/srv/a/file", "1");
+        host.mkdir("/elsewhere");
+        host.compare();
+        let (from, to) = (host.at("/srv/a"), host.at("/elsewhere"));
+        run("mount", &["--move".as_ref(), from.as_os_str(), to.as_os_str()]);
+        assert_eq!(host.compare().told(), ["Modified /srv/a Mount"]);
+        assert_eq!(host.standing().unknowns.items(), 2, "it may come back: {:?}", host.standing().unknowns);
+        unmount(&host, "/elsewhere");
+        assert!(host.compare().changes().is_empty());
+        assert_eq!(host.standing().unknowns.items(), 0);
+    });
+}

@@ -48,7 +48,7 @@ pub(super) struct Visit {
     pub(super) older: OnceCell<Context>,
     pub(super) findings: Vec<Finding>,
     /// The same for what shows at the tops of other volumes.
-    pub(super) tops: BTreeMap<Volume, Vec<Finding>>,
+    pub(super) tops: BTreeMap<Volume, Top>,
     pub(super) remounts: Vec<Remount>,
     /// Names that are directories, or covered by a mount.
     pub(super) directories: BTreeSet<Vec<u8>>,
@@ -98,8 +98,20 @@ impl Visit {
     }
 
     pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Finding> {
-        if spot.volume == self.volume { &mut self.findings } else { self.tops.entry(spot.volume).or_default() }
+        if spot.volume == self.volume {
+            &mut self.findings
+        } else {
+            &mut self.tops.entry(spot.volume).or_default().findings
+        }
     }
+}
+
+/// What shows at the top of another volume.
+#[derive(Default)]
+pub(super) struct Top {
+    pub(super) findings: Vec<Finding>,
+    /// Names whose directories are still to be seen for the first time.
+    pub(super) unseen: Vec<Vec<u8>>,
 }
 
 /// What is listed of a directory.
@@ -149,18 +161,22 @@ impl Walker<'_> {
         let open = match host.directory(&path) {
             Ok(open) => open,
             // It went after its parent was listed: the next compare sees that in the parent.
-            Err(errno) if is_gone(errno) => return Ok(Vec::new()),
+            Err(errno) if is_gone(errno) => {
+                self.walked.unknown.unseen_place(path);
+                return Ok(Vec::new());
+            }
             Err(errno) => return self.unlisted(path, &context, mount, is_new_ground, errno, reports),
         };
         let here = match open.stat(b"") {
             Ok(stat) => stat.stx_mnt_id,
             Err(errno) => return self.unlisted(path, &context, mount, is_new_ground, errno, reports),
         };
-        // Mounted since the compare began: the next one knows it.
-        let Some(entered) = mounts.get(here) else { return Ok(Vec::new()) };
+        // The number of a mount that is gone is given to another one.
+        let entered = mounts.get(here).filter(|mount| path.starts_with(&mount.point));
+        let Some(entered) = entered else { return Ok(self.covered_meanwhile(path, &context)) };
         let volume = match volumes.of(host, mounts, here) {
             Ok(Some(volume)) => volume,
-            Ok(None) => return Ok(Vec::new()),
+            Ok(None) => return Ok(self.covered_meanwhile(path, &context)),
             Err(errno) => return self.unlisted(path, &context, mount, is_new_ground, errno, reports),
         };
         let is_top = mount != Some(here);
@@ -274,9 +290,9 @@ impl Walker<'_> {
     }
 
     fn report_tops(&self, visit: &mut Visit, reports: &SyncSender<Sent>) {
-        for (volume, findings) in std::mem::take(&mut visit.tops) {
+        for (volume, Top { findings, unseen }) in std::mem::take(&mut visit.tops) {
             // That it shows here is no addition: the remount says so.
-            let report = Report { is_new_ground: true, ..Report::of(volume, visit.path.clone(), findings) };
+            let report = Report { is_new_ground: true, unseen, ..Report::of(volume, visit.path.clone(), findings) };
             self.send(reports, Sent::Report(report));
         }
     }

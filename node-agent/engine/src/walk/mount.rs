@@ -2,7 +2,7 @@
 
 use super::directory::Visit;
 use super::name::{Named, Spot};
-use super::{Walk, Walker};
+use super::{Before, Walk, Walker};
 use crate::commit::What;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
@@ -18,6 +18,9 @@ use crate::store::StoreError;
 use crate::unknown::Aspect;
 use crate::volumes::Met;
 use std::sync::mpsc::SyncSender;
+
+/// Why a place is unknown that a mount came over in mid-walk.
+pub(super) const MOUNTED_MEANWHILE: &str = "something was mounted there while it was compared";
 
 impl Walker<'_> {
     /// A name that something is mounted on; `stored` is the item beneath.
@@ -87,9 +90,12 @@ impl Walker<'_> {
         let Walk { plan, host, mounts, volumes, .. } = self.walk;
         let Remote { id, directory, name, context, mount, is_new_ground, .. } = remote;
         let open = host.directory(directory).and_then(|open| open.stat(b"").map(|stat| (open, stat.stx_mnt_id)));
-        // What is not as it was when it was handed over is seen by the next compare.
-        let Some((open, _)) = open.ok().filter(|(_, here)| here == mount) else { return Ok(Vec::new()) };
-        let (Some(shown), Ok(Some(volume))) = (mounts.get(*id), volumes.of(host, mounts, *mount)) else {
+        let open = open.ok().filter(|(_, here)| here == mount);
+        let (Some((open, _)), Some(shown), Ok(Some(volume))) =
+            (open, mounts.get(*id), volumes.of(host, mounts, *mount))
+        else {
+            // What is not as it was when it was handed over is seen by the next compare.
+            self.walked.unknown.unseen_place(remote.point());
             return Ok(Vec::new());
         };
         let mut visit = Visit::new(open, directory.clone(), context.clone(), volume.number, *mount, *is_new_ground);
@@ -113,7 +119,10 @@ impl Walker<'_> {
         let Met { number: volume, is_new } = match volumes.of(host, mounts, on) {
             Ok(Some(met)) => met,
             // It is not mounted any more: the next compare sees that.
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                self.walked.unknown.unseen_place(mount.point.clone());
+                return Ok(());
+            }
             Err(errno) => {
                 self.walked.met.mark(plan.alive(&step.context));
                 if let Some(interval) = plan.interval_below(&step.context) {
@@ -123,8 +132,13 @@ impl Walker<'_> {
             }
         };
         let stored = store.read()?.item(volume, &visit.path, name)?;
+        let below = visit.found.len();
         self.object(visit, named, step, Spot { on, volume }, stored.as_ref())?;
-        let seen = visit.tops.get(&volume).and_then(|findings| findings.last()).map(|finding| &finding.what);
+        if is_new && !matches!(self.walk.before, Before::Nothing) && visit.found.len() > below {
+            // What is committed before it is walked must not make it known.
+            visit.tops.entry(volume).or_default().unseen.push(name.to_vec());
+        }
+        let seen = visit.tops.get(&volume).and_then(|top| top.findings.last()).map(|finding| &finding.what);
         let state = match seen {
             Some(What::Seen(state)) => Some((**state).clone()),
             _ => None,
@@ -154,6 +168,18 @@ impl Walker<'_> {
         }
     }
 
+    /// Whether a directory shows that a mount has covered for as long as the state knows it: nothing in it was ever seen.
+    pub(super) fn uncovers(&self, visit: &Visit, name: &[u8], stored: Option<&ItemState>) -> bool {
+        let Walk { shown, mounts, visitors, before, .. } = self.walk;
+        let is_known = stored.is_some() || visit.known_below.iter().any(|known| known == name);
+        if is_known || shown.is_empty() || matches!(before, Before::Nothing) {
+            return false;
+        }
+        let path = visit.path.join(name);
+        let covered = shown.get(&path).and_then(|shown| shown.volume);
+        mounts.at(&path).is_none() && covered.is_some_and(|volume| !visitors.contains(&volume))
+    }
+
     /// Sends on what is mounted at a name, if the state knows another one.
     fn remount(
         &mut self,
@@ -168,16 +194,19 @@ impl Walker<'_> {
         if shown.get(&visit.path.join(name)) == now.as_ref() {
             return;
         }
-        let mut entries = plan.selecting(beneath, false);
-        let is_item = !entries.is_empty();
-        if !is_item {
-            entries.extend(plan.alive(&beneath.context));
-            entries.sort_unstable();
-            entries.dedup();
-        }
+        let (entries, is_item) = plan.concerned(beneath);
         if let Some((_, ask)) = self.ask(&entries, visit.is_new_ground) {
             visit.remounts.push(Remount { name: name.to_vec(), ask, is_item, now, is_new, state });
         }
+    }
+
+    /// A directory over which something was mounted since the compare began: the next one knows the mount.
+    pub(super) fn covered_meanwhile(&mut self, path: HostPath, context: &Context) -> Vec<Waiting> {
+        self.walked.met.mark(self.walk.plan.alive(context));
+        if let Some(interval) = self.walk.plan.interval_below(context) {
+            self.unknown(path, Aspect::Volume, MOUNTED_MEANWHILE.to_owned(), interval, 1);
+        }
+        Vec::new()
     }
 
     /// What the state knows beneath a mount is not seen while it covers that.

@@ -1,6 +1,7 @@
 //! One name in a directory: what is mounted there, whether it is walked, and a look at it.
 
 use super::directory::Visit;
+use super::mount::MOUNTED_MEANWHILE;
 use super::{Before, Walk, Walker};
 use crate::commit::{Finding, What};
 use crate::crew::Sent;
@@ -107,7 +108,8 @@ impl Walker<'_> {
                         self.unknown(path, Aspect::Listing, reason, interval, 1);
                     }
                 } else {
-                    let (mount, is_new_ground) = (Some(visit.mount), visit.is_new_ground);
+                    let is_new_ground = visit.is_new_ground || self.uncovers(visit, name, stored);
+                    let mount = Some(visit.mount);
                     let (context, from) = (step.context, Vec::new());
                     visit.found.push(Waiting { path, context, mount, is_new_ground, from });
                 }
@@ -215,8 +217,13 @@ impl Walker<'_> {
 
     /// Whether a name that the state does not have would be Added: only that can be the other end of a move.
     fn may_have_moved(&self, visit: &Visit, name: &[u8]) -> bool {
-        let Walk { before, mounts, volumes, .. } = self.walk;
-        if self.walk.is_remote || !visit.may_pair || visit.has_mounts && mounts.at(&visit.path.join(name)).is_some() {
+        let Walk { before, mounts, volumes, shown, .. } = self.walk;
+        if self.walk.is_remote || !visit.may_pair {
+            return false;
+        }
+        // What shows when a mount ends was there all the time.
+        let path = visit.path.join(name);
+        if visit.has_mounts && mounts.at(&path).is_some() || shown.contains_key(&path) {
             return false;
         }
         let Before::Other(older) = before else { return true };
@@ -275,7 +282,13 @@ impl Walker<'_> {
         look: Look,
     ) -> Option<Box<ItemState>> {
         match look {
-            Look::Same | Look::Gone | Look::Large(_) | Look::Elsewhere | Look::Interrupted => None,
+            Look::Same | Look::Gone | Look::Large(_) | Look::Interrupted => None,
+            Look::Elsewhere => {
+                self.walked.met.mark(selecting.iter().copied());
+                let reason = MOUNTED_MEANWHILE.to_owned();
+                self.unknown(directory.join(name), Aspect::Volume, reason, ask.interval, 1);
+                None
+            }
             Look::Own => {
                 self.walked.met.mark(selecting.iter().copied());
                 None
