@@ -223,3 +223,22 @@ fn what_changes_comes_and_goes_on_a_mount_of_another_kind_is_told_like_anywhere(
         assert_eq!(host.compare().told(), ["Modified /srv/net Mount"]);
     });
 }
+
+#[test]
+fn a_file_system_that_got_the_device_number_of_one_that_ended_is_not_asked_about_it() {
+    with_own_mounts("a_file_system_that_got_the_device_number_of_one_that_ended_is_not_asked_about_it", || {
+        let mut host = Host::new(json!([{"name": "data", "path": "/data"}]));
+        host.mkdir("/data/t");
+        run("mount", &["-t".as_ref(), "tmpfs".as_ref(), "test".as_ref(), host.at("/data/t").as_os_str()]);
+        host.write("/data/t/file", "1");
+        host.compare();
+        run("umount", &[host.at("/data/t").as_os_str()]);
+        let files = host.root().with_file_name("files");
+        fs::create_dir(&files).unwrap();
+        // The kernel gives the lowest number that is free: that of the tmpfs.
+        let Some(mount) = FaultyMount::new(&files, &host.at("/other")) else { return };
+        mount.set(Operation::Look, "", Fault::Fails(Errno::IO));
+        assert_eq!(host.compare().told(), ["Modified /data/t Mount"]);
+        assert_eq!(host.standing().unknowns.items(), 0, "who cannot be asked may be it, were it asked");
+    });
+}
