@@ -37,7 +37,7 @@ rows! {
         let state = scene.text("open/state");
         let said = scene.scan_as_nobody(&[("--state-dir", &state)]).await;
         assert!(said.err.contains("unknown: /etc/secret: its content cannot be read"), "{said:?}");
-        assert!(said.err.contains("1 item is unknown: nothing is said of them"), "{said:?}");
+        assert!(said.err.contains("1 item is unknown: nothing is said of it"), "{said:?}");
         said
     };
 
