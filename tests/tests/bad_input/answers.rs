@@ -249,6 +249,16 @@ async fn an_explanation_says_when_content_is_not_read_and_what_each_entry_asks_f
 }
 
 #[tokio::test]
+async fn a_name_with_control_characters_is_escaped_in_an_inventory_too() {
+    let scene = Scene::new().await;
+    scene.write("host/etc/x\u{9b}31m\n\u{202e}", "1");
+    assert_eq!(scene.scan(&[]).await.exit, "0");
+    let said = inventory(&scene).await;
+    assert!(said.out.contains("/etc/x\\u009b31m\\n\\u202e"), "{said:?}");
+    assert_eq!(paths(&said).len(), 3, "{said:?}");
+}
+
+#[tokio::test]
 async fn what_is_not_there_would_be_tracked() {
     let scene = Scene::new().await;
     for path in ["/etc/a/x", "/etc/none"] {

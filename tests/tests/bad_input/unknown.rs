@@ -29,7 +29,7 @@ rows! {
         as_nobody(scene, "host/etc/closed", 0o700).await
     };
 
-    a_file_that_may_not_be_read: "3", "unknown: <path>: its content cannot be read" => async |scene: &Scene| {
+    a_file_that_may_not_be_read: "3", "unknown: <path>: its content cannot be read: <reason>" => async |scene: &Scene| {
         scene.write("host/etc/secret", "1");
         let said = as_nobody(scene, "host/etc/secret", 0o600).await;
         assert!(said.err.contains("unknown: /etc/secret: "), "{said:?}");
