@@ -45,6 +45,8 @@ impl Engine {
     /// Holds the state against an anchor: at the next [`Engine::settle`], compare or start, before anything else is
     /// written.
     pub fn hold_against(&mut self, anchor: Anchor) {
+        // Who says which state there was is believed before what only says that there was one.
+        self.anchors.retain(|anchor| !anchor.journal.is_empty());
         self.anchors.push(anchor);
     }
 

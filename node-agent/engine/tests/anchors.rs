@@ -205,6 +205,20 @@ fn a_state_of_which_only_something_beside_it_is_left_is_missed() {
 }
 
 #[test]
+fn a_state_that_is_missed_by_several_is_missed_once() {
+    let mut host = host();
+    let anchor = host.anchor();
+    host.stop();
+    fs::remove_file(database(&host)).unwrap();
+    fs::remove_file(host.state_dir().join("vedette.journal")).unwrap();
+    fs::write(host.state_dir().join("agent.sock"), "").unwrap();
+    host.start();
+    let (reset, _) = held_against(&mut host, anchor.clone());
+    assert_eq!((&reset["reason"], &reset["expectedJournal"]), (&"StateMissing".into(), &anchor.journal.into()));
+    assert!(kept(&host).is_empty(), "nothing was there to be kept");
+}
+
+#[test]
 fn what_a_first_start_leaves_when_it_is_killed_is_no_state_that_is_missed() {
     let mut host = host();
     host.stop();
