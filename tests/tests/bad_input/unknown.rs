@@ -107,7 +107,7 @@ rows! {
             let mut scan = scene.agent("scan", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             let mut lines = BufReader::new(scan.stderr.take().unwrap()).lines();
             let mut err = String::new();
-            while !err.contains("nothing is said of them") {
+            while !err.contains("nothing is said of it") {
                 let line = tokio::time::timeout(ENDS_WITHIN, lines.next_line()).await.expect("it goes on").unwrap();
                 err += &(line.unwrap() + "\n");
             }
