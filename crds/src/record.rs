@@ -10,7 +10,7 @@ mod item;
 pub mod schema;
 
 pub use bytes::{ByteText, escape_controls};
-pub use chain::{Chain, ChainError, ChainedLine, chain_of, render, unchain, without_place};
+pub use chain::{Chain, ChainError, ChainedLine, chain_of, render, unchain, visible_json, without_place};
 pub use item::{ContentState, Flag, Item, ItemType, MountInfo, Xattr};
 
 use crate::rule::Severity;
@@ -215,8 +215,9 @@ pub struct Change {
     pub origin: Origin,
     /// When the change was detected, not when it was made: RFC 3339, UTC, nanoseconds.
     pub time: Nanos,
-    /// The beginning of the latest look that found the item as before, or found no such name for Added: the change was
-    /// made between since and time. RFC 3339, UTC, nanoseconds. Absent where no such look is known.
+    /// The beginning of the latest look that found the item as before, or found no such name for Added, or of the latest
+    /// complete compare that it was part of: the change was made between since and time. RFC 3339, UTC, nanoseconds. Absent
+    /// where no such look is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Nanos>,
     /// What kind of item it is.
@@ -288,7 +289,8 @@ pub struct Notice {
 pub enum NoticeKind {
     /// The agent began to watch.
     Started {
-        /// When it was last known to run: RFC 3339, UTC, nanoseconds. Absent on a new journal.
+        /// When the state was last written before this start, which is not the moment at which the agent ended: RFC 3339, UTC,
+        /// nanoseconds. Absent on a new journal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stopped_since: Option<Nanos>,
         /// The kernel's boot id, a UUID: another one means that the machine was booted anew.

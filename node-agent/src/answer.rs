@@ -3,11 +3,11 @@
 use crate::Trouble;
 use serde::Serialize;
 use std::io::Write;
+use vedette_crds::record::visible_json;
 
 /// Writes one object as one line.
 pub(crate) fn write(answer: &impl Serialize) -> Result<(), Trouble> {
-    let mut line =
-        serde_json::to_vec(answer).map_err(|error| Trouble::because("cannot write the answer as JSON", error))?;
+    let mut line = visible_json(answer).map_err(|error| Trouble::because("cannot write the answer as JSON", error))?;
     line.push(b'\n');
     text(&line)
 }

@@ -32,7 +32,7 @@ const SCAN: &str = "Examples:
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq   # what changed since the last run
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --dry-run
 
-Exit: 0 no change, 1 changes, 2 trouble, 3 no change found, but some items are unknown (standard error names them).
+Exit: 0 no change, 1 changes (or the state is not the expected one), 2 trouble, 3 no change found, but some items are unknown (standard error names them).
 Records that could not be written come with the next run.";
 
 const VERIFY: &str = "Examples:

@@ -8,9 +8,9 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use vedette_crds::node_config::NodeRule;
-use vedette_crds::record::{ByteText, escape_controls};
+use vedette_crds::record::{ByteText, ContentState, escape_controls};
 use vedette_engine::StoreError;
-use vedette_engine::explain::{Decision, EntryDecision, Explanation, Question, Watched, explain_rules};
+use vedette_engine::explain::{Decision, EntryDecision, Explanation, Question, Tracking, Watched, explain_rules};
 use vedette_engine::inspect::{Inspector, Tracked};
 
 /// Entries that decide nothing are named as long as they are few.
@@ -34,7 +34,7 @@ pub fn explain(options: &Explain) -> Result<ExitCode, Trouble> {
     explanation.entries.sort_by_key(|entry| entry.decision);
     match options.output {
         OutputForm::Json => answer::write(&explanation)?,
-        OutputForm::Text => answer::text(escape_lines(&words(&explanation)).as_bytes())?,
+        OutputForm::Text => answer::text(words(&explanation).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +83,7 @@ fn would_select(
     let explanation = explain_rules(&options.host_root, &question).map_err(Trouble::of)?;
     let selecting = explanation.entries.into_iter().filter(|entry| entry.decision == Decision::Selects);
     let told = selecting.map(|mut entry| {
-        entry.decision = Decision::Disabled;
+        (entry.decision, entry.asks) = (Decision::Disabled, None);
         entry.message = "it would select it, but says enabled: false".to_owned();
         entry
     });
@@ -92,12 +92,19 @@ fn would_select(
 
 /// The answer for people.
 fn words(explanation: &Explanation) -> String {
-    let Explanation { path, real_path, found, is_selected, entries, watched, tracked, notes, .. } = explanation;
+    let Explanation { path, real_path, found, tracking, entries, watched, tracked, notes, .. } = explanation;
     let mut text = String::new();
+    // Names of the host are in it: nothing but the ends of these lines may move a terminal, or look like another line.
     let mut line = |words: String| {
-        let _ = writeln!(text, "{words}"); // writing to a String cannot fail
+        let _ = writeln!(text, "{}", escape_controls(&words)); // writing to a String cannot fail
     };
-    let verdict = if *is_selected { "is tracked" } else { "is not tracked" };
+    let verdict = match tracking {
+        Tracking::Tracked => "is tracked",
+        Tracking::WouldBeTracked => "would be tracked",
+        Tracking::NotCompared => "is tracked, but not compared now",
+        Tracking::LeavesWatch => "is not tracked any more",
+        Tracking::NotTracked => "is not tracked",
+    };
     match real_path {
         Some(real) => line(format!("{}, which is {}, {verdict}", path.0, real.0)),
         None => line(format!("{} {verdict}", path.0)),
@@ -110,22 +117,28 @@ fn words(explanation: &Explanation) -> String {
     }
     let (deciding, others): (Vec<&EntryDecision>, Vec<_>) =
         entries.iter().partition(|entry| entry.decision == Decision::Selects);
-    for EntryDecision { entry, message, .. } in deciding {
+    let differ = deciding.windows(2).any(|two| two[0].asks != two[1].asks);
+    for EntryDecision { entry, message, asks, .. } in deciding {
         line(format!("  {entry}: {message}"));
-    }
-    if let Some(Watched { compare, interval, hashes, rehash_interval, max_content_size }) = watched {
-        line(format!("  compared every {interval}: {}", compare.join(", ")));
-        if let (Some(rehash), Some(max)) = (rehash_interval, max_content_size) {
-            line(format!(
-                "  content is read when that says so, and at least every {rehash}, up to {max} bytes: {}",
-                hashes.join(", ")
-            ));
+        if let Some(asks) = asks.as_ref().filter(|_| differ) {
+            line(format!("    it compares {}", asked(asks)));
         }
     }
-    if let Some(Tracked { last_looked, last_read, .. }) = tracked {
+    if let Some(watched) = watched {
+        let Watched { interval, compare, .. } = watched;
+        match differ {
+            true => line(format!("  compared every {interval}, each time for all of these entries")),
+            false => line(format!("  compared every {interval}: {}", compare.join(", "))),
+        }
+        if let Some(content) = content(watched, tracked.as_ref().filter(|_| *tracking == Tracking::Tracked)) {
+            line(format!("  {content}"));
+        }
+    }
+    if let Some(Tracked { last_looked, last_read, item, .. }) = tracked {
         line(format!("  last looked at {last_looked}"));
         if let Some(read) = last_read {
-            line(format!("  last read {read}"));
+            let known = if item.content == Some(ContentState::Read) { "" } else { ": its digests are of then" };
+            line(format!("  last read {read}{known}"));
         }
     }
     if !others.is_empty() {
@@ -140,7 +153,35 @@ fn words(explanation: &Explanation) -> String {
     text
 }
 
-/// Names of the host are in it: nothing but the ends of lines may move a terminal.
-fn escape_lines(text: &str) -> String {
-    text.lines().map(|line| escape_controls(line) + "\n").collect()
+/// What one of several entries asks for.
+fn asked(Watched { compare, interval, hashes, .. }: &Watched) -> String {
+    let hashes = if hashes.is_empty() { String::new() } else { format!("; content by {}", hashes.join(", ")) };
+    format!("{}, every {interval}{hashes}", compare.join(", "))
+}
+
+/// Whether its content is read, and how often; of what is no file, nothing.
+fn content(watched: &Watched, tracked: Option<&Tracked>) -> Option<String> {
+    let Watched { hashes, rehash_interval: Some(rehash), max_content_size: Some(max), .. } = watched else {
+        return None;
+    };
+    let item = tracked.map(|tracked| &tracked.item);
+    match item.and_then(|item| item.content) {
+        Some(ContentState::NotRegular) => None,
+        Some(ContentState::TooLarge) if item.and_then(|item| item.size).is_some_and(|size| size > *max) => {
+            Some(format!("content is not read: it is larger than {max} bytes"))
+        }
+        Some(ContentState::Unreadable) => {
+            Some("content is not read: it could not be opened or read; it is tried again with every compare".to_owned())
+        }
+        Some(ContentState::Unstable) => {
+            Some("content is not read: it changed during every try; it is tried again with every compare".to_owned())
+        }
+        state => {
+            let pending = if state == Some(ContentState::Pending) { "content is not read yet: it" } else { "content" };
+            let hashes = hashes.join(", ");
+            Some(format!(
+                "{pending} is read when that says so, and at least every {rehash}, up to {max} bytes: {hashes}"
+            ))
+        }
+    }
 }

@@ -45,6 +45,8 @@ enum To {
 pub(crate) struct Delivered {
     /// Change records among the lines.
     pub(crate) changes: u64,
+    /// Whether another journal began among them: the state was not the expected one.
+    pub(crate) was_reset: bool,
     /// The sequence of the last line.
     pub(crate) sequence: u64,
     /// Lines that had left the journal.
@@ -210,6 +212,7 @@ pub(crate) fn deliver(journal: &Journal, sink: Sink, start: u64, output: &mut Ou
         }
         delivered.sequence = last.sequence;
         delivered.changes += lines.iter().filter(|line| is_change(line)).count() as u64;
+        delivered.was_reset |= lines.iter().any(is_reset);
     }
 }
 
@@ -222,6 +225,7 @@ pub(crate) fn show_changes(journal: &Journal, after: u64, output: &mut Output) -
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(shown) };
         shown.lost += first.sequence - shown.sequence - 1;
         shown.sequence = last.sequence;
+        shown.was_reset |= lines.iter().any(is_reset);
         let changes = lines
             .iter()
             .filter(|line| is_change(line))
@@ -239,6 +243,12 @@ pub(crate) fn lost(lines: u64) -> String {
 
 fn is_change(line: &Line) -> bool {
     line.bytes.starts_with(format!("{{\"schema\":\"{CHANGE_SCHEMA}\"").as_bytes())
+}
+
+/// Only a journal's first line is such a notice; a quote within a name before the member would be escaped.
+fn is_reset(line: &Line) -> bool {
+    const MEMBER: &[u8] = br#","kind":"BaselineReset","#;
+    line.sequence == 1 && line.bytes.windows(MEMBER.len()).any(|part| part == MEMBER)
 }
 
 /// Delivers whenever something was committed, until the watch closes; then what is left.

@@ -39,8 +39,12 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let is_first = !engine.standing().baseline_made;
     engine.configure(rules, identity, 1);
     let are_rules_known = engine.standing().baseline_ready;
+    let before = engine.standing();
+    // Before a sink looks for its place in what another journal is about to take the place of.
+    engine.settle().map_err(|error| failed(options, EngineError::Store(error)))?;
+    let start = if engine.standing().journal == before.journal { before.sequence } else { 0 };
     let mut delivery =
-        Delivery::new(&engine, options.dry_run).map_err(|error| failed(options, EngineError::Store(error)))?;
+        Delivery::new(&engine, start, options.dry_run).map_err(|error| failed(options, EngineError::Store(error)))?;
     let outcome = compare(&mut engine, is_first, &mut delivery);
     // After a fault the database refuses all work until it is opened anew; what is in memory alone would be gone.
     if let Err(EngineError::Store(_)) = outcome
@@ -75,13 +79,13 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     }
     let unknown = standing.unknowns.items();
     if unknown > 0 {
-        let items = if unknown == 1 { "item is" } else { "items are" };
-        say(&format!("{unknown} {items} unknown: nothing is said of them"));
+        let (items, them) = if unknown == 1 { ("item is", "it") } else { ("items are", "them") };
+        say(&format!("{unknown} {items} unknown: nothing is said of {them}"));
     }
     Ok(match (delivered?, unknown) {
-        (1.., _) => ExitCode::from(CHANGES),
-        (0, 1..) => ExitCode::from(UNKNOWN),
-        (0, 0) => ExitCode::SUCCESS,
+        (true, _) => ExitCode::from(CHANGES),
+        (false, 1..) => ExitCode::from(UNKNOWN),
+        (false, 0) => ExitCode::SUCCESS,
     })
 }
 
@@ -119,21 +123,22 @@ struct Delivery {
     output: Output,
     /// In a dry run the last line that was looked at: no cursor moves.
     dry: Option<u64>,
-    changes: u64,
+    /// Whether there was a change, or the state was not the expected one.
+    has_news: bool,
     lost: u64,
     /// Why the output is left alone from then on.
     failed: Option<Trouble>,
 }
 
 impl Delivery {
-    fn new(engine: &Engine, is_dry: bool) -> Result<Self, StoreError> {
-        let start = engine.standing().sequence;
+    /// `start` is where the journal stood before this scan.
+    fn new(engine: &Engine, start: u64, is_dry: bool) -> Result<Self, StoreError> {
         let (journal, dry) = (engine.journal().clone(), is_dry.then_some(start));
         if !is_dry {
             // A run that is killed behind its first commit would else leave lines that the next one takes for old.
             journal.cursor(Sink::Stdout, start)?;
         }
-        Ok(Self { journal, start, output: Output::stdout(), dry, changes: 0, lost: 0, failed: None })
+        Ok(Self { journal, start, output: Output::stdout(), dry, has_news: false, lost: 0, failed: None })
     }
 
     /// Delivers what is there.
@@ -149,20 +154,20 @@ impl Delivery {
         };
         match delivered {
             Ok(delivered) => {
-                self.changes += delivered.changes;
+                self.has_news |= delivered.changes > 0 || delivered.was_reset;
                 self.lost += delivered.lost;
             }
             Err(trouble) => self.failed = Some(trouble),
         }
     }
 
-    /// Delivers the rest; returns how many changes there were.
-    fn end(mut self) -> Result<u64, Trouble> {
+    /// Delivers the rest; returns whether there was something that whoever looks at the exit code has to know.
+    fn end(mut self) -> Result<bool, Trouble> {
         self.deliver();
         match self.failed {
             Some(trouble) => Err(trouble),
             None if self.lost > 0 => Err(Trouble::new(lost(self.lost))),
-            None => Ok(self.changes),
+            None => Ok(self.has_news),
         }
     }
 }
@@ -212,7 +217,8 @@ fn baseline(summary: &Summary, tracked: u64, asleep: usize, is_dry: bool) -> Str
 
 fn say_change(change: &PlanChange, are_rules_known: bool) {
     let PlanChange { added, forgotten } = change;
-    let moved = format!("{added} items came under watch, {forgotten} left it");
+    let items = if *added == 1 { "item" } else { "items" };
+    let moved = format!("{added} {items} came under watch, {forgotten} left it");
     match are_rules_known {
         false => say(&format!("the rules are not those of the last scan: {moved}")),
         true if added + forgotten > 0 => {

@@ -66,7 +66,7 @@ fn lines(path: &Path) -> Result<Lines, Trouble> {
         }
         lines.line(line.strip_suffix(b"\n").unwrap_or(&line));
     }
-    if lines.count() == 0 {
+    if !lines.are_ours() {
         return Err(Trouble::new(format!("{name} holds no line of a journal: nothing was checked")));
     }
     Ok(lines)

@@ -123,6 +123,16 @@ pub fn without_place(line: &[u8]) -> Option<Vec<u8>> {
     Some([&body[..begin], &body[begin + SEQUENCE.len() + digits..], b"}"].concat())
 }
 
+/// An object as compact JSON in which a terminal finds nothing to obey.
+///
+/// # Errors
+/// When the object is none that JSON can hold.
+pub fn visible_json(object: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    object.serialize(&mut Serializer::with_formatter(&mut line, VisibleControls))?;
+    Ok(line)
+}
+
 /// Compact JSON that also escapes what JSON itself would let through to a terminal (DEL, C1, bidirectional overrides).
 struct VisibleControls;
 

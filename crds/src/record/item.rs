@@ -158,22 +158,27 @@ pub struct Item {
     /// What is mounted here. Where it was not looked at, nothing but type and mount is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<MountInfo>,
-    /// What is known of the content. Of a regular file, absent where no entry compares content.
+    /// What is known of the content; of what is no regular file, NotRegular. Absent of a regular file whose content no entry
+    /// compares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<ContentState>,
-    /// The MD5 of the content: 32 lower-case hex digits. Where content is Read and an entry asks for it.
+    /// The MD5 of the content: 32 lower-case hex digits. Where content is Read and an
+    /// entry asks for it, or did at the look before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-9a-f]{32}$"))]
     pub md5: Option<String>,
-    /// The SHA-256 of the content: 64 lower-case hex digits. Where content is Read and an entry asks for it.
+    /// The SHA-256 of the content: 64 lower-case hex digits. Where content is Read and an
+    /// entry asks for it, or did at the look before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,
-    /// The SHA-512 of the content: 128 lower-case hex digits. Where content is Read and an entry asks for it.
+    /// The SHA-512 of the content: 128 lower-case hex digits. Where content is Read and an
+    /// entry asks for it, or did at the look before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-9a-f]{128}$"))]
     pub sha512: Option<String>,
-    /// The BLAKE3 of the content: 64 lower-case hex digits. Where content is Read and an entry asks for it.
+    /// The BLAKE3 of the content: 64 lower-case hex digits. Where content is Read and an
+    /// entry asks for it, or did at the look before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
     pub blake3: Option<String>,

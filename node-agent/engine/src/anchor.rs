@@ -32,7 +32,12 @@ impl Anchor {
             tracing::warn!("the state's mark names no journal: it is written anew");
             return None;
         }
-        Some(Self { journal: if is_id { mark } else { String::new() }, sequence: 0, head: String::new() })
+        Some(Self { journal: if is_id { mark } else { String::new() }, ..Self::of_nothing_known() })
+    }
+
+    /// There was a state, and nobody says which.
+    pub(crate) fn of_nothing_known() -> Self {
+        Self { journal: String::new(), sequence: 0, head: String::new() }
     }
 }
 
@@ -40,6 +45,8 @@ impl Engine {
     /// Holds the state against an anchor: at the next [`Engine::settle`], compare or start, before anything else is
     /// written.
     pub fn hold_against(&mut self, anchor: Anchor) {
+        // Who says which state there was is believed before what only says that there was one.
+        self.anchors.retain(|anchor| !anchor.journal.is_empty());
         self.anchors.push(anchor);
     }
 
@@ -109,16 +116,16 @@ impl Engine {
         self.meta = meta;
         self.journal.begins_anew();
         let kept = kept.map(|path| format!("; as it was found it is kept in {}", path.display())).unwrap_or_default();
-        tracing::warn!(
-            reason = ?reason,
-            "the state is not the one that journal {} was in{}: a new journal begins{}",
-            anchor.journal,
-            if is_line { format!(" at line {}", anchor.sequence) } else { String::new() },
-            match found {
-                Some(_) => format!(", and the host is compared with this state{kept}"),
-                None => " with a new baseline".to_owned(),
-            }
-        );
+        let expected = match anchor.journal.as_str() {
+            "" => "that was in this directory".to_owned(),
+            journal if is_line => format!("that journal {journal} was in at line {}", anchor.sequence),
+            journal => format!("that journal {journal} was in"),
+        };
+        let begins = match found {
+            Some(_) => format!("begins, and the host is compared with this state{kept}"),
+            None => "begins with a new baseline".to_owned(),
+        };
+        tracing::warn!(reason = ?reason, "the state is not the one {expected}: a new journal {begins}");
         Ok(())
     }
 }

@@ -128,6 +128,7 @@ impl Engine {
         // The mark stays when the database is taken away, and names what is missing then.
         let anchors = match store.mark()? {
             Some(mark) if mark != meta.journal => Anchor::of_mark(mark, meta.sequence),
+            None if meta.sequence == 0 && store.has_leftovers()? => Some(Anchor::of_nothing_known()),
             _ => None,
         };
         if anchors.is_none() {

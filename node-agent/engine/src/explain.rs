@@ -1,17 +1,20 @@
 //! Why a path is tracked, or is not: the way down to it as a walk goes, and where each entry ends on it.
 //!
 //! Reads links, mounts and one stat of the host, and the state where there is one. Whether an entry selects is asked of the
-//! plan; here that is only put into words.
+//! plan; here that is only put into words: `way` has those for entries, `shown` for the host, `held` for the state.
+
+mod held;
+mod shown;
+mod way;
 
 use crate::engine::EngineError;
-use crate::host::{HostRoot, MAX_PATH, is_gone};
-use crate::inspect::{Tracked, View};
-use crate::mounts::{Mount, Mounts};
+use crate::host::HostRoot;
+use crate::inspect::{Held, Tracked, View};
+use crate::mounts::Mounts;
 use crate::path::HostPath;
-use crate::plan::Plan;
-use crate::select::{Lost, Selector, Step};
+use crate::plan::{Plan, PlanSource};
 use crate::unknown::{Unknown, Unknowns};
-use crate::walk::MAX_DEPTH;
+pub(crate) use held::Place;
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -19,6 +22,7 @@ use vedette_crds::duration;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::ByteText;
 use vedette_crds::settings::{FileEntry, Links, Named as _};
+use way::Way;
 
 /// What is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,8 @@ pub enum Decision {
     TooDeep,
     /// It lies on a mount that the entry does not enter.
     MountNotEntered,
+    /// It lies on a mount that the host has and this process does not see.
+    MountNotSeen,
     /// It is a symbolic link, which the entry ignores.
     LinkIgnored,
     /// The entry selects what lies below it.
@@ -66,6 +72,9 @@ pub struct EntryDecision {
     pub decision: Decision,
     /// The same in words.
     pub message: String,
+    /// What it asks for by itself, where it selects the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Watched>,
     /// How many components of the path it went along.
     #[serde(skip)]
     pub(crate) along: usize,
@@ -89,6 +98,21 @@ pub struct Watched {
     pub max_content_size: Option<u64>,
 }
 
+/// Whether compares look at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tracking {
+    /// They do.
+    Tracked,
+    /// They would, but nothing is there.
+    WouldBeTracked,
+    /// Not now, and what the state holds of it stays as it is.
+    NotCompared,
+    /// Not any more: what the state holds of it leaves watch with the next compare.
+    LeavesWatch,
+    /// They do not.
+    NotTracked,
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,6 +128,8 @@ pub struct Explanation {
     /// What is there now: the kind of object; absent when nothing is, or it cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+    /// Whether compares look at it.
+    pub tracking: Tracking,
     /// Whether a running rule's entry selects it.
     pub is_selected: bool,
     /// Each entry, the nearest first.
@@ -146,116 +172,95 @@ pub(crate) fn explain(
         }
         None => in_force.cloned().unwrap_or_default(),
     };
-    let rules = question.rules.as_ref().unwrap_or(&source.rules).clone();
     let plan = Plan::new(1, source);
     let bytes = question.path.to_bytes(question.path_bytes.as_deref());
     let components = bytes.split(|byte| *byte == b'/').filter(|component| !component.is_empty());
     let asked = HostPath::from_components(components);
     let mut notes = Vec::new();
-    let path = real_path(&host, &mounts, &asked, &mut notes).map_err(unseen)?;
-    let found = found(&host, &mounts, &path, &mut notes);
-    let is_link = found == Some(FileType::Symlink);
+    let path = shown::real_path(&host, &mounts, &asked, &mut notes).map_err(unseen)?;
+    let found = shown::found(&host, &mounts, &path, &mut notes);
+    let held = view.map(|view| view.held(&host, &path)).transpose()?.flatten();
+    // What is an item already stays one when it becomes a link.
+    let is_link = found == Some(FileType::Symlink) && !held.as_ref().is_some_and(Held::shows);
     let way = Way::down(&plan, &mounts, &path, found);
     let selecting = plan.selecting(&way.end, is_link);
     let mut entries: Vec<EntryDecision> =
         (0..plan.entries.len() as u16).map(|entry| way.decision(&plan, entry, &selecting)).collect();
-    entries.sort_by_key(|entry| (entry.decision, std::cmp::Reverse(entry.along)));
-    for rule in rules
-        .iter()
-        .filter(|rule| rule.suspend && !plan.entries.iter().any(|entry| plan.rules[entry.rule].name == rule.name))
-    {
-        notes.push(format!(
-            "rule {} is suspended and was never compared: it selects nothing until it is resumed",
-            rule.name
-        ));
+    if let Some(asleep) = asleep(question, &plan, &host, &mounts).map_err(unseen)? {
+        let way = Way::down(&asleep, &mounts, &path, found);
+        let selecting = asleep.selecting(&way.end, is_link);
+        let decision = |entry| way.decision(&asleep, entry, &selecting).if_not_suspended(view.is_some());
+        entries.extend((0..asleep.entries.len() as u16).map(decision));
     }
-    if rules.is_empty() {
+    entries.sort_by_key(|entry| (entry.decision, std::cmp::Reverse(entry.along)));
+    let ask = plan.ask(&selecting);
+    let watched = ask.as_ref().map(|ask| watched(&plan, &ask.entries));
+    if plan.source.rules.is_empty() {
         notes.push("there are no rules: nothing is tracked".to_owned());
+    } else if ask.is_none() && question.rules.is_none() {
+        held::never_compared(&plan, &mut notes);
     }
     if view.is_none() && plan.entries.iter().any(|entry| entry.links == Links::Follow) {
         notes.push(
             "what lies behind links that an entry follows is known after a compare: ask with --state-dir".to_owned(),
         );
     }
-    let ask = plan.ask(&selecting);
-    let watched = ask.as_ref().map(|ask| watched(&plan, &ask.entries));
-    let tracked = view.map(|view| view.stored(&path)).transpose()?.flatten();
-    if ask.is_some() && view.is_some() && tracked.is_none() && found.is_some() {
+    let of_held = view.zip(held.as_ref()).map(|(view, held)| view.selecting(&plan, held)).unwrap_or_default();
+    let tracking = held::tracking(ask.is_some(), found.is_some(), held.as_ref(), &of_held);
+    held::say(&plan, &of_held, held.as_ref(), tracking, &mut notes);
+    if tracking == Tracking::Tracked && view.is_some() && !held.as_ref().is_some_and(Held::shows) {
         notes.push("it has not been looked at yet: the next compare does".to_owned());
+    }
+    if let Some(view) = view.filter(|_| held.is_none()) {
+        held::say_left(view, &path, &mut notes)?;
     }
     for Unknown { path: at, reason, .. } in known.into_iter().flat_map(|(_, unknowns)| unknowns.of(&path)) {
         notes.push(format!("at the last compare {at} was unknown: {reason}"));
-    }
-    if ask.is_none() && tracked.is_some() {
-        notes.push("the state still holds it from before: it leaves watch with the next compare".to_owned());
     }
     Ok(Explanation {
         path: question.path.clone(),
         path_bytes: question.path_bytes.clone(),
         real_path: (path != asked).then(|| ByteText::exact(path.as_bytes()).0),
-        found: found.and_then(kind),
+        found: found.and_then(shown::kind),
+        tracking,
         is_selected: ask.is_some(),
         entries,
         watched,
-        tracked,
+        tracked: held.map(|held| held.tracked),
         notes,
     })
 }
 
-/// Where a path lies once the links above its last component are resolved: files are known under their real paths.
-fn real_path(
+/// The rules in a question that are suspended and of which nothing was ever compared, as if they were not suspended: what a
+/// plan has of them is their names.
+fn asleep(
+    question: &Question,
+    plan: &Plan,
     host: &HostRoot,
     mounts: &Mounts,
-    asked: &HostPath,
-    notes: &mut Vec<String>,
-) -> Result<HostPath, rustix::io::Errno> {
-    let (directory, name) = asked.split();
-    let enter = |path: &HostPath| mounts.at(path).is_none_or(|mount| mount.is_local() || mount.is_overlay());
-    let resolved = host.resolve(directory.components(), &enter)?;
-    if let Some(link) = resolved.links.first() {
-        notes.push(format!("{link} is a symbolic link: what lies behind it is tracked under its real path"));
+) -> Result<Option<Plan>, rustix::io::Errno> {
+    let has_entries = |rule: &NodeRule| plan.entries.iter().any(|entry| plan.rules[entry.rule].name == rule.name);
+    let asleep = question.rules.iter().flatten().filter(|rule| rule.suspend && !has_entries(rule));
+    let rules: Vec<NodeRule> = asleep.cloned().map(|rule| NodeRule { suspend: false, ..rule }).collect();
+    if rules.is_empty() {
+        return Ok(None);
     }
-    Ok(resolved.real.join(name))
+    let follows = PlanSource::default().follows;
+    let resolution = crate::adopt::resolve(rules, host, mounts, None, None, &follows)?;
+    Ok(Some(Plan::new(1, resolution.source)))
 }
 
-/// What is there, unless a walk would not look.
-fn found(host: &HostRoot, mounts: &Mounts, path: &HostPath, notes: &mut Vec<String>) -> Option<FileType> {
-    let is_barred = |mount: &&Mount| mount.is_remote();
-    if let Some(mount) = mounts.on_the_way(path).find(is_barred) {
-        let Mount { point, file_system, .. } = mount;
-        notes.push(format!("it lies on {point}, a mount of type {file_system}, and was not looked at"));
-        return None;
-    }
-    if path.components().count() > MAX_DEPTH || path.as_bytes().len() > MAX_PATH {
-        notes
-            .push(format!("it lies over {MAX_DEPTH} levels deep, or its path is over {MAX_PATH} bytes: it is unknown"));
-    }
-    let (directory, name) = path.split();
-    match host.directory(&directory).and_then(|directory| directory.stat(name)) {
-        Ok(stat) => Some(FileType::from_raw_mode(stat.stx_mode.into())),
-        Err(errno) if is_gone(errno) => {
-            notes.push("there is no such file on the host".to_owned());
-            None
+impl EntryDecision {
+    /// The same of an entry whose rule is suspended, and was never compared as far as a state says.
+    fn if_not_suspended(mut self, has_state: bool) -> Self {
+        if self.decision == Decision::Selects {
+            let never = if has_state { " and was never compared" } else { "" };
+            self.decision = Decision::RuleSuspended;
+            self.message = format!("{}, but the rule is suspended{never}: nothing of it is compared", self.message);
+            self.asks = None;
         }
-        Err(errno) => {
-            notes.push(format!("it cannot be looked at: {}", std::io::Error::from(errno)));
-            None
-        }
+        self
     }
-}
-
-fn kind(found: FileType) -> Option<String> {
-    let kind = match found {
-        FileType::RegularFile => "Regular",
-        FileType::Directory => "Directory",
-        FileType::Symlink => "Symlink",
-        FileType::Fifo => "Fifo",
-        FileType::Socket => "Socket",
-        FileType::CharacterDevice => "CharDevice",
-        FileType::BlockDevice => "BlockDevice",
-        _ => return None,
-    };
-    Some(kind.to_owned())
 }
 
 fn watched(plan: &Plan, entries: &[u16]) -> Watched {
@@ -273,128 +278,5 @@ fn watched(plan: &Plan, entries: &[u16]) -> Watched {
         hashes: hashes.into_iter().flat_map(|hashes| hashes.iter()).map(|hash| hash.as_str().to_owned()).collect(),
         rehash_interval: reading.iter().map(|entry| entry.rehash_interval).min().map(duration::format),
         max_content_size: reading.iter().map(|entry| entry.max_content_size).max(),
-    }
-}
-
-/// The way from the host's `/` to a path.
-struct Way<'p> {
-    path: &'p HostPath,
-    /// Whether what is there is no directory.
-    ends_here: bool,
-    end: Step,
-    /// Selectors that end on it: how far they went, where, and why.
-    lost: Vec<(u16, usize, HostPath, End)>,
-}
-
-#[derive(Clone, Debug)]
-enum End {
-    By(Lost),
-    Mount(Mount),
-}
-
-impl<'p> Way<'p> {
-    fn down(plan: &Plan, mounts: &Mounts, path: &'p HostPath, found: Option<FileType>) -> Self {
-        let ends_here = found.is_some_and(|found| found != FileType::Directory);
-        let mut here = HostPath::root();
-        let mut step = plan.root();
-        let mut lost = Vec::new();
-        let enter = |step: Step, here: &HostPath, along: usize, lost: &mut Vec<_>| {
-            let Some(mount) = mounts.at(here) else { return step };
-            let entered = plan.enter(&step, mount);
-            let is_gone = |selector: &u16| !entered.context.selectors().any(|other| other == *selector);
-            lost.extend(
-                step.context.selectors().filter(is_gone).map(|at| (at, along, here.clone(), End::Mount(mount.clone()))),
-            );
-            entered
-        };
-        step = enter(step, &here, 0, &mut lost);
-        for (along, name) in path.components().enumerate() {
-            let next = here.join(name);
-            lost.extend(
-                plan.lost(&step.context, name).into_iter().map(|(at, why)| (at, along, next.clone(), End::By(why))),
-            );
-            step = enter(plan.child(&step.context, name), &next, along, &mut lost);
-            here = next;
-        }
-        Self { path, ends_here, end: step, lost }
-    }
-
-    /// What an entry has to do with the path; the entry's own pattern counts, not the links that it leads through.
-    fn decision(&self, plan: &Plan, entry: u16, selecting: &[u16]) -> EntryDecision {
-        let name = plan.entry_name(entry);
-        let is_own = |at: &u16| {
-            let Selector { entry: of, is_prefix_link, .. } = plan.selectors[usize::from(*at)];
-            of == entry && !is_prefix_link
-        };
-        let FileEntry { rule, name: own_name, .. } = &plan.entries[usize::from(entry)];
-        let files = plan.source.rules.get(*rule).and_then(|rule| rule.files.as_ref());
-        let written = files.and_then(|files| files.paths.iter().find(|path| path.name == *own_name));
-        let path = written.map(|written| written.path.clone()).unwrap_or_default();
-        let all = self.path.components().count();
-        let hits = self.end.hits().iter().any(is_own);
-        let lost = self.lost.iter().find(|(at, ..)| is_own(at));
-        let (decision, message, along) = if selecting.contains(&entry) {
-            let through = if hits { "" } else { ": its path leads through this link" };
-            match plan.is_suspended(entry) {
-                true => (
-                    Decision::RuleSuspended,
-                    format!("{path} selects it, but the rule is suspended: nothing of it is compared"),
-                    all,
-                ),
-                false => (Decision::Selects, format!("{path} selects it{through}"), all),
-            }
-        } else if hits {
-            (
-                Decision::LinkIgnored,
-                format!("{path} matches, but it is a symbolic link, and the entry says links: Ignore"),
-                all,
-            )
-        } else if let Some((_, along, at, end)) = lost {
-            let defaults = files.and_then(|files| files.defaults.exclude.as_ref());
-            let excludes = written.and_then(|written| written.settings.exclude.as_ref()).or(defaults);
-            let (decision, message) = self.lost(&path, excludes, at, end);
-            (decision, message, *along)
-        } else if self.ends_here {
-            (Decision::PathDoesNotMatch, format!("{path} does not match it"), all)
-        } else {
-            (Decision::LeadsBelow, format!("{path} selects what lies below it, not itself"), all)
-        };
-        EntryDecision { entry: name, decision, message, along }
-    }
-
-    fn lost(&self, path: &str, excludes: Option<&Vec<String>>, at: &HostPath, end: &End) -> (Decision, String) {
-        let is_itself = at == self.path;
-        match end {
-            End::By(Lost::Excluded(number)) => {
-                let exclude = excludes.and_then(|excludes| excludes.get(*number));
-                let exclude = exclude.map_or_else(|| "an exclude".to_owned(), |exclude| format!("exclude {exclude}"));
-                let what = if is_itself { "it".to_owned() } else { format!("{at}, which it lies under,") };
-                (Decision::Excluded, format!("{path} leads there, but {exclude} of the entry leaves {what} out"))
-            }
-            End::By(Lost::Depth) => (
-                Decision::TooDeep,
-                format!("{path} selects what is above it, but maxDepth (or recurse: false) ends before {at}"),
-            ),
-            End::By(Lost::Pattern) => {
-                let (directory, name) = at.split();
-                let name = HostPath::root().join(name).to_string();
-                (
-                    Decision::PathDoesNotMatch,
-                    format!(
-                        "{path} does not match: it leads to {directory}, but not on to {}",
-                        name.trim_start_matches('/')
-                    ),
-                )
-            }
-            End::Mount(mount) => {
-                let Mount { point, file_system, .. } = mount;
-                (
-                    Decision::MountNotEntered,
-                    format!(
-                        "{path} would lead there, but does not enter {point}, a mount of type {file_system} (mounts says which are)"
-                    ),
-                )
-            }
-        }
     }
 }

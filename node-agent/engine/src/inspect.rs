@@ -5,10 +5,11 @@
 
 use crate::clock::Time;
 use crate::engine::{Engine, EngineError};
-use crate::explain::{Explanation, Question, explain};
+use crate::explain::{Explanation, Place as Lies, Question, explain};
 use crate::host::HostRoot;
 use crate::meta::Meta;
-use crate::mounts::Mounts;
+use crate::mounted::{self, Shown};
+use crate::mounts::{Mount, Mounts};
 use crate::page::{Named, Volume, directory_prefix};
 use crate::path::HostPath;
 use crate::plan::{Plan, PlanSource};
@@ -18,6 +19,7 @@ use crate::store::{Found, Medium, Reader, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use vedette_crds::record::{ByteText, Item, ItemType, Nanos};
@@ -145,11 +147,22 @@ impl Inspector {
     }
 }
 
+/// What the state holds under a path.
+pub(crate) struct Held {
+    pub(crate) tracked: Tracked,
+    pub(crate) place: Lies,
+    volume: Volume,
+    directory: HostPath,
+    named: Named,
+}
+
 /// One consistent view of a state, with what it takes to say something of an item.
 pub(crate) struct View {
     reader: Reader,
     meta: Option<Meta>,
     mounts: Mounts,
+    /// What the state knows to be mounted.
+    mounted: BTreeMap<HostPath, Shown>,
     volumes: Volumes,
     owners: Owners,
     in_force: Option<Plan>,
@@ -173,7 +186,8 @@ impl View {
         let ids = meta.as_ref().map(|meta| (meta.plan, meta.complete)).unwrap_or_default();
         let in_force = plan(ids.0)?;
         let complete = if ids.0 == ids.1 { None } else { plan(ids.1)? };
-        Ok(Self { owners: Owners::read(&host, &mounts), reader, meta, mounts, volumes, in_force, complete })
+        let (owners, mounted) = (Owners::read(&host, &mounts), mounted::load(&reader)?);
+        Ok(Self { owners, reader, meta, mounts, mounted, volumes, in_force, complete })
     }
 
     /// The plan in force.
@@ -187,21 +201,66 @@ impl View {
         has_compared.then(|| self.complete.as_ref().or(self.in_force.as_ref()).map(|plan| &plan.source)).flatten()
     }
 
-    /// What the state holds under a path, of the volume that shows there before those that do not.
-    pub(crate) fn stored(&self, path: &HostPath) -> Result<Option<Tracked>, StoreError> {
+    /// What the state holds under a path: of what shows there, before what is covered and what is not mounted.
+    pub(crate) fn held(&self, host: &HostRoot, path: &HostPath) -> Result<Option<Held>, StoreError> {
         let (directory, name) = path.split();
-        let mut volumes = self.volumes.all();
-        let depth = |point: &HostPath| path.ancestors().position(|above| above == *point);
-        volumes.sort_by_key(|(_, point)| std::cmp::Reverse(depth(point).filter(|_| self.mounts.at(point).is_some())));
-        for (volume, _) in volumes {
-            if let Some(state) = self.reader.item(volume, &directory, name)? {
-                return Ok(Some(self.tracked(volume, &directory, &Named { name: name.to_vec(), state })));
-            }
-            if let Some(named) = self.find_frozen(volume, &directory, name, &self.frozen())? {
-                return Ok(Some(self.tracked(volume, &directory, &named)));
-            }
+        let mut found: Vec<Held> = Vec::new();
+        for (volume, point) in self.volumes.all().into_iter().filter(|(_, point)| path.starts_with(point)) {
+            let named = match self.reader.item(volume, &directory, name)? {
+                Some(state) => Some(Named { name: name.to_vec(), state }),
+                None => self.find_frozen(volume, &directory, name, &self.frozen())?,
+            };
+            let Some(named) = named else { continue };
+            let place = self.place(host, volume, &point, path);
+            let tracked = self.tracked(volume, &directory, &named);
+            found.push(Held { tracked, place, volume, directory: directory.clone(), named });
         }
-        Ok(None)
+        let order = |held: &Held| match held.place {
+            Lies::Shows => 0,
+            Lies::Beneath(_) => 1,
+            Lies::Unmounted { .. } => 2,
+        };
+        Ok(found.into_iter().min_by_key(order))
+    }
+
+    /// Where what lies on a volume is, that was mounted at a point.
+    fn place(&self, host: &HostRoot, volume: Volume, point: &HostPath, path: &HostPath) -> Lies {
+        let crossed = self.volumes.crossed(&self.mounts, volume);
+        let file_system = crossed.last().map(|mount| mount.file_system.clone()).unwrap_or_default();
+        let is_mounted = self.mounts.id_at(point).is_some_and(|id| {
+            match self.volumes.known(host, &self.mounts, id) {
+                Some(known) => known == volume,
+                // What may never answer is not asked which one it is.
+                None => self.mounts.get(id).is_some_and(|mount| mount.is_remote() && mount.file_system == file_system),
+            }
+        });
+        if !is_mounted {
+            return Lies::Unmounted { point: point.clone(), file_system };
+        }
+        let covers = |mount: &&Mount| mount.point != *point || mount.is_hidden;
+        match self.mounts.on_the_way(path).last().filter(covers) {
+            Some(mount) => Lies::Beneath(mount.clone()),
+            None => Lies::Shows,
+        }
+    }
+
+    /// The entries of a plan that select what is held, suspended ones included.
+    pub(crate) fn selecting(&self, plan: &Plan, Held { volume, directory, named, .. }: &Held) -> Vec<u16> {
+        self.selecting_of(plan, *volume, directory, named)
+    }
+
+    fn selecting_of(&self, plan: &Plan, volume: Volume, directory: &HostPath, named: &Named) -> Vec<u16> {
+        let context = plan.context(directory, &self.volumes.crossed(&self.mounts, volume));
+        let mounted = self.volumes.mounted(&self.mounts, volume, directory, &named.name);
+        let step = plan.step(&context, &named.name, mounted);
+        plan.selecting(&step, named.state.kind == ItemType::Symlink)
+    }
+
+    /// When what was known under a path left watch last, while that is kept.
+    pub(crate) fn left(&self, path: &HostPath) -> Result<Option<Time>, StoreError> {
+        let (directory, name) = path.split();
+        let forgotten_before = self.meta.as_ref().map(|meta| meta.forgotten_before).unwrap_or_default();
+        Ok(self.reader.left(&directory, name)?.filter(|left| *left >= forgotten_before))
     }
 
     /// The rules that are suspended with their items as they were.
@@ -237,12 +296,7 @@ impl View {
         let (path, path_bytes) = ByteText::exact(directory.join(&named.name).as_bytes());
         let points = self.volumes.all();
         let point = points.iter().find(|(number, _)| *number == volume).map(|(_, point)| point.clone());
-        let selecting = |plan: &Plan| {
-            let context = plan.context(directory, &self.volumes.crossed(&self.mounts, volume));
-            let mounted = self.volumes.mounted(&self.mounts, volume, directory, &named.name);
-            let step = plan.step(&context, &named.name, mounted);
-            plan.selecting(&step, named.state.kind == ItemType::Symlink)
-        };
+        let selecting = |plan: &Plan| self.selecting_of(plan, volume, directory, named);
         let mut rules: Vec<String> = self
             .in_force
             .as_ref()
@@ -252,6 +306,11 @@ impl View {
         let place = directory.join(&named.name);
         let compared = compared.and_then(|(meta, plan)| meta.compared.last(plan, &selecting(plan), &place));
         let looked = compared.max(Some(named.state.looked)).unwrap_or(named.state.looked);
+        let here = directory.join(&named.name);
+        let shown = self.mounted.get(&here).filter(|shown| shown.volume == Some(volume));
+        // What is not mounted there any more is not shown: only the next compare says what is.
+        let mount = shown.zip(self.mounts.at(&here)).filter(|(shown, mount)| shown.is_of(mount));
+        let mount = mount.map(|(_, mount)| mount.info());
         let shown = |time: Time| Nanos(time.timestamp());
         Tracked {
             path,
@@ -260,7 +319,7 @@ impl View {
             rules,
             last_looked: shown(looked),
             last_read: named.state.read.map(shown),
-            item: item(&named.state, &self.owners),
+            item: Item { mount, ..item(&named.state, &self.owners) },
         }
     }
 }

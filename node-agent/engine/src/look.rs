@@ -58,6 +58,8 @@ pub(crate) struct Looker {
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
     links: Arc<HardLinks>,
+    /// What the system last said where content could not be read.
+    refused: Option<Errno>,
 }
 
 enum Content {
@@ -78,7 +80,7 @@ impl Looker {
         links: Arc<HardLinks>,
     ) -> Self {
         let buffer = vec![0; BUFFER + PAGE];
-        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress, links }
+        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress, links, refused: None }
     }
 
     /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
@@ -184,6 +186,11 @@ impl Looker {
         Some(ItemState { attributes, content, digests: restrict(digests, hashes), read, ..seen.clone() })
     }
 
+    /// Why the content that was just found Unreadable is.
+    pub(crate) fn refused(&self) -> Option<std::io::Error> {
+        self.refused.map(std::io::Error::from)
+    }
+
     /// The time of a look that begins now.
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
@@ -210,7 +217,6 @@ impl Looker {
         if seen.stx_size > want.max_content_size {
             return Content::Is(ContentState::TooLarge, Digests::default(), None);
         }
-        let unreadable = Content::Is(ContentState::Unreadable, Digests::default(), None);
         let file = match directory.open_file(name) {
             Ok(file) => file,
             // It is a link now.
@@ -218,19 +224,24 @@ impl Looker {
             Err(errno) if is_gone(errno) => return Content::Gone,
             // That is nothing of the file's.
             Err(errno) if is_lack(errno) => return Content::Unknown(errno),
-            Err(_) => return unreadable,
+            Err(errno) => return self.unreadable(errno),
         };
         match stat_open(file.as_fd()) {
             Ok(opened) if unmoved(seen, &opened) && kind(&opened) == Some(ItemType::Regular) => {}
             Ok(_) => return Content::Again,
-            Err(_) => return unreadable,
+            Err(errno) => return self.unreadable(errno),
         }
         match self.hash(&file, seen.stx_size, hashes(stored, want)) {
             Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
             Ok(None) => Content::Interrupted,
             Err(errno) if is_lack(errno) => Content::Unknown(errno),
-            Err(_) => unreadable,
+            Err(errno) => self.unreadable(errno),
         }
+    }
+
+    fn unreadable(&mut self, errno: Errno) -> Content {
+        self.refused = Some(errno);
+        Content::Is(ContentState::Unreadable, Digests::default(), None)
     }
 
     /// Hashes at most `size` bytes; `None` when told to end.

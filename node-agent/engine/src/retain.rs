@@ -10,7 +10,7 @@ use crate::view::View;
 use std::time::Duration;
 
 /// What left watch is kept so long.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// One transaction forgets so many pages: about 60,000 items.
 pub(crate) const FORGET: usize = 1024;

@@ -23,6 +23,7 @@ use crate::path::HostPath;
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -53,6 +54,8 @@ const FILE: &str = "vedette.redb";
 const UNFINISHED: &str = "vedette.redb.new";
 /// Names the journal, so that a database that was taken away is missed.
 const MARK: &str = "vedette.journal";
+/// What else a process leaves in its state directory, once it has a state.
+const LEFT_BEHIND: [&str; 3] = ["vedette.journal.new", "unreadable-plan", SOCKET];
 /// Measured: 32 MiB read no faster.
 const CACHE: usize = 8 * 1024 * 1024;
 /// Who goes through a table reads so many pages at a time: about 16,000 items, 8 MiB.
@@ -186,6 +189,28 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StoreError::Open { path, source: source.into() }),
         }
+    }
+
+    /// Whether something stands in the directory that only a process with a state leaves: then there was one, whatever
+    /// became of database and mark.
+    pub(crate) fn has_leftovers(&self) -> Result<bool, StoreError> {
+        // A first start that was killed leaves these.
+        let of_a_start = [FILE, UNFINISHED, MARK];
+        let is_left = |name: &[u8]| {
+            name.starts_with(FILE.as_bytes()) && !of_a_start.iter().any(|other| other.as_bytes() == name)
+                || LEFT_BEHIND.iter().any(|left| left.as_bytes() == name)
+        };
+        let unread = |source: std::io::Error| StoreError::Open { path: self.directory.clone(), source: source.into() };
+        let entries = match std::fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            entries => entries.map_err(unread)?,
+        };
+        for entry in entries {
+            if is_left(entry.map_err(unread)?.file_name().as_bytes()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn set_mark(&self, journal: &str) -> Result<(), StoreError> {

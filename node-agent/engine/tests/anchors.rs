@@ -186,6 +186,51 @@ fn a_mark_that_is_spoiled_costs_no_journal_and_names_none_that_is_missing() {
 }
 
 #[test]
+fn a_state_of_which_only_something_beside_it_is_left_is_missed() {
+    for left in ["vedette.redb.0123-2", "vedette.redb.copy", "vedette.journal.new", "agent.sock", "unreadable-plan"] {
+        let mut host = host();
+        host.stop();
+        fs::remove_file(database(&host)).unwrap();
+        fs::remove_file(host.state_dir().join("vedette.journal")).unwrap();
+        fs::write(host.state_dir().join(left), "").unwrap();
+        // A start that is killed before its first line forgets nothing.
+        host.start();
+        host.start();
+        host.expect_new_journal();
+        let lines = host.compare().lines;
+        assert_eq!((&lines[0]["reason"], lines[0].get("expectedJournal")), (&"StateMissing".into(), None), "{left}");
+        host.start();
+        assert!(host.compare().lines.is_empty(), "it is said once");
+    }
+}
+
+#[test]
+fn a_state_that_is_missed_by_several_is_missed_once() {
+    let mut host = host();
+    let anchor = host.anchor();
+    host.stop();
+    fs::remove_file(database(&host)).unwrap();
+    fs::remove_file(host.state_dir().join("vedette.journal")).unwrap();
+    fs::write(host.state_dir().join("agent.sock"), "").unwrap();
+    host.start();
+    let (reset, _) = held_against(&mut host, anchor.clone());
+    assert_eq!((&reset["reason"], &reset["expectedJournal"]), (&"StateMissing".into(), &anchor.journal.into()));
+    assert!(kept(&host).is_empty(), "nothing was there to be kept");
+}
+
+#[test]
+fn what_a_first_start_leaves_when_it_is_killed_is_no_state_that_is_missed() {
+    let mut host = host();
+    host.stop();
+    fs::remove_dir_all(host.state_dir()).unwrap();
+    fs::create_dir(host.state_dir()).unwrap();
+    fs::write(host.state_dir().join("vedette.redb.new"), "").unwrap();
+    host.start();
+    host.expect_new_journal();
+    assert!(host.compare().notices("BaselineReset").is_empty());
+}
+
+#[test]
 fn every_sink_gets_another_journal_from_its_first_line() {
     let mut host = host();
     let journal = host.engine().journal().clone();

@@ -213,12 +213,6 @@ fn a_suspended_rule_is_said_to_be() {
     assert_eq!(decided(&mut host, "/etc/a.conf").0, Decision::RuleSuspended);
     let explanation = explained(&mut host, "/etc/a.conf");
     assert!(!explanation.is_selected && explanation.tracked.is_some());
-    let never = Question {
-        rules: Some(vec![rule_with("new", everything(), json!({"suspend": true}))]),
-        ..question("/etc/a.conf")
-    };
-    let explanation = host.engine().inspector().explain(&never).unwrap();
-    assert!(explanation.notes[0].starts_with("rule new is suspended and was never compared"), "{explanation:?}");
 }
 
 #[test]

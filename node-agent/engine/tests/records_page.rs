@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Host, SetClock, is_root, rule_with, run, with_own_mounts};
+use support::{Host, SetClock, compare_unread, everything, is_root, rule_with, run, with_own_mounts};
 use vedette_crds::record::{CHANGE_SCHEMA, Chain, Change, Item, Nanos, Notice, NoticeKind, Origin, render, schema};
 use vedette_engine::journal::Sink;
 use vedette_engine::{Anchor, Identity};
@@ -330,4 +330,40 @@ fn the_program_on_the_page_accepts_the_lines_on_the_page_and_says_where_others_b
         let ran = check(&broken, None).unwrap();
         assert!(!ran.status.success() && said(&ran).contains(at), "{broken:?}: {}", said(&ran));
     }
+}
+
+#[test]
+fn the_program_on_the_page_accepts_as_verify_does_what_a_gap_notice_says_to_be_lost() {
+    let mut host = Host::new(everything());
+    let lines = |host: &mut Host| -> Vec<String> {
+        let lines = host.engine().journal().after(0, usize::MAX).unwrap();
+        lines.into_iter().map(|line| String::from_utf8(line.bytes).unwrap()).collect()
+    };
+    host.write("/a", "1");
+    compare_unread(&mut host);
+    let mut all = lines(&mut host);
+    host.delivered(Sink::Stdout, all.len() as u64);
+    host.engine().set_journal_max(4000);
+    for length in 2..12 {
+        host.write("/a", "1".repeat(length));
+        compare_unread(&mut host);
+    }
+    let later = lines(&mut host);
+    let is_gap = |line: &&String| line.contains("\"kind\":\"Gap\"");
+    assert!(later.iter().any(|line| is_gap(&line)), "{later:#?}");
+    all.extend(later);
+    let is_whole = |lines: &[&str]| {
+        let mut verify = vedette_engine::verify::Lines::default();
+        lines.iter().for_each(|line| verify.line(line.as_bytes()));
+        verify.end(None).iter().all(vedette_engine::verify::Verdict::is_whole)
+    };
+    let whole: Vec<&str> = all.iter().map(String::as_str).collect();
+    let Some(ran) = check(&whole, None) else { return };
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && is_whole(&whole) && !said.contains(" 0 are lost"), "{said}");
+    // A line of before the gap, which no notice names.
+    let taken = [&whole[..1], &whole[2..]].concat();
+    assert!(!check(&taken, None).unwrap().status.success() && !is_whole(&taken));
+    let without: Vec<&str> = all.iter().filter(|line| !is_gap(line)).map(String::as_str).collect();
+    assert!(!check(&without, None).unwrap().status.success() && !is_whole(&without));
 }

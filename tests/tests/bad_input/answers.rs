@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::scene::{Said, Scene, Service, SmallDisk, command, ended};
+use crate::scene::{RULE, Said, Scene, Service, SmallDisk, command, ended};
 
 rows! {
     an_explanation_by_no_rules: "2",
@@ -168,8 +168,7 @@ async fn a_state_directory_with_a_long_name_takes_a_socket_too() {
 #[tokio::test]
 async fn an_agent_that_tracks_its_own_state_directory_does_not_report_its_socket() {
     let scene = Scene::new().await;
-    let (rule, state) =
-        (scene.write("rule.yaml", &crate::scene::RULE.replace("/etc", "/var")), scene.text("host/var/state"));
+    let (rule, state) = (scene.write("rule.yaml", &RULE.replace("/etc", "/var")), scene.text("host/var/state"));
     fs::create_dir_all(scene.path("host/var")).unwrap();
     let options = [("--rule", rule.as_str()), ("--state-dir", &state)];
     assert_eq!(scene.scan(&options).await.exit, "0");
@@ -185,7 +184,7 @@ async fn an_agent_that_tracks_its_own_state_directory_does_not_report_its_socket
 #[tokio::test]
 async fn a_disabled_entry_is_named_as_what_would_select_the_path() {
     let scene = Scene::new().await;
-    let rule = crate::scene::RULE.replace("path: /etc}", "path: /etc, enabled: false}, {name: usr, path: /usr}");
+    let rule = RULE.replace("path: /etc}", "path: /etc, enabled: false}, {name: usr, path: /usr}");
     let said = explain(&scene, "/etc/a", &["--rule", &scene.write("rule.yaml", &rule)]).await;
     assert_eq!(said.exit, "0");
     assert!(said.out.starts_with("/etc/a is not tracked\n"), "{said:?}");
@@ -215,4 +214,58 @@ async fn a_state_on_a_read_only_file_system_can_be_asked_and_verified() {
     assert_eq!((asked.exit.as_str(), paths(&asked).len()), ("0", 2), "{asked:?}");
     let verify = command(&scene.products.agent, &["verify", "--state-dir", &scene.text("state")]);
     assert_eq!(ended(disk.inside(&verify)).await.exit, "0");
+}
+
+#[tokio::test]
+async fn a_path_with_a_line_break_forges_no_line_of_an_explanation() {
+    let scene = Scene::new().await;
+    let forged = "/zz\n/etc/x is not tracked\u{9b}2J";
+    let said = explain(&scene, forged, &["--rule", &scene.text("rule.yaml")]).await;
+    assert_eq!(said.exit, "0");
+    assert!(said.out.starts_with("/zz\\u{a}/etc/x is not tracked\\u{9b}2J is not tracked\n"), "{said:?}");
+    assert!(said.out.lines().skip(1).all(|line| line.starts_with("  ") || line == "not by"), "{said:?}");
+    let json = explain(&scene, forged, &["--rule", &scene.text("rule.yaml"), "--output", "json"]).await;
+    assert!(json.out.lines().count() == 1 && !json.out.contains('\u{9b}'), "{json:?}");
+}
+
+#[tokio::test]
+async fn an_explanation_says_when_content_is_not_read_and_what_each_entry_asks_for() {
+    let scene = Scene::new().await;
+    let state = scene.text("state");
+    let small = RULE.replace("path: /etc}", "path: /etc, maxContentSize: 4}");
+    assert_eq!(scene.scan_rule(&small).await.exit, "0");
+    scene.write("host/etc/a", "too large now");
+    assert_eq!(scene.scan(&[("--rule", &scene.text("given.yaml"))]).await.exit, "1");
+    let said = explain(&scene, "/etc/a", &["--state-dir", &state]).await;
+    assert!(said.out.contains("  content is not read: it is larger than 4 bytes\n"), "{said:?}");
+    assert!(!said.out.contains("content is read") && said.out.contains(": its digests are of then\n"), "{said:?}");
+    let directory = explain(&scene, "/etc", &["--state-dir", &state]).await;
+    assert!(!directory.out.contains("content is"), "{directory:?}");
+
+    let two = RULE.replace("path: /etc}", "path: /etc}, {name: mode, path: /etc, compare: [Mode]}");
+    let said = explain(&scene, "/etc/a", &["--rule", &scene.write("two.yaml", &two)]).await;
+    assert!(said.out.contains("  web/mode: /etc selects it\n    it compares Mode, every 10s\n"), "{said:?}");
+    assert!(said.out.contains("  compared every 10s, each time for all of these entries\n"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_name_with_control_characters_is_escaped_in_an_inventory_too() {
+    let scene = Scene::new().await;
+    scene.write("host/etc/x\u{9b}31m\n\u{202e}", "1");
+    assert_eq!(scene.scan(&[]).await.exit, "0");
+    let said = inventory(&scene).await;
+    assert!(said.out.contains("/etc/x\\u009b31m\\n\\u202e"), "{said:?}");
+    assert_eq!(paths(&said).len(), 3, "{said:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_would_be_tracked() {
+    let scene = Scene::new().await;
+    for path in ["/etc/a/x", "/etc/none"] {
+        let said = explain(&scene, path, &["--rule", &scene.text("rule.yaml")]).await;
+        assert!(
+            said.out.starts_with(&format!("{path} would be tracked\n  there is no such file on the host\n")),
+            "{said:?}"
+        );
+    }
 }

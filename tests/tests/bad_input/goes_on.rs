@@ -36,8 +36,8 @@ rows! {
         fs::set_permissions(scene.path("host/etc/secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let state = scene.text("open/state");
         let said = scene.scan_as_nobody(&[("--state-dir", &state)]).await;
-        assert!(said.err.contains("unknown: /etc/secret: its content cannot be read"), "{said:?}");
-        assert!(said.err.contains("1 item is unknown: nothing is said of them"), "{said:?}");
+        assert!(said.err.contains("unknown: /etc/secret: its content cannot be read: Permission denied (os error 13)"), "{said:?}");
+        assert!(said.err.contains("1 item is unknown: nothing is said of it"), "{said:?}");
         said
     };
 
@@ -84,6 +84,12 @@ rows! {
             assert_eq!(scene.scan(&[]).await.exit, "0");
             let said = scene.scan_rule(&RULE.replace("/etc}", "/usr}")).await;
             assert!(said.err.contains("3 items came under watch, 2 left it"), "{said:?}");
+            let one = RULE.replace("/etc}", "/usr/c}");
+            let fewer = scene.scan_rule(&one).await;
+            assert!(fewer.err.contains("0 items came under watch, 2 left it"), "{fewer:?}");
+            let other = scene.scan_rule(&one.replace("/usr/c}", "/etc/a}")).await;
+            assert!(other.err.contains("1 item came under watch, 1 left it"), "{other:?}");
+            scene.scan_rule(&RULE.replace("/etc}", "/usr}")).await;
             let again = scene.scan(&[("--rule", &scene.text("given.yaml"))]).await;
             assert_eq!(again.err, "", "it is said once");
             said

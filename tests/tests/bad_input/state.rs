@@ -110,7 +110,25 @@ rows! {
             scene.scan(&[]).await
         };
 
-    a_state_file_that_was_deleted: "0",
+    a_state_of_which_only_a_copy_is_left: "1",
+        "the state is not the one that was in this directory: a new journal begins with a new baseline reason=StateMissing" =>
+        async |scene: &Scene| {
+            baseline(scene).await;
+            fs::rename(database(scene), scene.path(&format!("state/vedette.redb.{}-2", "0".repeat(32)))).unwrap();
+            fs::remove_file(scene.path("state/vedette.journal")).unwrap();
+            let mut dry = scene.agent("scan", &[]);
+            dry.arg("--dry-run");
+            let dry = ended(dry).await;
+            assert!(dry.exit == "1" && !database(scene).exists(), "{dry:?}");
+            let said = scene.scan(&[]).await;
+            let reset = &said.lines()[0];
+            assert_eq!((&reset["reason"], reset.get("expectedJournal")), (&"StateMissing".into(), None));
+            let next = scene.scan(&[]).await;
+            assert_eq!((next.exit.as_str(), next.out.as_str()), ("0", ""), "it is said once");
+            said
+        };
+
+    a_state_file_that_was_deleted: "1",
         "the state is not the one that journal <id> was in: a new journal begins with a new baseline reason=StateMissing" =>
         async |scene: &Scene| {
             let first = scene.scan(&[]).await;

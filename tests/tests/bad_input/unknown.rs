@@ -29,7 +29,7 @@ rows! {
         as_nobody(scene, "host/etc/closed", 0o700).await
     };
 
-    a_file_that_may_not_be_read: "3", "unknown: <path>: its content cannot be read" => async |scene: &Scene| {
+    a_file_that_may_not_be_read: "3", "unknown: <path>: its content cannot be read: <reason>" => async |scene: &Scene| {
         scene.write("host/etc/secret", "1");
         let said = as_nobody(scene, "host/etc/secret", 0o600).await;
         assert!(said.err.contains("unknown: /etc/secret: "), "{said:?}");
@@ -107,7 +107,7 @@ rows! {
             let mut scan = scene.agent("scan", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             let mut lines = BufReader::new(scan.stderr.take().unwrap()).lines();
             let mut err = String::new();
-            while !err.contains("nothing is said of them") {
+            while !err.contains("nothing is said of it") {
                 let line = tokio::time::timeout(ENDS_WITHIN, lines.next_line()).await.expect("it goes on").unwrap();
                 err += &(line.unwrap() + "\n");
             }

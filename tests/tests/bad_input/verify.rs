@@ -90,6 +90,19 @@ rows! {
             verify(scene, &[&scene.write("lines", &format!("{lines}{{}}\n"))]).await
         };
 
+    lines_of_a_dry_run: "1",
+        "in no journal, line <number>: it has no chain: what scan --dry-run prints is in no journal, and cannot be checked" =>
+        async |scene: &Scene| {
+            let lines = lines(scene).await;
+            scene.write("host/etc/a", "3");
+            let mut dry = scene.agent("scan", &[]);
+            let printed = ended({ dry.arg("--dry-run"); dry }).await;
+            assert_eq!((printed.exit.as_str(), printed.out.lines().count()), ("1", 1));
+            let among = verify(scene, &[&scene.write("lines", &(lines + &printed.out))]).await;
+            assert_eq!(among.exit, "1", "{among:?}");
+            verify(scene, &[&scene.write("lines", &printed.out)]).await
+        };
+
     a_head_that_is_not_there: "1",
         "journal <id><...>: no line has the head sha256:<digits>: lines are missing at the end, or the journal is another one or was rewritten" =>
         async |scene: &Scene| {

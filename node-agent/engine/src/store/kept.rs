@@ -34,6 +34,17 @@ fn moment(time: Time) -> [u8; 12] {
     key
 }
 
+/// When a row of this key left, with which plan, and the key of its page.
+pub(super) fn parse(key: &[u8]) -> Result<(Time, PlanId, &[u8]), StoreError> {
+    let broken = || StoreError::damaged("what left watch has no moment");
+    let (left, rest) = key.split_first_chunk::<12>().ok_or_else(broken)?;
+    let (under, page) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+    let (secs, nanos) = left.split_first_chunk::<8>().ok_or_else(broken)?;
+    let secs = i64::try_from(u64::from_be_bytes(*secs)).map_err(|_| broken())?;
+    let nanos = nanos.iter().fold(0, |nanos, byte| nanos << 8 | u32::from(*byte));
+    Ok((Time { secs, nanos }, PlanId::from_be_bytes(*under), page))
+}
+
 impl Kept<'_> {
     /// Keeps the items of a page that leave.
     pub(crate) fn put(&mut self, left: Time, under: PlanId, key: &[u8], page: &Page) -> Result<(), StoreError> {
@@ -52,18 +63,8 @@ impl Kept<'_> {
         let mut rows = Vec::new();
         for entry in self.table.range(from..).during("read")?.take(limit) {
             let (key, value) = entry.during("read")?;
-            let broken = || StoreError::damaged("what left watch has no moment");
-            let (left, rest) = key.value().split_first_chunk::<12>().ok_or_else(broken)?;
-            let (under, page) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
-            let (secs, nanos) = left.split_first_chunk::<8>().ok_or_else(broken)?;
-            let secs = i64::try_from(u64::from_be_bytes(*secs)).map_err(|_| broken())?;
-            let nanos = nanos.iter().fold(0, |nanos, byte| nanos << 8 | u32::from(*byte));
-            rows.push(Row {
-                key: key.value().to_vec(),
-                left: Time { secs, nanos },
-                under: PlanId::from_be_bytes(*under),
-                found: found(page, value.value())?,
-            });
+            let (left, under, page) = parse(key.value())?;
+            rows.push(Row { key: key.value().to_vec(), left, under, found: found(page, value.value())? });
         }
         Ok(rows)
     }

@@ -5,6 +5,7 @@ use super::{
     CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, frozen_rule, frozen_table,
     kept, unseal,
 };
+use crate::clock::Time;
 use crate::item::ItemState;
 use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
@@ -84,6 +85,21 @@ impl Reader {
             None => Ok(Vec::new()),
             Some(table) => subtree(&table, prefix, from, limit),
         }
+    }
+
+    /// When an item of this name left watch last, from whatever file system, of what is kept.
+    pub(crate) fn left(&self, directory: &HostPath, name: &[u8]) -> Result<Option<Time>, StoreError> {
+        let Some(kept) = self.optional(KEPT)? else { return Ok(None) };
+        for entry in kept.iter().during("read")?.rev() {
+            let (key, value) = entry.during("read")?;
+            let (left, _, page) = kept::parse(key.value())?;
+            if parse_key(page).is_some_and(|(_, of)| of == *directory)
+                && decode_page(directory, value.value())?.items.iter().any(|item| item.name == name)
+            {
+                return Ok(Some(left));
+            }
+        }
+        Ok(None)
     }
 
     /// The pages from a key on, at most so many.

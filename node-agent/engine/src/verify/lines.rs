@@ -117,6 +117,8 @@ pub struct Lines {
     halves: Vec<(u64, Vec<u8>)>,
     /// What belongs to no journal.
     loose: Verdict,
+    /// Whether there were lines of ours that are in no journal, as a dry run prints them.
+    has_unplaced: bool,
 }
 
 /// What is known of one journal.
@@ -149,6 +151,20 @@ struct Place {
     from: u64,
     #[serde(default)]
     to: u64,
+}
+
+/// A line of ours that a journal has not, or not so.
+#[derive(Deserialize)]
+struct Unplaced {
+    schema: String,
+    #[serde(default)]
+    chain: Option<serde::de::IgnoredAny>,
+}
+
+impl Unplaced {
+    fn is_ours(&self) -> bool {
+        self.schema.starts_with("vedette.dev/") && self.chain.is_none()
+    }
 }
 
 impl Lines {
@@ -192,7 +208,20 @@ impl Lines {
         self.journals.values().map(|journal| journal.known.len()).sum()
     }
 
+    /// Whether anything in them was a line of ours.
+    pub fn are_ours(&self) -> bool {
+        self.count() > 0 || self.has_unplaced
+    }
+
     fn half(&mut self, line: &[u8]) {
+        // Half a line is no JSON.
+        if serde_json::from_slice::<Unplaced>(line).is_ok_and(|line| line.is_ours()) {
+            self.has_unplaced = true;
+            let message =
+                "it has no chain: what scan --dry-run prints is in no journal, and cannot be checked".to_owned();
+            let line = Some(self.number);
+            return self.loose.add(Fault { line, sequence: None, kind: FaultKind::NotALine, message });
+        }
         if begins_a_line(line) && self.halves.len() < HALVES {
             self.halves.push((self.number, line.to_vec()));
         } else {

@@ -303,7 +303,9 @@ impl Walker<'_> {
                     let reason = "its attributes cannot be read".to_owned();
                     self.unknown(directory.join(name), Aspect::Attributes, reason, ask.interval, 1);
                 } else if let Some(reason) = unread(&state) {
-                    self.unknown(directory.join(name), Aspect::Content, reason.to_owned(), ask.interval, 1);
+                    let refused = self.looker.refused().filter(|_| state.content == Some(ContentState::Unreadable));
+                    let reason = refused.map_or_else(|| reason.to_owned(), |error| format!("{reason}: {error}"));
+                    self.unknown(directory.join(name), Aspect::Content, reason, ask.interval, 1);
                 }
                 Some(state)
             }
