@@ -9,7 +9,7 @@ use crate::follow::{self, Follows};
 use crate::host::HostRoot;
 use crate::meta::{Meta, Pending, RuleTotals};
 use crate::mounts::{Mount, Mounts};
-use crate::page::{Named, Page};
+use crate::page::{Named, Page, Volume};
 use crate::path::HostPath;
 use crate::plan::{EntryResolution, Plan, PlanSource, entries, entry_name};
 use crate::plans::{self, Plans};
@@ -21,6 +21,7 @@ use crate::suspend::{Change, Suspensions};
 use crate::view::View;
 use crate::volumes::Volumes;
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
@@ -211,7 +212,15 @@ impl Adoption<'_> {
             }
         }
         let before = self.before.as_ref().map(|before| self.view(before));
-        Ok(Change { view: self.view(self.plan), before, compared, now })
+        Ok(Change { view: self.view(self.plan), before, compared, mounted: self.mounted(), now })
+    }
+
+    fn mounted(&self) -> BTreeSet<Volume> {
+        let volumes = self.volumes.all().into_iter().filter(|(volume, point)| {
+            let shows = self.mounts.id_at(point).and_then(|mount| self.volumes.known(self.host, self.mounts, mount));
+            shows == Some(*volume)
+        });
+        volumes.map(|(volume, _)| volume).collect()
     }
 
     /// Goes through the state: what a running rule selects stays, what a rule selects that is being suspended is frozen,

@@ -8,7 +8,7 @@ use crate::page::{PlanId, Volume};
 use crate::store::{Reader, StoreError, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 
@@ -112,6 +112,10 @@ pub(crate) struct Frozen {
     pub(crate) rule: String,
     /// The first plan that suspended it.
     pub(crate) under: PlanId,
+    /// The file systems of the state that were mounted then: where it has no item on one of them, it had found none. A state
+    /// of an older version names none.
+    #[serde(default)]
+    pub(crate) volumes: BTreeSet<Volume>,
 }
 
 /// A file system that came while it was watched where it is mounted: a record said so, and one says its end.
