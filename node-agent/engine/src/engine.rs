@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::prune::{JOURNAL_MAX, prune};
 use crate::records::notice;
 use crate::remote::LeftBehind;
-use crate::retain::{FORGET, horizon};
+use crate::retain::FORGET;
 use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
@@ -332,7 +332,7 @@ impl Engine {
         }
         prune(&writer, &mut meta, &self.identity, now, self.journal_max)?;
         meta.alive = meta.alive.max(Some(now));
-        meta.forgotten_before = horizon(meta.forgotten_before, now);
+        meta.live(&*self.clock);
         writer.kept()?.forget_before(meta.forgotten_before, FORGET)?;
         meta.save(&writer)?;
         writer.commit()?;

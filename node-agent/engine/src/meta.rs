@@ -5,6 +5,7 @@
 use crate::clock::Time;
 use crate::compared::Compared;
 use crate::page::{PlanId, Volume};
+use crate::retain::Lived;
 use crate::store::{Reader, StoreError, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,7 @@ pub(crate) struct Base {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InForce {
     pub(crate) plan: PlanId,
-    /// When it came into force.
+    /// When it came into force, in time that was [`Lived`].
     pub(crate) since: Time,
     /// Whether a complete compare has ended under it.
     pub(crate) is_complete: bool,
@@ -164,6 +165,8 @@ pub(crate) struct Meta {
     #[serde(default)]
     pub(crate) forgotten_before: Time,
     #[serde(default)]
+    pub(crate) lived: Option<Lived>,
+    #[serde(default)]
     pub(crate) frozen: Vec<Frozen>,
     #[serde(default)]
     pub(crate) visitors: Vec<Visitor>,
@@ -194,12 +197,13 @@ impl Meta {
             reread: false,
             plans: Vec::new(),
             forgotten_before: Time::default(),
+            lived: None,
             frozen: Vec::new(),
             visitors: Vec::new(),
         }
     }
 
-    /// Notes that a plan is in force from `now` on, and which older ones still say something.
+    /// Notes that a plan is in force from `now` on, in time that was lived,, and which older ones still say something.
     pub(crate) fn put_into_force(&mut self, plan: PlanId, now: Time) {
         if self.plans.is_empty() {
             // A state of an older version does not say since when.

@@ -34,7 +34,7 @@ pub(crate) struct Change<'a> {
     pub(crate) compared: Vec<View<'a>>,
     /// The file systems of the state that are mounted.
     pub(crate) mounted: BTreeSet<Volume>,
-    /// When.
+    /// When, in time that was lived.
     pub(crate) now: Time,
 }
 
