@@ -191,7 +191,7 @@ impl Adoption<'_> {
             Reporter { writer: &writer, plan, identity: self.identity, owners: &owners, now: self.clock.now() };
         suspensions.report(&pages, &mut change, &reporter, &mut meta)?;
         drop((pages, kept));
-        meta.put_into_force(plan.id, now);
+        meta.put_into_force(plan.id, plans::hash(&plan.source)?, now);
         writer.set_plan(plan.id, &plans::encode(&plan.source)?, |id| meta.holds(id))?;
         meta.save(&writer)?;
         writer.commit()?;

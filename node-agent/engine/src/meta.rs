@@ -104,6 +104,9 @@ pub(crate) struct InForce {
     pub(crate) since: Time,
     /// Whether a complete compare has ended under it.
     pub(crate) is_complete: bool,
+    /// A hash of its rules; a state of an older version does not say.
+    #[serde(default)]
+    pub(crate) rules: Option<u64>,
 }
 
 /// A rule that is suspended, with its items as they were.
@@ -204,16 +207,16 @@ impl Meta {
     }
 
     /// Notes that a plan is in force from `now` on, in time that was lived,, and which older ones still say something.
-    pub(crate) fn put_into_force(&mut self, plan: PlanId, now: Time) {
+    pub(crate) fn put_into_force(&mut self, plan: PlanId, rules: u64, now: Time) {
         if self.plans.is_empty() {
             // A state of an older version does not say since when.
             let known = self.complete.into_iter().chain(self.plan.filter(|plan| Some(*plan) != self.complete));
             let is_complete = |plan| Some(plan) == self.complete;
-            self.plans =
-                known.map(|plan| InForce { plan, since: Time::default(), is_complete: is_complete(plan) }).collect();
+            let (since, rules) = Default::default();
+            self.plans = known.map(|plan| InForce { plan, since, is_complete: is_complete(plan), rules }).collect();
         }
         self.plan = Some(plan);
-        self.plans.push(InForce { plan, since: now, is_complete: false });
+        self.plans.push(InForce { plan, since: now, is_complete: false, rules: Some(rules) });
         // What an older one alone selected has left with the one after it; what is frozen still may have been watched.
         let frozen = self.frozen.iter().map(|frozen| frozen.under).min();
         while let [oldest, next, ..] = *self.plans
@@ -223,12 +226,26 @@ impl Meta {
         {
             self.plans.remove(0);
         }
-        let surplus = self.plans.len().saturating_sub(MAX_PLANS);
-        let mut at = 0;
-        self.plans.retain(|held| {
-            at += 1;
-            at > surplus || Some(held.plan) == self.complete
+        while self.plans.len() > MAX_PLANS {
+            self.let_go_of_a_plan();
+        }
+    }
+
+    /// Who may write a link that is followed makes plans as he likes: one whose rules are those of the next goes first, and that
+    /// takes its place. Then the oldest.
+    fn let_go_of_a_plan(&mut self) {
+        let is_kept = |held: &InForce| Some(held.plan) == self.complete;
+        let repeated = self.plans.windows(2).position(|pair| {
+            let [held, next] = pair else { return false };
+            let says_as_much = next.is_complete || !held.is_complete;
+            held.rules.is_some() && held.rules == next.rules && says_as_much && !is_kept(held)
         });
+        if let Some(at) = repeated {
+            let since = self.plans.remove(at).since;
+            self.plans[at].since = since;
+        } else if let Some(oldest) = self.plans.iter().position(|held| !is_kept(held)) {
+            self.plans.remove(oldest);
+        }
     }
 
     /// The file system, if it came while it was watched.
