@@ -299,8 +299,11 @@ impl Engine {
     pub fn recover(&mut self) -> Result<(), StoreError> {
         self.lane.reset();
         self.store.reopen()?;
-        self.meta =
+        let found =
             Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
+        // Another file may lie under its name by now.
+        let Meta { journal, sequence, head, .. } = std::mem::replace(&mut self.meta, found);
+        self.hold_against(Anchor { journal, sequence, head: head.to_string() });
         self.volumes = Arc::new(Volumes::load(&self.store)?);
         self.plan = None;
         self.planned = self.stored_plan(self.meta.plan)?.map(|(_, source)| source.rules);

@@ -424,21 +424,27 @@ fn what_comes_into_being_where_the_suspended_rule_had_no_item_is_reported_when_i
 
 #[test]
 fn what_lies_on_a_file_system_that_was_not_there_is_no_news_to_a_rule_without_items() {
-    support::with_own_mounts("what_lies_on_a_file_system_that_was_not_there_is_no_news_to_a_rule_without_items", || {
-        let p = |suspend: bool| rule_with("p", entry("p", "/srv/both/data/*"), json!({"suspend": suspend}));
-        let clock = Arc::new(SetClock::now());
-        let mut host = host(&clock, vec![p(false), other()]);
-        host.mkdir("/srv/both/data");
-        host.compare();
-        host.set_rules(vec![p(true), other()]);
-        host.compare();
-        support::run("mount", &["-t".as_ref(), "tmpfs".as_ref(), "x".as_ref(), host.at("/srv/both/data").as_os_str()]);
-        host.write("/srv/both/data/file", "1");
-        host.compare();
-        host.set_rules(vec![p(false), other()]);
-        let seen = host.compare();
-        assert!(!seen.told().iter().any(|line| line.contains("file")), "{:?}", seen.told());
-    });
+    support::with_own_mounts(
+        "what_lies_on_a_file_system_that_was_not_there_is_no_news_to_a_rule_without_items",
+        || {
+            let p = |suspend: bool| rule_with("p", entry("p", "/srv/both/data/*"), json!({"suspend": suspend}));
+            let clock = Arc::new(SetClock::now());
+            let mut host = host(&clock, vec![p(false), other()]);
+            host.mkdir("/srv/both/data");
+            host.compare();
+            host.set_rules(vec![p(true), other()]);
+            host.compare();
+            support::run(
+                "mount",
+                &["-t".as_ref(), "tmpfs".as_ref(), "x".as_ref(), host.at("/srv/both/data").as_os_str()],
+            );
+            host.write("/srv/both/data/file", "1");
+            host.compare();
+            host.set_rules(vec![p(false), other()]);
+            let seen = host.compare();
+            assert!(!seen.told().iter().any(|line| line.contains("file")), "{:?}", seen.told());
+        },
+    );
 }
 
 #[test]

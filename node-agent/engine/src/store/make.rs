@@ -33,8 +33,7 @@ impl Store {
         let path = self.directory.join(format!("{UNFINISHED}.{}", uuid::Uuid::new_v4().simple()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let backend = redb::backends::FileBackend::new(file.map_err(|error| self.not_made(error))?);
-        let database =
-            backend.and_then(|backend| Builder::new().set_cache_size(CACHE).create_with_backend(backend));
+        let database = backend.and_then(|backend| Builder::new().set_cache_size(CACHE).create_with_backend(backend));
         let database = database.map_err(|error| StoreError::Open { path: self.file(), source: error.into() })?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         let initialized = self.initialize();
