@@ -252,17 +252,18 @@ fn is_reset(line: &Line) -> bool {
 }
 
 /// Delivers whenever something was committed, until the watch closes; then what is left.
+///
+/// `start` is where a new sink begins, however late the state takes its first cursor: a full disk may refuse that for long.
 pub(crate) async fn run(
     journal: Journal,
     sink: Sink,
+    start: u64,
     output: Output,
     mut watch: Watch,
     metrics: Arc<Metrics>,
 ) -> Result<(), Trouble> {
     let mut output = Some(output);
     let mut said: Option<Instant> = None;
-    // Where a new sink begins, however late the state takes its first cursor: a full disk may refuse that for long.
-    let start = watch.borrow().standing.sequence;
     loop {
         watch.mark_unchanged();
         let (journal, mut writing) = (journal.clone(), output.take().unwrap_or_else(Output::stdout));

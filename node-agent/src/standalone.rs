@@ -115,7 +115,9 @@ pub(crate) fn spawn_lines(
         Records::Stdout => (Sink::Stdout, Output::stdout()),
         Records::File(path) => (Sink::File, Output::file(path)?),
     };
-    Ok(Some(tokio::spawn(lines::run(journal.clone(), sink, output, watch.clone(), Arc::clone(metrics)))))
+    // Before the engine's thread runs: the task may begin after its first lines.
+    let start = watch.borrow().standing.sequence;
+    Ok(Some(tokio::spawn(lines::run(journal.clone(), sink, start, output, watch.clone(), Arc::clone(metrics)))))
 }
 
 /// Waits for a signal or for a task that ends; then ends the engine and writes the last lines.

@@ -3,24 +3,25 @@
 //!
 //! Reads the host for links and the whole state once; writes one transaction. It looks at no item.
 
-use crate::clock::Time;
+use crate::clock::{Clock, Time};
 use crate::commit::Identity;
 use crate::follow::{self, Follows};
 use crate::host::HostRoot;
 use crate::meta::{Meta, Pending, RuleTotals};
 use crate::mounts::{Mount, Mounts};
-use crate::page::{Named, Page};
+use crate::page::{Named, Page, Volume};
 use crate::path::HostPath;
 use crate::plan::{EntryResolution, Plan, PlanSource, entries, entry_name};
 use crate::plans::{self, Plans};
 use crate::records::{Reporter, rules_of};
 use crate::render::Owners;
-use crate::retain::{FORGET, bring_back, horizon};
+use crate::retain::{FORGET, bring_back};
 use crate::store::{BATCH, Found, Kept, Pages, Store, StoreError, Writer};
 use crate::suspend::{Change, Suspensions};
 use crate::view::View;
 use crate::volumes::Volumes;
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
@@ -139,7 +140,7 @@ pub(crate) struct Adoption<'a> {
     pub(crate) volumes: &'a Volumes,
     pub(crate) plans: &'a Plans,
     pub(crate) identity: &'a Identity,
-    pub(crate) now: Time,
+    pub(crate) clock: &'a dyn Clock,
     pub(crate) plan: &'a Arc<Plan>,
     /// The one in force.
     pub(crate) before: Option<Arc<Plan>>,
@@ -150,9 +151,7 @@ impl Adoption<'_> {
     /// the plan. Returns the new description.
     pub(crate) fn adopt(&self, meta: &Meta) -> Result<Meta, StoreError> {
         let (plan, mut meta) = (self.plan, meta.clone());
-        meta.forgotten_before = horizon(meta.forgotten_before, self.now);
-        // What leaves now is not forgotten by a clock that went back.
-        let now = self.now.max(meta.forgotten_before);
+        let now = meta.live(self.clock);
         let mut change = self.change(&meta, now)?;
         let suspensions = Suspensions::of(plan, &meta);
         let writer = self.store.write()?;
@@ -188,10 +187,11 @@ impl Adoption<'_> {
             forgotten: (pending.forgotten + sorted.left).saturating_sub(back.unsaid),
         });
         let owners = if suspensions.any_ended() { Owners::read(self.host, self.mounts) } else { Owners::default() };
-        let reporter = Reporter { writer: &writer, plan, identity: self.identity, owners: &owners, now: self.now };
+        let reporter =
+            Reporter { writer: &writer, plan, identity: self.identity, owners: &owners, now: self.clock.now() };
         suspensions.report(&pages, &mut change, &reporter, &mut meta)?;
         drop((pages, kept));
-        meta.put_into_force(plan.id, now);
+        meta.put_into_force(plan.id, plans::hash(&plan.source)?, now);
         writer.set_plan(plan.id, &plans::encode(&plan.source)?, |id| meta.holds(id))?;
         meta.save(&writer)?;
         writer.commit()?;
@@ -211,7 +211,15 @@ impl Adoption<'_> {
             }
         }
         let before = self.before.as_ref().map(|before| self.view(before));
-        Ok(Change { view: self.view(self.plan), before, compared, now })
+        Ok(Change { view: self.view(self.plan), before, compared, mounted: self.mounted(), now })
+    }
+
+    fn mounted(&self) -> BTreeSet<Volume> {
+        let volumes = self.volumes.all().into_iter().filter(|(volume, point)| {
+            let shows = self.mounts.id_at(point).and_then(|mount| self.volumes.known(self.host, self.mounts, mount));
+            shows == Some(*volume)
+        });
+        volumes.map(|(volume, _)| volume).collect()
     }
 
     /// Goes through the state: what a running rule selects stays, what a rule selects that is being suspended is frozen,

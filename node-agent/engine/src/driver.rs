@@ -112,6 +112,7 @@ impl Driver {
             stop: Arc::clone(&stop),
             schedule: Schedule::default(),
             is_announced: false,
+            unremembered: None,
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || driving.run())?;
         Ok(Self { handle: Handle { commands, stop }, progress, thread })
@@ -146,6 +147,8 @@ struct Driving {
     schedule: Schedule,
     /// Whether the journal says that watching began.
     is_announced: bool,
+    /// What is still to be kept for the next start.
+    unremembered: Option<Vec<u8>>,
 }
 
 impl Driving {
@@ -190,6 +193,7 @@ impl Driving {
         match outcome {
             Ok(Outcome::Complete(summary)) => {
                 let overrun = self.schedule.completed(&due, self.clock.since_boot());
+                self.remember();
                 self.observer.compared(&summary, overrun);
                 true
             }
@@ -234,6 +238,15 @@ impl Driving {
         }
     }
 
+    /// Again after each compare, until it is kept: a full disk refuses it as long as it is full.
+    fn remember(&mut self) {
+        let Some(bytes) = self.unremembered.take() else { return };
+        if let Err(error) = self.engine.remember(&bytes) {
+            self.unremembered = Some(bytes);
+            self.observer.failed(&error.into());
+        }
+    }
+
     /// Returns false when told to end.
     fn obey(&mut self, command: Command) -> bool {
         let configuration = match command {
@@ -246,11 +259,8 @@ impl Driving {
             Command::Shutdown => return false,
         };
         let Configuration { rules, identity, generation, remember } = *configuration;
-        if let Some(bytes) = remember
-            && let Err(error) = self.engine.remember(&bytes)
-        {
-            self.observer.failed(&error.into());
-        }
+        self.unremembered = remember.or(self.unremembered.take());
+        self.remember();
         let offset = identity.node_uid.as_ref().unwrap_or(&identity.node);
         self.schedule.reset(xxh3_64(offset.as_bytes()));
         self.engine.configure(rules, identity, generation);

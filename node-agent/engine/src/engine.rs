@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::prune::{JOURNAL_MAX, prune};
 use crate::records::notice;
 use crate::remote::LeftBehind;
-use crate::retain::{FORGET, horizon};
+use crate::retain::FORGET;
 use crate::store::{Medium, Store, StoreError};
 use crate::unknown::Unknowns;
 use crate::volumes::Volumes;
@@ -300,8 +300,11 @@ impl Engine {
     pub fn recover(&mut self) -> Result<(), StoreError> {
         self.lane.reset();
         self.store.reopen()?;
-        self.meta =
+        let found =
             Meta::load(&self.store.read()?)?.ok_or_else(|| StoreError::damaged("its description is missing"))?;
+        // Another file may lie under its name by now.
+        let Meta { journal, sequence, head, .. } = std::mem::replace(&mut self.meta, found);
+        self.hold_against(Anchor { journal, sequence, head: head.to_string() });
         self.volumes = Arc::new(Volumes::load(&self.store)?);
         self.plan = None;
         self.planned = self.stored_plan(self.meta.plan)?.map(|(_, source)| source.rules);
@@ -333,7 +336,7 @@ impl Engine {
         }
         prune(&writer, &mut meta, &self.identity, now, self.journal_max)?;
         meta.alive = meta.alive.max(Some(now));
-        meta.forgotten_before = horizon(meta.forgotten_before, now);
+        meta.live(&*self.clock);
         writer.kept()?.forget_before(meta.forgotten_before, FORGET)?;
         meta.save(&writer)?;
         writer.commit()?;

@@ -39,7 +39,7 @@ impl Transaction<'_, '_> {
         }
         let mut left = None;
         let mut frozen = None;
-        for InForce { plan: id, since, is_complete } in self.meta.before(plan) {
+        for InForce { plan: id, since, is_complete, .. } in self.meta.before(plan) {
             if Some(id) < frozen {
                 break;
             }

@@ -5,10 +5,11 @@
 use crate::clock::Time;
 use crate::compared::Compared;
 use crate::page::{PlanId, Volume};
+use crate::retain::Lived;
 use crate::store::{Reader, StoreError, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vedette_crds::record::{Chain, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 
@@ -99,10 +100,13 @@ pub(crate) struct Base {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InForce {
     pub(crate) plan: PlanId,
-    /// When it came into force.
+    /// When it came into force, in time that was [`Lived`].
     pub(crate) since: Time,
     /// Whether a complete compare has ended under it.
     pub(crate) is_complete: bool,
+    /// A hash of its rules; a state of an older version does not say.
+    #[serde(default)]
+    pub(crate) rules: Option<u64>,
 }
 
 /// A rule that is suspended, with its items as they were.
@@ -112,6 +116,10 @@ pub(crate) struct Frozen {
     pub(crate) rule: String,
     /// The first plan that suspended it.
     pub(crate) under: PlanId,
+    /// The file systems of the state that were mounted then: where it has no item on one of them, it had found none. A state
+    /// of an older version names none.
+    #[serde(default)]
+    pub(crate) volumes: BTreeSet<Volume>,
 }
 
 /// A file system that came while it was watched where it is mounted: a record said so, and one says its end.
@@ -160,6 +168,8 @@ pub(crate) struct Meta {
     #[serde(default)]
     pub(crate) forgotten_before: Time,
     #[serde(default)]
+    pub(crate) lived: Option<Lived>,
+    #[serde(default)]
     pub(crate) frozen: Vec<Frozen>,
     #[serde(default)]
     pub(crate) visitors: Vec<Visitor>,
@@ -190,22 +200,23 @@ impl Meta {
             reread: false,
             plans: Vec::new(),
             forgotten_before: Time::default(),
+            lived: None,
             frozen: Vec::new(),
             visitors: Vec::new(),
         }
     }
 
-    /// Notes that a plan is in force from `now` on, and which older ones still say something.
-    pub(crate) fn put_into_force(&mut self, plan: PlanId, now: Time) {
+    /// Notes that a plan is in force from `now` on, in time that was lived,, and which older ones still say something.
+    pub(crate) fn put_into_force(&mut self, plan: PlanId, rules: u64, now: Time) {
         if self.plans.is_empty() {
             // A state of an older version does not say since when.
             let known = self.complete.into_iter().chain(self.plan.filter(|plan| Some(*plan) != self.complete));
             let is_complete = |plan| Some(plan) == self.complete;
-            self.plans =
-                known.map(|plan| InForce { plan, since: Time::default(), is_complete: is_complete(plan) }).collect();
+            let (since, rules) = Default::default();
+            self.plans = known.map(|plan| InForce { plan, since, is_complete: is_complete(plan), rules }).collect();
         }
         self.plan = Some(plan);
-        self.plans.push(InForce { plan, since: now, is_complete: false });
+        self.plans.push(InForce { plan, since: now, is_complete: false, rules: Some(rules) });
         // What an older one alone selected has left with the one after it; what is frozen still may have been watched.
         let frozen = self.frozen.iter().map(|frozen| frozen.under).min();
         while let [oldest, next, ..] = *self.plans
@@ -215,12 +226,26 @@ impl Meta {
         {
             self.plans.remove(0);
         }
-        let surplus = self.plans.len().saturating_sub(MAX_PLANS);
-        let mut at = 0;
-        self.plans.retain(|held| {
-            at += 1;
-            at > surplus || Some(held.plan) == self.complete
+        while self.plans.len() > MAX_PLANS {
+            self.let_go_of_a_plan();
+        }
+    }
+
+    /// Who may write a link that is followed makes plans as he likes: one whose rules are those of the next goes first, and that
+    /// takes its place. Then the oldest.
+    fn let_go_of_a_plan(&mut self) {
+        let is_kept = |held: &InForce| Some(held.plan) == self.complete;
+        let repeated = self.plans.windows(2).position(|pair| {
+            let [held, next] = pair else { return false };
+            let says_as_much = next.is_complete || !held.is_complete;
+            held.rules.is_some() && held.rules == next.rules && says_as_much && !is_kept(held)
         });
+        if let Some(at) = repeated {
+            let since = self.plans.remove(at).since;
+            self.plans[at].since = since;
+        } else if let Some(oldest) = self.plans.iter().position(|held| !is_kept(held)) {
+            self.plans.remove(oldest);
+        }
     }
 
     /// The file system, if it came while it was watched.

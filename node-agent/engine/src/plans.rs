@@ -7,6 +7,7 @@ use crate::store::{Store, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use vedette_crds::node_config::NodeRule;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Older plans, decoded once; `None` for one that the state does not hold any more.
 #[derive(Debug, Default)]
@@ -30,10 +31,18 @@ impl Plans {
     }
 }
 
+fn rules(source: &PlanSource) -> Result<String, StoreError> {
+    serde_json::to_string(&source.rules).map_err(|error| StoreError::damaged(format!("a plan: {error}")))
+}
+
+/// A hash of a plan's rules: plans that differ only in where links lead have the same.
+pub(crate) fn hash(source: &PlanSource) -> Result<u64, StoreError> {
+    rules(source).map(|rules| xxh3_64(rules.as_bytes()))
+}
+
 /// The bytes to store for a plan.
 pub(crate) fn encode(source: &PlanSource) -> Result<Vec<u8>, StoreError> {
-    let rules =
-        serde_json::to_string(&source.rules).map_err(|error| StoreError::damaged(format!("a plan: {error}")))?;
+    let rules = rules(source)?;
     let follows: Vec<_> = source.follows.iter().collect();
     postcard::to_stdvec(&(rules, &source.resolutions, follows))
         .map_err(|error| StoreError::damaged(format!("a plan: {error}")))

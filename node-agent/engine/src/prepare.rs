@@ -4,11 +4,11 @@
 use crate::adopt::{Adoption, Barred, Resolution, resolve};
 use crate::engine::{Engine, EngineError};
 use crate::host::HostRoot;
+use crate::meta::Meta;
 use crate::mounts::Mounts;
 use crate::page::PlanId;
 use crate::plan::{Plan, PlanSource};
 use crate::plans;
-use crate::retain::horizon;
 use crate::store::StoreError;
 use crate::suspend::hold;
 use crate::volumes::identity;
@@ -63,12 +63,10 @@ impl Engine {
             (None, None) => Vec::new(),
         };
         self.holds = hold(&mut rules, &self.meta);
-        let now = self.clock.now();
         if let Some(compared) = &mut compared {
-            let horizon = horizon(self.meta.forgotten_before, now);
-            for held in
-                self.meta.plans.iter().filter(|held| Some(held.plan) > self.meta.complete && held.since < horizon)
-            {
+            self.meta.live(&*self.clock);
+            let Meta { plans, complete, forgotten_before, .. } = &self.meta;
+            for held in plans.iter().filter(|held| Some(held.plan) > *complete && held.since < *forgotten_before) {
                 if let Some(later) = self.plans.get(&self.store, held.plan)? {
                     compared.forget_what_left_with(&later.source);
                 }
@@ -101,7 +99,7 @@ impl Engine {
                 volumes: &self.volumes,
                 plans: &self.plans,
                 identity: &self.identity,
-                now,
+                clock: &*self.clock,
                 plan: &plan,
                 before,
             };

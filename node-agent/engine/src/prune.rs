@@ -32,7 +32,12 @@ pub(crate) fn prune(
     let keep = max - max / PART;
     let (mut base, mut left) = (meta.base, meta.totals.journal_bytes);
     let mut damaged = None;
+    let last = meta.sequence;
     writer.oldest_lines(|sequence, line| {
+        // It stays, however long it is: who checks a notice of what was lost has to have the line before it.
+        if sequence == last {
+            return true;
+        }
         match chain_of(&line) {
             Some(chain) => base = Base { sequence, chain },
             None => damaged = Some(sequence),
@@ -42,6 +47,9 @@ pub(crate) fn prune(
     })?;
     if let Some(sequence) = damaged {
         return Err(StoreError::damaged(format!("record {sequence} has no chain")));
+    }
+    if base.sequence == meta.base.sequence {
+        return Ok(());
     }
     writer.remove_lines(base.sequence)?;
     let before = std::mem::replace(&mut meta.base, base).sequence;

@@ -4,6 +4,7 @@
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
 mod kept;
+mod make;
 mod medium;
 mod overlay;
 mod pages;
@@ -50,8 +51,6 @@ const OLD_FORMAT: u8 = 1;
 /// The socket in a state directory at which the process that holds it answers questions.
 pub const SOCKET: &str = "agent.sock";
 const FILE: &str = "vedette.redb";
-/// A database that is being made.
-const UNFINISHED: &str = "vedette.redb.new";
 /// Names the journal, so that a database that was taken away is missed.
 const MARK: &str = "vedette.journal";
 /// What else a process leaves in its state directory, once it has a state.
@@ -87,6 +86,7 @@ impl Store {
             store.make()?;
         }
         store.reopen()?;
+        store.sweep();
         store.check_format()?;
         Ok(store)
     }
@@ -142,31 +142,6 @@ impl Store {
             }
             error => StoreError::opening(path.to_owned(), error.into()),
         })
-    }
-
-    /// Makes the database under another name first: killed half-way it would be a file that no one can open.
-    fn make(&self) -> Result<(), StoreError> {
-        let path = self.directory.join(UNFINISHED);
-        // Under the name that it will have: the other one is nobody's.
-        let io = |error: std::io::Error| StoreError::Open { path: self.file(), source: error.into() };
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
-        drop(file);
-        let database = Builder::new().set_cache_size(CACHE).create(&path);
-        let database = database.map_err(|error| StoreError::Open { path: self.file(), source: error.into() })?;
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-        self.initialize()?;
-        self.close();
-        // A link is not made over a database that another process has made meanwhile; some file systems have none.
-        match std::fs::hard_link(&path, self.file()) {
-            Ok(()) => std::fs::remove_file(&path).map_err(io)?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(_) => std::fs::rename(&path, self.file()).map_err(io)?,
-        }
-        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(io)
     }
 
     /// Whether nothing in the directory is to be changed.

@@ -6,7 +6,7 @@
 
 use crate::clock::Time;
 use crate::meta::{Frozen, Meta};
-use crate::page::{Named, Page, PlanId, subtree_prefix};
+use crate::page::{Named, Page, PlanId, Volume, subtree_prefix};
 use crate::plan::Plan;
 use crate::records::Reporter;
 use crate::store::{BATCH, Finder, Found, Kept, Pages, StoreError, Writer};
@@ -32,7 +32,9 @@ pub(crate) struct Change<'a> {
     pub(crate) before: Option<View<'a>>,
     /// Older ones under which a complete compare has ended.
     pub(crate) compared: Vec<View<'a>>,
-    /// When.
+    /// The file systems of the state that are mounted.
+    pub(crate) mounted: BTreeSet<Volume>,
+    /// When, in time that was lived.
     pub(crate) now: Time,
 }
 
@@ -110,7 +112,7 @@ impl Suspensions {
         change: &mut Change<'_>,
         meta: &Meta,
     ) -> Result<(), StoreError> {
-        for Frozen { rule, under } in meta.frozen.iter().filter(|frozen| !self.ended.contains(&frozen.rule)) {
+        for Frozen { rule, under, .. } in meta.frozen.iter().filter(|frozen| !self.ended.contains(&frozen.rule)) {
             for_each(&writer.frozen(rule)?, &mut |found| {
                 let Found { volume, directory, page, .. } = &found;
                 let mut items = Vec::new();
@@ -162,13 +164,16 @@ impl Suspensions {
         for uid in &self.ended {
             if let Some(rule) = reporter.plan.rules.iter().position(|rule| rule.uid == *uid) {
                 let frozen = reporter.writer.frozen(uid)?;
-                report(rule, &frozen, pages, change, reporter, meta)?;
+                let was = meta.frozen.iter().find(|frozen| frozen.rule == *uid);
+                let looked_at = was.map(|frozen| frozen.volumes.clone()).unwrap_or_default();
+                report(rule, &frozen, looked_at, pages, change, reporter, meta)?;
             }
             reporter.writer.forget_frozen(uid)?;
         }
         meta.frozen.retain(|frozen| !self.ended.contains(&frozen.rule));
         let begun = self.begun.iter().map(|rule| reporter.plan.rules[*rule].uid.clone());
-        meta.frozen.extend(begun.map(|rule| Frozen { rule, under: reporter.plan.id }));
+        let under = reporter.plan.id;
+        meta.frozen.extend(begun.map(|rule| Frozen { rule, under, volumes: change.mounted.clone() }));
         Ok(())
     }
 }
@@ -222,10 +227,12 @@ fn watch<'v, 'a: 'v>(views: impl IntoIterator<Item = &'v mut View<'a>>, found: &
     views.into_iter().any(|view| view.at(found.volume, &found.directory).watches(&item.name, &item.state))
 }
 
-/// Reports the differences of one rule.
+/// Reports the differences of one rule. `looked_at` are the volumes on which it may have found nothing; where it has items, it
+/// has looked too.
 fn report(
     rule: usize,
     frozen: &Pages<'_>,
+    mut looked_at: BTreeSet<Volume>,
     pages: &Pages<'_>,
     change: &mut Change<'_>,
     reporter: &Reporter<'_>,
@@ -238,10 +245,9 @@ fn report(
     };
     // What lies there was never seen for this rule: it is no news to it.
     let mut unseen = Vec::new();
-    let mut volumes = BTreeSet::new();
     let (mut standing, mut before) = (Finder::new(pages), Finder::new(frozen));
     for_each(frozen, &mut |found| {
-        volumes.insert(found.volume);
+        looked_at.insert(found.volume);
         if found.page.items.is_empty() {
             unseen.push(subtree_prefix(found.volume, &found.directory));
         }
@@ -257,7 +263,7 @@ fn report(
         Ok(())
     })?;
     for_each(pages, &mut |found| {
-        if !volumes.contains(&found.volume) || unseen.iter().any(|prefix| found.key.starts_with(prefix)) {
+        if !looked_at.contains(&found.volume) || unseen.iter().any(|prefix| found.key.starts_with(prefix)) {
             return Ok(());
         }
         for item in &found.page.items {

@@ -63,6 +63,27 @@ fn a_state_that_is_the_anchored_one_or_further_goes_on() {
 }
 
 #[test]
+fn a_state_that_is_opened_anew_after_a_fault_is_held_against_what_it_was() {
+    let mut host = host();
+    host.stop();
+    let old = fs::read(database(&host)).unwrap();
+    host.start();
+    host.engine().recover().unwrap();
+    assert!(host.compare().lines.is_empty());
+    host.write("/a", "changed and told, then rolled back");
+    host.compare();
+    let (aside, journal) = (database(&host).with_extension("aside"), host.standing().journal);
+    fs::write(&aside, &old).unwrap();
+    fs::rename(&aside, database(&host)).unwrap();
+    host.engine().recover().unwrap();
+    host.engine().settle().unwrap();
+    assert_ne!(host.standing().journal, journal);
+    host.expect_new_journal();
+    assert_eq!(host.lines()[0]["reason"], "StateRolledBack");
+    assert_eq!(host.compare().told(), ["Modified /a Content,Size"]);
+}
+
+#[test]
 fn a_state_that_was_rolled_back_begins_another_journal_and_is_compared() {
     let mut host = host();
     host.stop();

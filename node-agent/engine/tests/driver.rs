@@ -8,6 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+use support::disk::Disk;
 use support::{Host, rule, rule_with};
 use vedette_crds::node_config::NodeRule;
 use vedette_engine::clock::SystemClock;
@@ -96,4 +97,40 @@ fn a_configuration_in_mid_scan_ends_the_scan_and_the_next_one_is_under_the_new_r
     let rules: Vec<&Value> = applied.iter().map(|line| &line["rules"]).collect();
     assert_eq!(rules, [&json!(["quick"]), &json!(["quick", "long"]), &json!(["quick"])]);
     assert_eq!(engine.standing().totals.tracked, 2);
+}
+
+/// Tells of faults and of compares that came to their end.
+struct TellBoth(Sender<&'static str>);
+
+impl Observer for TellBoth {
+    fn stands(&mut self, _: &Standing) {}
+
+    fn compared(&mut self, _: &Summary, _: bool) {
+        let _ = self.0.send("compared"); // the test may have seen enough
+    }
+
+    fn failed(&mut self, _: &EngineError) {
+        let _ = self.0.send("failed");
+    }
+}
+
+#[test]
+fn a_configuration_that_a_full_disk_did_not_take_is_kept_once_it_does() {
+    const FULL: i32 = 28;
+    let disk = Disk::default();
+    let mut host = Host::new(json!([]));
+    host.move_state_to(&disk);
+    let (tells, told) = channel();
+    let driver = Driver::start(host.open().unwrap(), Arc::new(SystemClock), Box::new(TellBoth(tells))).unwrap();
+    disk.refuses_at(0, 1, FULL);
+    let rules = || vec![rule("r", json!([{"name": "r", "path": "/"}]))];
+    let configuration =
+        |remember| Configuration { rules: rules(), identity: Identity::default(), generation: 1, remember };
+    driver.handle().configure(configuration(Some(b"the plan".to_vec())));
+    assert_eq!(told.recv_timeout(PATIENCE), Ok("failed"), "it is not kept");
+    assert_eq!(told.recv_timeout(PATIENCE), Ok("failed"), "and the database refuses all work");
+    // So that it need not wait for its next try.
+    driver.handle().configure(configuration(None));
+    while told.recv_timeout(PATIENCE).unwrap() != "compared" {}
+    assert_eq!(driver.shutdown().remembered().unwrap().unwrap(), b"the plan");
 }

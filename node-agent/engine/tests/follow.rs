@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::Host;
+use support::{Host, rule};
 
 fn following() -> Value {
     json!([{"name": "app", "path": "/srv/app", "links": "Follow"}])
@@ -44,6 +44,33 @@ fn a_link_that_leads_elsewhere_brings_the_new_target_under_watch_and_lets_the_ol
     host.write("/opt/v1/file", "11");
     host.write("/opt/v2/file", "22");
     assert_eq!(host.compare().told(), ["Modified /opt/v2/file Content,Size"]);
+}
+
+#[test]
+fn a_link_that_is_retargeted_again_and_again_pushes_out_no_plan_of_other_rules() {
+    let mut host = Host::new(json!([]));
+    let web = || rule("web", json!([{"name": "srv", "path": "/srv", "links": "Follow"}]));
+    let base = || rule("base", json!([{"name": "etc", "path": "/etc"}]));
+    host.write("/etc/good", "1");
+    (0..2).for_each(|target| host.write(&format!("/opt/{target}/file"), "1"));
+    host.mkdir("/srv");
+    host.set_rules(vec![web(), base()]);
+    host.compare();
+    host.set_rules(vec![web()]);
+    host.compare();
+    host.write("/etc/evil", "1");
+    host.write("/etc/good", "22");
+    for round in 0..66 {
+        if round > 0 {
+            host.remove("/srv/link");
+        }
+        host.link(&format!("/opt/{}", round % 2), "/srv/link");
+        host.compare();
+    }
+    host.set_rules(vec![web(), base()]);
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Added /etc/evil", "Modified /etc/good Content,Size"]);
+    assert!(seen.changes().iter().all(|change| change["detection"] == "Resumed"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{Host, everything};
+use vedette_crds::record::{chain_of, unchain};
 use vedette_engine::journal::{Journal, Line, Sink};
 
 const MAX: u64 = 64 * 1024;
@@ -102,6 +103,23 @@ fn one_loss_of_many_lines_is_one_notice() {
     let lost = lines(&journal, 0)[0].sequence - 1;
     assert_eq!((said[0]["from"].as_u64(), said[0]["to"].as_u64()), (Some(2), Some(lost)));
     assert!(lost > 10 && host.standing().totals.dropped["Status"] == lost - 1, "{lost}");
+}
+
+#[test]
+fn the_line_before_a_notice_of_what_was_lost_stays_however_long_it_is() {
+    let mut host = host();
+    let journal = host.engine().journal().clone();
+    host.delivered(Sink::File, 1);
+    host.engine().set_journal_max(100);
+    for round in 0..3 {
+        host.write("/a", format!("{round}{round}"));
+        support::compare_unread(&mut host);
+        let there = lines(&journal, 0);
+        assert_eq!(gaps(&there[1..]).len(), 1, "{there:?}");
+        unchain(&there[1].bytes, chain_of(&there[0].bytes).unwrap()).unwrap();
+        assert_eq!(there.len(), 2);
+    }
+    assert_eq!(host.standing().totals.dropped["File"], lines(&journal, 0)[0].sequence - 2);
 }
 
 #[test]

@@ -270,6 +270,68 @@ fn a_clock_that_steps_makes_no_change_of_what_stood_all_the_time() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_and_is_corrected_makes_nothing_forgotten() {
+    for restarts in [false, true] {
+        let clock = Arc::new(SetClock::now());
+        let mut host = left(&clock);
+        change(&host);
+        for step in [SetClock::go_forward, SetClock::go_back] {
+            step(&clock, 8 * DAY);
+            if restarts {
+                host.start();
+            }
+            host.compare();
+        }
+        host.set_rules(both());
+        let seen = host.compare();
+        assert_eq!(seen.told(), CHANGED);
+        assert!(seen.changes().iter().all(|change| change["detection"] == "Resumed"));
+    }
+}
+
+#[test]
+fn what_leaves_while_the_clock_is_far_ahead_is_kept_for_seven_days_too() {
+    let clock = Arc::new(SetClock::now());
+    let mut host = left(&clock);
+    clock.go_forward(3650 * DAY);
+    host.set_rules(both());
+    host.compare();
+    host.set_rules(stays());
+    host.compare();
+    clock.go_back(3650 * DAY);
+    clock.advance(7 * DAY - HOUR);
+    host.compare();
+    host.stop();
+    assert_eq!(kept(&host), 3);
+    host.start();
+    clock.advance(2 * HOUR);
+    host.compare();
+    host.stop();
+    assert_eq!(kept(&host), 0);
+}
+
+#[test]
+fn the_seven_days_are_those_in_which_the_machine_runs() {
+    let clock = Arc::new(SetClock::now());
+    let mut host = left(&clock);
+    for _ in 0..2 {
+        clock.advance(3 * DAY);
+        host.compare();
+        host.stop();
+        clock.reboot_after(30 * DAY);
+        host.start();
+        host.compare();
+    }
+    host.stop();
+    assert_eq!(kept(&host), 3);
+    host.start();
+    clock.advance(DAY + HOUR);
+    host.compare();
+    host.stop();
+    assert_eq!(kept(&host), 0);
+}
+
+#[test]
 fn a_directory_that_was_never_seen_is_baselined_when_it_comes_back_readable() {
     as_nobody("a_directory_that_was_never_seen_is_baselined_when_it_comes_back_readable", || {
         let mut host = Host::new(json!([]));

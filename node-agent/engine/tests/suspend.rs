@@ -402,6 +402,52 @@ fn a_rule_that_was_never_running_has_nothing_frozen() {
 }
 
 #[test]
+fn what_comes_into_being_where_the_suspended_rule_had_no_item_is_reported_when_it_is_resumed() {
+    let p = |suspend: bool| rule_with("p", entry("p", "/etc/ld.so.preload"), json!({"suspend": suspend}));
+    let etc = || running("etc", entry("e", "/etc"));
+    for others in [vec![etc()], vec![]] {
+        let with = |suspend: bool| [vec![p(suspend)], others.clone()].concat();
+        let mut host = Host::new(json!([]));
+        host.write("/etc/passwd", "1");
+        host.set_rules(with(false));
+        host.compare();
+        host.set_rules(with(true));
+        host.compare();
+        host.write("/etc/ld.so.preload", "1");
+        let meanwhile: Vec<_> = others.iter().map(|_| "etc Scan Added /etc/ld.so.preload").collect();
+        assert_eq!(told(&host.compare()), meanwhile);
+        host.set_rules(with(false));
+        assert_eq!(told(&host.compare()), ["p Resumed Added /etc/ld.so.preload"], "{} others", others.len());
+        assert!(host.compare().lines.is_empty());
+    }
+}
+
+#[test]
+fn what_lies_on_a_file_system_that_was_not_there_is_no_news_to_a_rule_without_items() {
+    support::with_own_mounts(
+        "what_lies_on_a_file_system_that_was_not_there_is_no_news_to_a_rule_without_items",
+        || {
+            let p = |suspend: bool| rule_with("p", entry("p", "/srv/both/data/*"), json!({"suspend": suspend}));
+            let clock = Arc::new(SetClock::now());
+            let mut host = host(&clock, vec![p(false), other()]);
+            host.mkdir("/srv/both/data");
+            host.compare();
+            host.set_rules(vec![p(true), other()]);
+            host.compare();
+            support::run(
+                "mount",
+                &["-t".as_ref(), "tmpfs".as_ref(), "x".as_ref(), host.at("/srv/both/data").as_os_str()],
+            );
+            host.write("/srv/both/data/file", "1");
+            host.compare();
+            host.set_rules(vec![p(false), other()]);
+            let seen = host.compare();
+            assert!(!seen.told().iter().any(|line| line.contains("file")), "{:?}", seen.told());
+        },
+    );
+}
+
+#[test]
 fn what_lies_on_a_file_system_that_was_not_there_is_no_news_to_the_resumed_rule() {
     support::with_own_mounts("what_lies_on_a_file_system_that_was_not_there_is_no_news_to_the_resumed_rule", || {
         let clock = Arc::new(SetClock::now());

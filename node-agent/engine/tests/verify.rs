@@ -196,6 +196,72 @@ fn lines_that_a_gap_notice_says_to_be_lost_are_no_fault() {
     assert_eq!(check(&more_is_gone)[0].broken[0].kind, FaultKind::Missing);
 }
 
+/// A Gap notice that says that these lines are lost, in the place of a line.
+fn gap(line: &[u8], (from, to): (u64, u64), chain: Chain) -> Vec<u8> {
+    let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+    let (journal, sequence, time) = (&line["journal"], &line["sequence"], &line["time"]);
+    format!(
+        r#"{{"schema":"vedette.dev/notice/v1","node":"n1","journal":{journal},"sequence":{sequence},"time":{time},"kind":"Gap","reason":"JournalFull","from":{from},"to":{to},"chain":"{chain}"}}"#
+    )
+    .into_bytes()
+}
+
+/// The same, with the chain that it has behind this line.
+fn gap_after(before: &[u8], line: &[u8], lost: (u64, u64)) -> Vec<u8> {
+    let notice = gap(line, lost, Chain::default());
+    let body = [&notice[..notice.len() - 76], b"}"].concat();
+    gap(line, lost, vedette_crds::record::chain_of(before).unwrap().next(&body))
+}
+
+#[test]
+fn a_notice_whose_own_chain_does_not_follow_says_of_no_line_that_it_is_lost() {
+    let lines = lines();
+    let chain = |line: &[u8]| vedette_crds::record::chain_of(line).unwrap();
+    let head = Some(Anchor { sequence: None, head: chain(lines.last().unwrap()) });
+    let forged = gap(&lines[9], (6, 9), chain(&lines[9]));
+    let verdict = |forged: &[u8], kept: std::ops::Range<usize>| {
+        let lines = [&lines[..5], &lines[kept.clone()], &[forged.to_vec()], &lines[kept.end + 1..]].concat();
+        check_with(&lines, head).remove(0)
+    };
+    let at_the_hole = verdict(&forged, 9..9);
+    assert_eq!((at_the_hole.lost, at_the_hole.broken[0].kind), (0, FaultKind::Missing), "{at_the_hole:?}");
+    let later = verdict(&gap(&lines[10], (6, 9), chain(&lines[10])), 9..10);
+    let kinds: Vec<_> = later.broken.iter().map(|fault| fault.kind).collect();
+    assert_eq!((later.lost, kinds), (0, vec![FaultKind::Missing, FaultKind::Changed]));
+    let of_itself = verdict(&gap_after(&lines[9], &lines[10], (6, 11)), 9..10);
+    assert_eq!((of_itself.lost, of_itself.broken[0].kind), (0, FaultKind::Missing), "{of_itself:?}");
+}
+
+#[test]
+fn a_notice_after_the_noted_head_says_of_no_line_before_it_that_it_is_lost() {
+    let lines = lines();
+    let last = lines.last().unwrap();
+    let next = replaced(last, &format!("\"sequence\":{}", lines.len()), &format!("\"sequence\":{}", lines.len() + 1));
+    let forged = [&lines[..5], &lines[9..], &[gap_after(last, &next, (6, 9))]].concat();
+    assert!(check(&forged)[0].is_whole(), "without a head nothing tells it from a journal that was full");
+    let head = vedette_crds::record::chain_of(last).unwrap();
+    let verdict = check_with(&forged, Some(Anchor { sequence: None, head })).remove(0);
+    assert_eq!((verdict.lost, verdict.broken[0].kind), (0, FaultKind::Missing));
+    let later = vedette_crds::record::chain_of(forged.last().unwrap()).unwrap();
+    assert!(check_with(&forged, Some(Anchor { sequence: None, head: later }))[0].is_whole());
+}
+
+#[test]
+fn beginnings_of_lines_wait_for_their_whole_in_no_more_room_than_the_longest_line() {
+    let lines = lines();
+    let mut checked = Lines::default();
+    let halves = (0..4).map(|at| {
+        let mut half = format!("{{\"schema\":\"vedette.dev/{at}").into_bytes();
+        half.resize(5 << 20, b'x');
+        half
+    });
+    halves.for_each(|half| checked.line(&half));
+    assert_eq!(checked.waiting(), 15 << 20);
+    lines.iter().for_each(|line| checked.line(line));
+    let cut: Vec<_> = checked.end(None).pop().unwrap().broken.into_iter().map(|fault| fault.line).collect();
+    assert_eq!(cut, [Some(4), Some(1), Some(2), Some(3)], "each is named");
+}
+
 #[test]
 fn a_state_is_whole_also_after_lines_have_left_it_and_is_not_touched() {
     let mut host = host();

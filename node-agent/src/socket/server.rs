@@ -2,6 +2,7 @@
 
 use super::{Answer, Asked, LONGEST_QUESTION, Short};
 use rustix::net::Shutdown;
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,15 +10,22 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vedette_engine::SOCKET;
+use vedette_engine::explain::Question;
 use vedette_engine::inspect::Inspector;
 
 /// A question is there within this time, for who asks has it ready,
 const ASKED: Duration = Duration::from_secs(2);
 /// and its answer is taken in within this, or the next one has its turn.
 const ANSWERED: Duration = Duration::from_secs(10);
+/// The thread that answers ends within this, or the agent ends without it.
+const ENDED: Duration = Duration::from_secs(5);
+/// No walk goes to a longer path, or a deeper one; to explain one takes time that grows with the square of its levels.
+const LONGEST_PATH: usize = 64 << 10;
+const DEEPEST_PATH: usize = 1024;
 /// After the system had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A socket that is being made.
@@ -29,6 +37,8 @@ pub(crate) struct Server {
     listener: UnixListener,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// Hangs up when the thread ends.
+    ended: Receiver<Infallible>,
 }
 
 impl Server {
@@ -49,10 +59,12 @@ impl Server {
         std::fs::rename(&unfinished, state.path(SOCKET))?;
         let ending = Arc::new(AtomicBool::new(false));
         let (accepting, is_ending) = (listener.try_clone()?, Arc::clone(&ending));
-        let thread = std::thread::Builder::new()
-            .name("answers".into())
-            .spawn(move || answer_all(&accepting, &is_ending, &inspector))?;
-        Ok(Self { state, listener, ending, thread: Some(thread) })
+        let (ends, ended) = channel::<Infallible>();
+        let thread = std::thread::Builder::new().name("answers".into()).spawn(move || {
+            let _ends = ends;
+            answer_all(&accepting, &is_ending, &inspector);
+        })?;
+        Ok(Self { state, listener, ending, thread: Some(thread), ended })
     }
 }
 
@@ -62,7 +74,9 @@ impl Drop for Server {
         // Both fail only where the socket is gone already.
         let _ = std::fs::remove_file(self.state.path(SOCKET));
         let _ = rustix::net::shutdown(&self.listener, Shutdown::Both);
-        if let Some(thread) = self.thread.take()
+        if self.ended.recv_timeout(ENDED) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the thread that answers questions is busy with one: it is left behind");
+        } else if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             tracing::error!("the thread that answers questions had panicked");
@@ -109,6 +123,10 @@ fn answer(stream: &mut Timed, inspector: &Inspector) -> std::io::Result<()> {
             }
             Err(error) => write(&refused(&error))?,
         },
+        Ok(Asked::Explain(question)) if !is_path_of_a_host(&question) => write(&Answer::Refused(format!(
+            "the path is longer than {} KiB or deeper than {DEEPEST_PATH} levels: no such path is tracked",
+            LONGEST_PATH >> 10
+        )))?,
         Ok(Asked::Explain(question)) => match inspector.explain(&question) {
             Ok(explanation) => {
                 write(&Answer::Explanation(Box::new(explanation)))?;
@@ -125,6 +143,12 @@ fn answer(stream: &mut Timed, inspector: &Inspector) -> std::io::Result<()> {
         Err(error) => write(&Answer::Refused(format!("the question is not understood: {error}")))?,
     }
     out.flush()
+}
+
+fn is_path_of_a_host(question: &Question) -> bool {
+    let path = question.path.to_bytes(question.path_bytes.as_deref());
+    path.len() <= LONGEST_PATH
+        && path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).count() <= DEEPEST_PATH
 }
 
 /// A connection that ends at a moment, however slowly it goes.
@@ -155,5 +179,24 @@ impl Write for Timed {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.stream.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vedette_crds::record::ByteText;
+
+    #[test]
+    fn a_path_that_no_walk_goes_to_is_none_of_a_host() {
+        let is_one = |bytes: Vec<u8>| {
+            let (path, path_bytes) = ByteText::exact(&bytes);
+            is_path_of_a_host(&Question { path, path_bytes, rules: None })
+        };
+        assert!(is_one(b"/a".repeat(1024)) && !is_one(b"/a".repeat(1025)));
+        assert!(is_one(b"/\xff".repeat(1024)) && !is_one(b"/\xff".repeat(1025)), "by the exact bytes");
+        assert!(
+            is_one([b"/", &*b"x".repeat((64 << 10) - 1)].concat()) && !is_one([b"/", &*b"x".repeat(64 << 10)].concat())
+        );
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Kept<'a> {
 /// Items of one directory that left together.
 pub(crate) struct Row {
     pub(crate) key: Vec<u8>,
-    /// When they left.
+    /// When they left, in time that was lived.
     pub(crate) left: Time,
     /// The plan that did not select them any more.
     pub(crate) under: PlanId,

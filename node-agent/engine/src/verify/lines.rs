@@ -13,6 +13,8 @@ use vedette_crds::record::{Chain, ChainError, chain_of, unchain};
 const SPELLED_OUT: usize = 100;
 /// Halves of lines that may wait for their whole: each is a crash of a sink.
 const HALVES: usize = 64;
+/// They are kept, so together they are as long as the longest line at most.
+const HALVES_BYTES: usize = 16 << 20;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -127,7 +129,7 @@ struct Journal {
     /// What the first line follows, where that is known.
     base: Option<(u64, Chain)>,
     known: BTreeMap<u64, Known>,
-    gaps: Vec<(u64, u64)>,
+    gaps: Vec<Gap>,
     verdict: Verdict,
 }
 
@@ -137,6 +139,14 @@ struct Known {
     chain: Chain,
     /// Of the whole line.
     digest: [u8; 32],
+}
+
+/// A notice that lines before it are lost.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    sequence: u64,
+    from: u64,
+    to: u64,
 }
 
 /// What tells a line's place.
@@ -208,6 +218,12 @@ impl Lines {
         self.journals.values().map(|journal| journal.known.len()).sum()
     }
 
+    /// The bytes of the beginnings of lines that wait for their whole.
+    #[doc(hidden)]
+    pub fn waiting(&self) -> usize {
+        self.halves.iter().map(|(_, half)| half.len()).sum()
+    }
+
     /// Whether anything in them was a line of ours.
     pub fn are_ours(&self) -> bool {
         self.count() > 0 || self.has_unplaced
@@ -222,7 +238,7 @@ impl Lines {
             let line = Some(self.number);
             return self.loose.add(Fault { line, sequence: None, kind: FaultKind::NotALine, message });
         }
-        if begins_a_line(line) && self.halves.len() < HALVES {
+        if begins_a_line(line) && self.halves.len() < HALVES && self.waiting() + line.len() <= HALVES_BYTES {
             self.halves.push((self.number, line.to_vec()));
         } else {
             self.stray(self.number, line);
@@ -245,10 +261,14 @@ impl Lines {
         for (number, half) in std::mem::take(&mut self.halves) {
             self.stray(number, &half);
         }
-        let anchored = anchor.is_none_or(|anchor| self.journals.values().any(|journal| journal.holds(&anchor)));
-        let mut verdicts: Vec<Verdict> =
-            self.journals.into_iter().filter_map(|(id, journal)| journal.end(id)).collect();
-        if let Some(Anchor { sequence, head }) = anchor.filter(|_| !anchored) {
+        let mut is_held = false;
+        let mut verdicts = Vec::new();
+        for (id, journal) in self.journals {
+            let at = anchor.and_then(|anchor| journal.place_of(&anchor));
+            is_held |= at.is_some();
+            verdicts.extend(journal.end(id, at));
+        }
+        if let Some(Anchor { sequence, head }) = anchor.filter(|_| !is_held) {
             let at = sequence.map(|sequence| format!(" at sequence {sequence}")).unwrap_or_default();
             let message = format!(
                 "no line has the head sha256:{head}{at}: lines are missing at the end, or the journal is another one or was rewritten"
@@ -292,29 +312,35 @@ impl Journal {
                 _ => None,
             },
         };
-        if let Some((previous, before)) = before
-            && let Err(ChainError::Broken { .. }) = unchain(line, previous)
-        {
-            let message =
-                format!("it does not follow from {before}: it was changed, or what is before it was rewritten");
-            self.verdict.add(fault(FaultKind::Changed, message));
-        }
-        if place.kind.as_deref() == Some("Gap") {
-            self.gaps.push((place.from, place.to));
+        let follows = before.map(|(previous, before)| match unchain(line, previous) {
+            Err(ChainError::Broken { .. }) => {
+                let message =
+                    format!("it does not follow from {before}: it was changed, or what is before it was rewritten");
+                self.verdict.add(fault(FaultKind::Changed, message));
+                false
+            }
+            _ => true,
+        });
+        // The journal keeps the line before a notice: one whose own chain cannot be checked may stand for any line.
+        if place.kind.as_deref() == Some("Gap") && follows == Some(true) && place.to < sequence {
+            self.gaps.push(Gap { sequence, from: place.from, to: place.to });
         }
         self.known.insert(sequence, Known { line: number, chain, digest });
     }
 
-    fn holds(&self, anchor: &Anchor) -> bool {
+    /// Where this head stands.
+    fn place_of(&self, anchor: &Anchor) -> Option<u64> {
         let is_it = |sequence: u64, chain: Chain| {
             chain == anchor.head && anchor.sequence.is_none_or(|expected| expected == sequence)
         };
-        self.base.is_some_and(|(sequence, chain)| is_it(sequence, chain))
-            || self.known.iter().any(|(sequence, known)| is_it(*sequence, known.chain))
+        let base = self.base.filter(|(sequence, chain)| is_it(*sequence, *chain)).map(|(sequence, _)| sequence);
+        let known = self.known.iter().find(|(sequence, known)| is_it(**sequence, known.chain));
+        base.or(known.map(|(sequence, _)| *sequence))
     }
 
-    /// `None` for a journal without a line.
-    fn end(mut self, id: String) -> Option<Verdict> {
+    /// `None` for a journal without a line. What comes after a head that was noted is proven by nothing: a notice there says
+    /// of no line before it that it is lost.
+    fn end(mut self, id: String, anchored: Option<u64>) -> Option<Verdict> {
         let mut verdict = std::mem::take(&mut self.verdict);
         let (Some((first, _)), Some((last, head))) = (self.known.first_key_value(), self.known.last_key_value()) else {
             return (!verdict.is_whole()).then_some(Verdict { journal: Some(id), ..verdict });
@@ -325,7 +351,8 @@ impl Journal {
         for (sequence, known) in &self.known {
             if *sequence > next {
                 let (from, to) = (next, sequence - 1);
-                if self.gaps.iter().any(|(begin, end)| *begin <= from && to <= *end) {
+                let is_proven = |gap: &Gap| anchored.is_none_or(|at| at < from || gap.sequence <= at);
+                if self.gaps.iter().any(|gap| gap.from <= from && to <= gap.to && is_proven(gap)) {
                     verdict.lost += to - from + 1;
                 } else {
                     let message = match from == to {

@@ -39,6 +39,12 @@ impl SetClock {
         self.0.lock().unwrap().0 += by;
     }
 
+    /// The machine was off; its boot clock begins anew.
+    pub fn reboot_after(&self, off: Duration) {
+        let mut clock = self.0.lock().unwrap();
+        *clock = (clock.0 + off, Duration::from_secs(10));
+    }
+
     /// Moves the wall clock alone.
     pub fn go_back(&self, by: Duration) {
         self.0.lock().unwrap().0 -= by;
