@@ -171,9 +171,10 @@ impl Transaction<'_, '_> {
                 left.push(volume);
             }
         }
+        let now = self.meta.live(self.committer.clock);
         for volume in left {
             if let Some(visitor) = self.meta.visitor(volume) {
-                visitor.left.get_or_insert(self.now);
+                visitor.left.get_or_insert(now);
             }
         }
         Ok(())

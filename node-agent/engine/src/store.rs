@@ -170,9 +170,11 @@ impl Store {
     /// became of database and mark.
     pub(crate) fn has_leftovers(&self) -> Result<bool, StoreError> {
         // A first start that was killed leaves these.
-        let of_a_start = [FILE, UNFINISHED, MARK];
+        let is_of_a_start = |name: &[u8]| {
+            name == FILE.as_bytes() || name == MARK.as_bytes() || name.starts_with(make::UNFINISHED.as_bytes())
+        };
         let is_left = |name: &[u8]| {
-            name.starts_with(FILE.as_bytes()) && !of_a_start.iter().any(|other| other.as_bytes() == name)
+            name.starts_with(FILE.as_bytes()) && !is_of_a_start(name)
                 || LEFT_BEHIND.iter().any(|left| left.as_bytes() == name)
         };
         let unread = |source: std::io::Error| StoreError::Open { path: self.directory.clone(), source: source.into() };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 /// Begins the name of a database that is being made.
-const UNFINISHED: &str = "vedette.redb.new";
+pub(super) const UNFINISHED: &str = "vedette.redb.new";
 
 impl Store {
     /// Makes the database, unless another process makes it meanwhile.
