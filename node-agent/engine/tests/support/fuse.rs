@@ -39,6 +39,8 @@ pub enum Fault {
 struct Shared {
     faults: Mutex<Vec<(Operation, PathBuf, Fault)>>,
     mended: Condvar,
+    /// All times, in seconds, once they stand still.
+    time: Mutex<Option<u64>>,
     /// Every path that was asked about, beside the mount's top.
     touched: Mutex<Vec<PathBuf>>,
 }
@@ -71,6 +73,11 @@ impl FaultyMount {
     /// Lets an operation on a path, relative to the mount's top, go wrong from now on.
     pub fn set(&self, operation: Operation, path: &str, fault: Fault) {
         self.shared.faults.lock().unwrap().push((operation, PathBuf::from(path), fault));
+    }
+
+    /// From now on all times are this second, whatever is done.
+    pub fn stop_time_at(&self, second: u64) {
+        *self.shared.time.lock().unwrap() = Some(second);
     }
 
     /// All works again.
@@ -132,7 +139,10 @@ impl Files {
             paths.push(path.to_owned());
             paths.len() - 1
         });
-        Ok(shown(&metadata, INodeNo(at as u64 + 1)))
+        let shown = shown(&metadata, INodeNo(at as u64 + 1));
+        let Some(second) = *self.shared.time.lock().unwrap() else { return Ok(shown) };
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        Ok(FileAttr { mtime: time, ctime: time, ..shown })
     }
 
     fn content(&self, inode: INodeNo, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
