@@ -223,3 +223,27 @@ fn what_changes_comes_and_goes_on_a_mount_of_another_kind_is_told_like_anywhere(
         assert_eq!(host.compare().told(), ["Modified /srv/net Mount"]);
     });
 }
+
+#[test]
+fn a_directory_that_is_removed_between_its_opening_and_its_listing_is_gone_and_not_unknown() {
+    let test = "a_directory_that_is_removed_between_its_opening_and_its_listing_is_gone_and_not_unknown";
+    with_own_mounts(test, || {
+        let all = json!([{"name": "all", "path": "/**", "mounts": "All"}]);
+        let Some(Scene { mount, mut host, .. }) = scene(all) else { return };
+        mount.set(Operation::List, "e", Fault::Goes);
+        let seen = host.compare();
+        assert_eq!((seen.told(), host.standing().unknowns.items()), (vec![], 0));
+        assert_eq!(host.compare().told(), ["Removed /srv/net/e", "Removed /srv/net/e/x"]);
+    });
+}
+
+#[test]
+fn a_directory_that_stands_and_says_that_it_does_not_is_unknown() {
+    with_own_mounts("a_directory_that_stands_and_says_that_it_does_not_is_unknown", || {
+        let all = json!([{"name": "all", "path": "/**", "mounts": "All"}]);
+        let Some(Scene { mount, mut host, .. }) = scene(all) else { return };
+        mount.set(Operation::List, "e", Fault::Fails(Errno::NOENT));
+        let seen = host.compare();
+        assert_eq!((seen.told(), host.standing().unknowns.items()), (vec![], 1));
+    });
+}

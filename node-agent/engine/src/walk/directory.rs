@@ -180,6 +180,7 @@ impl Walker<'_> {
         }
         let listed = match self.list(&open, names, &from) {
             Ok(listed) => listed,
+            Err(errno) if is_gone(errno) && self.has_gone(&open, &path) => return Ok(Vec::new()),
             Err(errno) => return self.unlisted(path, &context, Some(here), is_new_ground, errno, reports),
         };
         let mut visit = Visit::new(open, path, context, volume.number, here, is_new_ground);
@@ -288,6 +289,12 @@ impl Walker<'_> {
         self.report(&mut visit, report, reports);
         self.report_tops(&mut visit, reports);
         visit.found
+    }
+
+    /// Whether it was removed after it was opened. A file system that says so of what is there hides nothing by it.
+    fn has_gone(&self, open: &Directory, path: &HostPath) -> bool {
+        let has_no_name = open.stat(b"").is_ok_and(|stat| stat.stx_nlink == 0);
+        has_no_name || self.walk.host.directory(path).is_err_and(is_gone)
     }
 
     fn list(&self, open: &Directory, names: Names, from: &[u8]) -> Result<Listed, Errno> {

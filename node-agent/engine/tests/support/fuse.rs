@@ -33,6 +33,8 @@ pub enum Fault {
     Fails(rustix::io::Errno),
     /// Until [`FaultyMount::mend`].
     Hangs,
+    /// It is removed just before the answer.
+    Goes,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +128,10 @@ impl Files {
             match faults.iter().find(of).map(|(_, _, fault)| *fault) {
                 None => return Ok(()),
                 Some(Fault::Fails(errno)) => return Err(Errno::from_i32(errno.raw_os_error())),
+                Some(Fault::Goes) => {
+                    fs::remove_dir_all(self.root.join(path))?;
+                    return Err(Errno::ENOENT);
+                }
                 Some(Fault::Hangs) => faults = self.shared.mended.wait(faults).unwrap(),
             }
         }
