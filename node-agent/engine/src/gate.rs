@@ -31,9 +31,14 @@ pub(crate) struct Want {
     pub(crate) leaves_large: bool,
 }
 
-/// Whether content and attributes must be read to say that an item is what it was.
+/// Whether content or attributes must be read to say that an item is what it was.
+pub(crate) fn must_look(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
+    stored.attributes.is_none() || must_read(stored, seen, want, now)
+}
+
+/// Whether its content must be: attributes that could not be read are no reason to read a large file at every compare.
 pub(crate) fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
-    has_moved(stored, seen) || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+    has_moved(stored, seen) || is_racy(stored) || must_read_content(stored, want, now)
 }
 
 /// Whether statx says that something was done to an item, or that it is another one.

@@ -5,7 +5,7 @@
 
 use crate::clock::{Clock, Time};
 use crate::digest::{Digests, Hasher, kinds, restrict};
-use crate::gate::{Want, has_moved, is_large, is_racy, must_read};
+use crate::gate::{Want, has_moved, is_large, is_racy, must_look, must_read};
 use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{FLAGS, ItemState};
@@ -100,17 +100,18 @@ impl Looker {
             if stat.stx_mnt_id != on {
                 return Look::Elsewhere;
             }
+            let mut seen = from_stat(&stat, began);
             if self.own.contains(&Some(FileId::of(&stat))) {
                 return Look::Own;
             }
-            let mut seen = from_stat(&stat, began);
-            if attempt == 1 && stored.is_some_and(|stored| !must_read(stored, &seen, want, began)) {
+            if attempt == 1 && stored.is_some_and(|stored| !must_look(stored, &seen, want, began)) {
                 return Look::Same;
             }
+            let as_it_was = stored.filter(|stored| !must_read(stored, &seen, want, began));
             if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
                 return Look::Seen(Box::new(read));
             }
-            let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty();
+            let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty() && as_it_was.is_none();
             if want.leaves_large && is_read && is_large(&seen) && seen.size <= want.max_content_size {
                 return Look::Large(Box::new(ItemState { content: Some(ContentState::Pending), ..seen }));
             }
@@ -125,6 +126,9 @@ impl Looker {
                 }
             }
             let mut opened = None;
+            if let Some(stored) = as_it_was {
+                (seen.content, seen.digests, seen.read) = (stored.content, stored.digests, stored.read);
+            }
             if is_read {
                 match self.content(directory, name, &stat, stored, want) {
                     Content::Is(state, digests, file) => {

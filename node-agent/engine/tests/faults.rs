@@ -247,3 +247,27 @@ fn a_directory_that_stands_and_says_that_it_does_not_is_unknown() {
         assert_eq!((seen.told(), host.standing().unknowns.items()), (vec![], 1));
     });
 }
+
+#[test]
+fn a_file_whose_attributes_cannot_be_read_is_unknown_and_its_content_is_read_once() {
+    with_own_mounts("a_file_whose_attributes_cannot_be_read_is_unknown_and_its_content_is_read_once", || {
+        let all = json!([{"name": "all", "path": "/**", "mounts": "All"}]);
+        let Some(Scene { mount, mut host, files }) = scene(all) else { return };
+        mount.stop_time_at(1);
+        mount.set(Operation::Attributes, "d/new", Fault::Fails(Errno::IO));
+        fs::write(files.join("d/new"), "1").unwrap();
+        host.compare();
+        for _ in 0..2 {
+            let seen = host.compare();
+            assert!(seen.lines.is_empty());
+            assert_eq!(seen.summary.hashed, 0, "only its attributes are tried again");
+            let unknowns = host.standing().unknowns;
+            assert_eq!((unknowns.named()[0].aspect, unknowns.items()), (Aspect::Attributes, 1));
+        }
+        fs::write(files.join("d/new"), "22").unwrap();
+        assert_eq!(host.compare().told(), ["Modified /srv/net/d/new Content,Size"]);
+        mount.mend();
+        assert!(host.compare().lines.is_empty());
+        assert_eq!(host.standing().unknowns.items(), 0);
+    });
+}

@@ -174,8 +174,7 @@ impl Walker<'_> {
             }
             look => {
                 let seen = self.seen(&visit.path, name, &selecting, &ask, look);
-                let repeats =
-                    |state: &ItemState| unread(state).is_some() && stored.is_some_and(|stored| stored.is_same(state));
+                let repeats = |state: &ItemState| stored.is_some_and(|stored| repeats(stored, state));
                 if let Some(state) = seen.filter(|state| !repeats(state)) {
                     let (name, what) = (name.to_vec(), What::Seen(state));
                     visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None, under: None });
@@ -302,6 +301,13 @@ impl Walker<'_> {
         self.walk.progress.looked_at_one();
         self.walked.met.mark(selecting.iter().copied());
     }
+}
+
+/// Whether a look found only once more that something cannot be read.
+fn repeats(stored: &ItemState, seen: &ItemState) -> bool {
+    // What was read meanwhile is to be stored, or it would be read again at each compare.
+    let lacks = unread(seen).is_some() || seen.attributes.is_none() && seen.read == stored.read;
+    lacks && stored.is_same(seen)
 }
 
 fn unread(state: &ItemState) -> Option<&'static str> {
