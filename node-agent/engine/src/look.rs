@@ -47,6 +47,8 @@ pub(crate) enum Look {
     Interrupted,
     /// It is the agent's own open database, which every compare changes, or its socket.
     Own,
+    /// The same in an item's place, as the state says already: nothing can be said of that item.
+    StillOwn,
 }
 
 /// Looks at items; holds the page-aligned buffer that content is read into.
@@ -102,7 +104,11 @@ impl Looker {
             }
             let mut seen = from_stat(&stat, began);
             if self.own.contains(&Some(FileId::of(&stat))) {
-                return Look::Own;
+                return match stored {
+                    None => Look::Own,
+                    Some(stored) if stored.is_one_with(&seen) => Look::StillOwn,
+                    Some(_) => Look::Seen(Box::new(self.own_in_place(directory, name, seen, want))),
+                };
             }
             if attempt == 1 && stored.is_some_and(|stored| !must_look(stored, &seen, want, began)) {
                 return Look::Same;
@@ -186,6 +192,13 @@ impl Looker {
         let read = self.links.get(FileId::of(stat), holds)?;
         let ItemState { attributes, content, digests, read, .. } = read;
         Some(ItemState { attributes, content, digests: restrict(digests, hashes), read, ..seen.clone() })
+    }
+
+    /// The agent's own file where there was another item: what it holds is no content to compare.
+    fn own_in_place(&mut self, directory: &Directory, name: &[u8], seen: ItemState, want: Want) -> ItemState {
+        let is_asked = seen.kind == ItemType::Regular && !want.hashes.is_empty();
+        let content = if is_asked { Some(ContentState::Unreadable) } else { seen.content };
+        ItemState { attributes: self.attributes.read(&Of::Name(directory, name)).ok(), content, ..seen }
     }
 
     /// The time of a look that begins now.

@@ -44,7 +44,8 @@ impl Transaction<'_, '_> {
         Ok(match self.committer.looker.look(&open, place.name, stored, want, on) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
-            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted | Look::Own => None,
+            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted => None,
+            Look::Own | Look::StillOwn => None,
         })
     }
 

@@ -279,6 +279,12 @@ impl Walker<'_> {
                 self.walked.met.mark(selecting.iter().copied());
                 None
             }
+            Look::StillOwn => {
+                self.walked.met.mark(selecting.iter().copied());
+                let reason = "the agent's own database or socket is in its place".to_owned();
+                self.unknown(directory.join(name), Aspect::Metadata, reason, ask.interval, 1);
+                None
+            }
             Look::Unknown(errno) => {
                 self.walked.met.mark(selecting.iter().copied());
                 self.unknown(directory.join(name), Aspect::Metadata, errno.to_string(), ask.interval, 1);
