@@ -8,7 +8,7 @@ use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
 use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
-use crate::page::{MAX_ITEMS, NEVER, Named, Page, PlanId, Volume, find};
+use crate::page::{MAX_ITEMS, NEVER, Page, PlanId, Volume, find};
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
 use crate::select::{Context, Names};
@@ -242,7 +242,7 @@ impl Walker<'_> {
         if is_whole {
             for named in pages.iter().flat_map(|page| &page.items) {
                 if !named.name.is_empty() && is_in(&named.name) && !listed(&named.name) {
-                    self.missing(visit, named);
+                    self.missing(visit, &named.name, &named.state);
                 }
             }
         }
@@ -332,15 +332,6 @@ impl Walker<'_> {
             known.below.extend(below.filter(|below| below == name));
         }
         Ok(known)
-    }
-
-    /// An item of the state that the whole listing does not have.
-    fn missing(&mut self, visit: &mut Visit, named: &Named) {
-        let plan = &self.walk.plan;
-        let selecting = plan.selecting(&plan.child(&visit.context, &named.name), false);
-        if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
-            self.gone(visit, &named.name, selecting, ask, &named.state);
-        }
     }
 
     fn may_pair(&self, is_new_ground: bool, stored: &[Page]) -> bool {

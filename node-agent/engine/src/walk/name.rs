@@ -22,7 +22,7 @@ use crate::unknown::Aspect;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use vedette_crds::record::ContentState;
+use vedette_crds::record::{ContentState, ItemType};
 
 /// Directories are walked so many levels deep.
 pub(crate) const MAX_DEPTH: usize = 1024;
@@ -94,8 +94,9 @@ impl Walker<'_> {
         if kind == EntryKind::Symlink {
             self.follow(visit, name, &step);
         }
-        // What is an item already stays one when it becomes a link: that is a change of it.
-        let selecting = plan.selecting(&step, kind == EntryKind::Symlink && stored.is_none());
+        // To an entry that ignores links, an item that becomes one changes, and so does a link that becomes an item.
+        let was_link = stored.is_none_or(|stored| stored.kind == ItemType::Symlink);
+        let selecting = plan.selecting(&step, kind == EntryKind::Symlink && was_link);
         if kind == EntryKind::Directory {
             visit.directories.insert(name.to_vec());
             if plan.names(&step.context, due) != Names::None {
@@ -168,8 +169,11 @@ impl Walker<'_> {
             Look::Same => self.saw(&selecting),
             Look::Gone => {
                 // At the top of another volume it was unmounted a moment ago.
-                if let Some(stored) = stored.filter(|_| spot.volume == visit.volume) {
-                    self.gone(visit, name, selecting, ask, stored);
+                match stored.filter(|_| spot.volume == visit.volume) {
+                    // A name that is gone did not say what it was: the state does.
+                    Some(stored) if stored.kind == ItemType::Symlink => self.missing(visit, name, stored),
+                    Some(stored) => self.gone(visit, name, selecting, ask, stored),
+                    None => {}
                 }
             }
             look => {
@@ -180,6 +184,15 @@ impl Walker<'_> {
                     visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None, under: None });
                 }
             }
+        }
+    }
+
+    /// An item of the state that is not there: entries that ignore links know nothing of one.
+    pub(super) fn missing(&mut self, visit: &mut Visit, name: &[u8], stored: &ItemState) {
+        let plan = &self.walk.plan;
+        let selecting = plan.selecting(&plan.child(&visit.context, name), stored.kind == ItemType::Symlink);
+        if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
+            self.gone(visit, name, selecting, ask, stored);
         }
     }
 
