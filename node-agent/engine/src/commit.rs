@@ -9,6 +9,7 @@ use crate::digest::restrict;
 use crate::host::HostRoot;
 use crate::item::ItemState;
 use crate::known::Known;
+use crate::lane::Lane;
 use crate::look::Looker;
 use crate::meta::Meta;
 use crate::mounted::Remount;
@@ -102,6 +103,7 @@ pub(crate) struct Committer<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) looker: Looker,
     pub(crate) moves: &'a Moves,
+    pub(crate) lane: &'a Lane,
     pub(crate) aside: Aside,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
@@ -276,7 +278,7 @@ impl Transaction<'_, '_> {
             }
             (Ok(at), Some(What::Missing)) => {
                 let before = items.remove(at).state;
-                self.track(&finding.selecting, -1);
+                self.gone(place, &finding.selecting);
                 self.removed(place, &before, finding.moved.as_ref(), &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
@@ -295,6 +297,12 @@ impl Transaction<'_, '_> {
 
     pub(crate) fn crossed(&self, volume: Volume) -> Vec<Mount> {
         self.committer.volumes.crossed(self.committer.mounts, volume)
+    }
+
+    /// An item is not there any more.
+    pub(crate) fn gone(&mut self, place: Place<'_>, selecting: &[u16]) {
+        self.track(selecting, -1);
+        self.committer.lane.left(place.volume, &place.path());
     }
 
     /// Counts an item anew for the entries that ignore links, when it became one or is none any more; false when nothing

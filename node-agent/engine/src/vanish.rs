@@ -112,7 +112,7 @@ impl Transaction<'_, '_> {
                     let candidate = Candidate { volume, directory, name, selecting, ask, under };
                     match self.committer.moves.hold_gone(&named.state, candidate) {
                         Some(gone) => {
-                            self.track(&gone.selecting, -1);
+                            self.gone(gone.place(), &gone.selecting);
                             self.removed(gone.place(), &named.state, None, &gone.ask)?;
                         }
                         None => kept.push(named),

@@ -161,6 +161,10 @@ impl Walker<'_> {
                 }
                 return;
             }
+            if !self.walk.waits {
+                self.too_many_wait(visit.path.join(name), &ask);
+                return;
+            }
             look = self.looker.look(&visit.open, name, stored, want, spot.on);
         } else if matches!(look, Look::Seen(_)) {
             self.saw(&selecting);
@@ -313,6 +317,12 @@ impl Walker<'_> {
                 Some(state)
             }
         }
+    }
+
+    /// A large file that is read by nobody now: the next compare meets it again. A new one is no item until then.
+    pub(super) fn too_many_wait(&mut self, path: HostPath, ask: &Ask) {
+        let reason = "too many large files wait to be read before it".to_owned();
+        self.unknown(path, Aspect::Metadata, reason, ask.interval, 1);
     }
 
     /// An item that these entries select is there.
