@@ -9,6 +9,7 @@ use crate::digest::restrict;
 use crate::host::HostRoot;
 use crate::item::ItemState;
 use crate::known::Known;
+use crate::lane::Lane;
 use crate::look::Looker;
 use crate::meta::Meta;
 use crate::mounted::Remount;
@@ -102,6 +103,7 @@ pub(crate) struct Committer<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) looker: Looker,
     pub(crate) moves: &'a Moves,
+    pub(crate) lane: &'a Lane,
     pub(crate) aside: Aside,
     /// For entries that were not suspended before.
     pub(crate) detection: Detection,
@@ -268,11 +270,15 @@ impl Transaction<'_, '_> {
                 if after.is_read() {
                     after.digests = restrict(after.digests, finding.ask.hashes());
                 }
-                items[at].state = after;
+                if self.is_still_tracked(place, &items[at].state, &after) {
+                    items[at].state = after;
+                } else {
+                    items.remove(at);
+                }
             }
             (Ok(at), Some(What::Missing)) => {
                 let before = items.remove(at).state;
-                self.track(&finding.selecting, -1);
+                self.gone(place, &finding.selecting);
                 self.removed(place, &before, finding.moved.as_ref(), &finding.ask)?;
             }
             (Err(at), Some(What::Seen(state))) => {
@@ -293,9 +299,41 @@ impl Transaction<'_, '_> {
         self.committer.volumes.crossed(self.committer.mounts, volume)
     }
 
+    /// An item is not there any more.
+    pub(crate) fn gone(&mut self, place: Place<'_>, selecting: &[u16]) {
+        self.track(selecting, -1);
+        self.committer.lane.left(place.volume, &place.path());
+    }
+
+    /// Counts an item anew for the entries that ignore links, when it became one or is none any more; false when nothing
+    /// tracks it as what it is now.
+    fn is_still_tracked(&mut self, place: Place<'_>, before: &ItemState, after: &ItemState) -> bool {
+        let is_link = |state: &ItemState| state.kind == ItemType::Symlink;
+        if is_link(before) == is_link(after) {
+            return true;
+        }
+        let context = self.committer.plan.context(place.directory, &self.crossed(place.volume));
+        let step = self.committer.plan.child(&context, place.name);
+        let selecting = |state| self.committer.plan.selecting(&step, is_link(state));
+        let (before, after) = (selecting(before), selecting(after));
+        if !self.committer.plan.any_running(&after) {
+            self.track(&before, -1);
+            return false;
+        }
+        self.count(&before, -1);
+        self.count(&after, 1);
+        true
+    }
+
     pub(crate) fn track(&mut self, selecting: &[u16], by: i64) {
+        let tracked = self.meta.totals.tracked;
+        self.meta.totals.tracked = tracked.saturating_add_signed(by);
+        self.count(selecting, by);
+    }
+
+    /// Counts an item for the rules of these entries.
+    fn count(&mut self, selecting: &[u16], by: i64) {
         let totals = &mut self.meta.totals;
-        totals.tracked = totals.tracked.saturating_add_signed(by);
         let running = selecting.iter().copied().filter(|entry| !self.committer.plan.is_suspended(*entry));
         for rule in rules_of(self.committer.plan, &running.collect::<Vec<_>>()) {
             if let Some(rule) = totals.rules.get_mut(rule) {

@@ -163,6 +163,8 @@ impl Engine {
             Some(complete) if complete == plan.id => Before::Same,
             Some(complete) => Before::Other(self.plans.get(&store, complete)?),
         };
+        // A baseline is ready when all was read, and what the first compare finds was changed while nobody watched.
+        let waits = !self.lane.has_thread() || meta.complete != Some(plan.id) || self.detection != Detection::Scan;
         let stops = Stop::new(stop);
         let ground = self.ground(mounts, Arc::new(meta.compared.clone()));
         let shared = Arc::new(Walk {
@@ -182,12 +184,11 @@ impl Engine {
             pass: self.pass,
             moves: Arc::<Moves>::default(),
             lane: Arc::clone(&self.lane),
+            waits,
             ground,
             is_remote: false,
         });
         let looker = shared.ground.looker(stops);
-        // A baseline is ready when all was read, and what the first compare finds was changed while nobody watched.
-        let waits = !self.lane.has_thread() || meta.complete != Some(plan.id) || self.detection != Detection::Scan;
         let mut left_behind = std::mem::take(&mut self.left_behind);
         let this = &*self;
         let mut committer = this.committer(plan, mounts, &owners, &shared.moves, looker);
@@ -263,6 +264,7 @@ impl Engine {
             clock: &*self.clock,
             looker,
             moves,
+            lane: &self.lane,
             aside: if self.lane.has_thread() { Aside::Large } else { Aside::Nothing },
             detection: self.detection,
             journal_max: self.journal_max,

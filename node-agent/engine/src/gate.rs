@@ -11,6 +11,8 @@ use vedette_crds::settings::HashSet;
 
 /// A ctime this close to the look may hide a second write in the same tick of the clock.
 const RACY: Duration = Duration::from_millis(20);
+/// The same where a file system may keep whole seconds, or every other one as vfat does: a clock's tick comes on top.
+const RACY_SECONDS: Duration = Duration::from_millis(2_020);
 /// Larger files are read apart from the others.
 const LARGE: u64 = 1024 * 1024;
 
@@ -29,9 +31,14 @@ pub(crate) struct Want {
     pub(crate) leaves_large: bool,
 }
 
-/// Whether content and attributes must be read to say that an item is what it was.
+/// Whether content or attributes must be read to say that an item is what it was.
+pub(crate) fn must_look(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
+    stored.attributes.is_none() || must_read(stored, seen, want, now)
+}
+
+/// Whether its content must be: attributes that could not be read are no reason to read a large file at every compare.
 pub(crate) fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
-    has_moved(stored, seen) || is_racy(stored) || stored.attributes.is_none() || must_read_content(stored, want, now)
+    has_moved(stored, seen) || is_racy(stored) || must_read_content(stored, want, now)
 }
 
 /// Whether statx says that something was done to an item, or that it is another one.
@@ -53,7 +60,9 @@ pub(crate) fn is_large(state: &ItemState) -> bool {
 
 /// Whether a write may hide behind a state: its ctime lies in the same tick as the look, or after it.
 pub(crate) fn is_racy(state: &ItemState) -> bool {
-    state.changed > state.looked.before(RACY)
+    // A time that happens to be a whole second costs one read more, and only if the look came that soon after it.
+    let window = if state.changed.nanos == 0 { RACY_SECONDS } else { RACY };
+    state.changed > state.looked.before(window)
 }
 
 fn must_read_content(stored: &ItemState, want: Want, now: Time) -> bool {
@@ -83,4 +92,24 @@ fn rehash_due(read: Time, now: Time, want: Want) -> bool {
     let interval = want.rehash_interval.as_secs().max(1) as i64;
     let phase = (want.phase % interval.unsigned_abs()) as i64;
     (now.secs - phase).div_euclid(interval) > (read.secs - phase).div_euclid(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::tests::regular;
+
+    fn looked(changed: (i64, u32), looked: (i64, u32)) -> ItemState {
+        let time = |(secs, nanos)| Time { secs, nanos };
+        ItemState { changed: time(changed), looked: time(looked), ..regular() }
+    }
+
+    #[test]
+    fn a_ctime_in_whole_seconds_hides_a_write_for_two_seconds_and_any_other_for_twenty_milliseconds() {
+        assert!(is_racy(&looked((10, 0), (11, 999_999_999))));
+        assert!(is_racy(&looked((10, 0), (12, 10_000_000))), "the clock of the kernel may lag by its own tick");
+        assert!(!is_racy(&looked((10, 0), (12, 20_000_000))));
+        assert!(is_racy(&looked((10, 1), (10, 20_000_000))));
+        assert!(!is_racy(&looked((10, 1), (10, 20_000_001))));
+    }
 }

@@ -108,6 +108,8 @@ struct Inner {
     waiting: VecDeque<Task>,
     /// Which files wait, are being read, or were read and are not committed yet.
     known: HashSet<(Volume, HostPath)>,
+    /// Those of them whose item was removed since: what is read may be older than that.
+    outdated: HashSet<(Volume, HostPath)>,
     /// What walkers read.
     reading: HashSet<(Volume, u64)>,
     done: Vec<Done>,
@@ -155,6 +157,28 @@ impl Lane {
         Some((task, Reading { lane: self, file }))
     }
 
+    /// An item is not there any more: what was read of it before must not bring it back.
+    pub(crate) fn left(&self, volume: Volume, path: &HostPath) {
+        let mut inner = self.lock();
+        if inner.known.is_empty() {
+            return;
+        }
+        let file = (volume, path.clone());
+        if let Some(at) = inner.waiting.iter().position(|task| key(&task.outcome) == file) {
+            inner.waiting.remove(at);
+            inner.known.remove(&file);
+        } else if inner.known.contains(&file) {
+            inner.outdated.insert(file);
+        }
+    }
+
+    /// A file is not known here any more: it may be queued again. Says whether what was read of it still counts.
+    fn forget(&self, file: &(Volume, HostPath)) -> bool {
+        let mut inner = self.lock();
+        inner.known.remove(file);
+        !inner.outdated.remove(file)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
     }
@@ -171,6 +195,7 @@ impl Lane {
         inner.stop = Arc::default();
         inner.waiting.clear();
         inner.known.clear();
+        inner.outdated.clear();
         inner.done.clear();
         // Its thread sees that it was told to stop, and ends; another one takes up what comes.
         inner.is_manned = false;
@@ -199,7 +224,8 @@ impl Lane {
                 return;
             }
             if sent.is_empty() {
-                inner.known.remove(&file);
+                drop(inner);
+                self.forget(&file);
                 continue;
             }
             inner.done.push(Done { file, sent, compared });
@@ -264,6 +290,9 @@ impl Engine {
     fn commit_done(&mut self, done: Done) -> Result<(), StoreError> {
         let (Some(plan), Some(mounts)) = (self.plan.clone(), self.mounts.clone()) else { return Ok(()) };
         let Done { file, sent, compared } = done;
+        if !self.lane.forget(&file) {
+            return Ok(());
+        }
         let (mut reports, mut moves) = (Vec::new(), Vec::new());
         for sent in sent {
             match sent {
@@ -277,8 +306,6 @@ impl Engine {
         let mut committer = self.committer(&plan, &mounts, &owners, &none, looker);
         committer.aside = Aside::Since(compared);
         self.meta = committer.commit(reports, moves, &self.meta)?;
-        // From here on it may be queued again.
-        self.lane.lock().known.remove(&file);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::clock::{Clock, Time};
 use crate::digest::{Digests, Hasher, kinds, restrict};
-use crate::gate::{Want, has_moved, is_large, is_racy, must_read};
+use crate::gate::{Want, has_moved, is_large, is_racy, must_look, must_read};
 use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{FLAGS, ItemState};
@@ -47,6 +47,8 @@ pub(crate) enum Look {
     Interrupted,
     /// It is the agent's own open database, which every compare changes, or its socket.
     Own,
+    /// The same in an item's place, as the state says already: nothing can be said of that item.
+    StillOwn,
 }
 
 /// Looks at items; holds the page-aligned buffer that content is read into.
@@ -102,17 +104,22 @@ impl Looker {
             if stat.stx_mnt_id != on {
                 return Look::Elsewhere;
             }
-            if self.own.contains(&Some(FileId::of(&stat))) {
-                return Look::Own;
-            }
             let mut seen = from_stat(&stat, began);
-            if attempt == 1 && stored.is_some_and(|stored| !must_read(stored, &seen, want, began)) {
+            if self.own.contains(&Some(FileId::of(&stat))) {
+                return match stored {
+                    None => Look::Own,
+                    Some(stored) if stored.is_one_with(&seen) => Look::StillOwn,
+                    Some(_) => Look::Seen(Box::new(self.own_in_place(directory, name, seen, want))),
+                };
+            }
+            if attempt == 1 && stored.is_some_and(|stored| !must_look(stored, &seen, want, began)) {
                 return Look::Same;
             }
+            let as_it_was = stored.filter(|stored| !must_read(stored, &seen, want, began));
             if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
                 return Look::Seen(Box::new(read));
             }
-            let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty();
+            let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty() && as_it_was.is_none();
             if want.leaves_large && is_read && is_large(&seen) && seen.size <= want.max_content_size {
                 return Look::Large(Box::new(ItemState { content: Some(ContentState::Pending), ..seen }));
             }
@@ -127,6 +134,9 @@ impl Looker {
                 }
             }
             let mut opened = None;
+            if let Some(stored) = as_it_was {
+                (seen.content, seen.digests, seen.read) = (stored.content, stored.digests, stored.read);
+            }
             if is_read {
                 match self.content(directory, name, &stat, stored, want) {
                     Content::Is(state, digests, file) => {
@@ -189,6 +199,13 @@ impl Looker {
     /// Why the content that was just found Unreadable is.
     pub(crate) fn refused(&self) -> Option<std::io::Error> {
         self.refused.map(std::io::Error::from)
+    }
+
+    /// The agent's own file where there was another item: what it holds is no content to compare.
+    fn own_in_place(&mut self, directory: &Directory, name: &[u8], seen: ItemState, want: Want) -> ItemState {
+        let is_asked = seen.kind == ItemType::Regular && !want.hashes.is_empty();
+        let content = if is_asked { Some(ContentState::Unreadable) } else { seen.content };
+        ItemState { attributes: self.attributes.read(&Of::Name(directory, name)).ok(), content, ..seen }
     }
 
     /// The time of a look that begins now.

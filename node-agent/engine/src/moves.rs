@@ -292,9 +292,10 @@ impl Transaction<'_, '_> {
 
     /// Whether a name still shows the file that was seen there; `None` when it is gone again.
     fn stands(&self, place: Place<'_>, seen: &ItemState) -> Option<bool> {
-        let stat = self.committer.host.directory(place.directory).and_then(|directory| directory.stat(place.name));
-        match stat {
-            Ok(stat) => Some(is_still(seen, &stat)),
+        let open = self.committer.host.directory(place.directory);
+        match open.and_then(|open| open.stat(place.name).map(|stat| (open, stat))) {
+            // A copy of the file system, mounted over it, has the same inodes and times.
+            Ok((open, stat)) => Some(is_still(seen, &stat) && self.mount_of(&open, place) == Some(stat.stx_mnt_id)),
             Err(errno) if is_gone(errno) => None,
             Err(_) => Some(false),
         }

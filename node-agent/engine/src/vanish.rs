@@ -4,15 +4,17 @@
 
 use crate::commit::{Committer, Place, Transaction, What};
 use crate::gate::Want;
-use crate::host::is_gone;
+use crate::host::{Directory, is_gone};
 use crate::item::ItemState;
 use crate::look::Look;
+use crate::mounts::MountId;
 use crate::moves::Candidate;
 use crate::page::{Page, Volume, subtree_prefix};
 use crate::path::HostPath;
 use crate::plan::{Ask, phase};
 use crate::store::{Found, Pages, StoreError};
 use std::sync::Arc;
+use vedette_crds::record::ItemType;
 
 impl Transaction<'_, '_> {
     /// The second lookup, in the volume that the item is stored under; `None` when it leaves things as they are.
@@ -32,20 +34,24 @@ impl Transaction<'_, '_> {
             }
             Err(_) => return Ok(None),
         };
-        let Ok(stat) = open.stat(b"") else { return Ok(None) };
-        let Committer { host, mounts, volumes, .. } = self.committer;
-        let mounted = mounts.on(place.directory, place.name).filter(|mount| !mount.is_hidden);
-        let on = mounted.and_then(|mount| mounts.id_at(&mount.point)).unwrap_or(stat.stx_mnt_id);
-        if volumes.known(host, mounts, on) != Some(place.volume) {
-            return Ok(None);
-        }
+        let Some(on) = self.mount_of(&open, place) else { return Ok(None) };
         // A large file is left to the next compare.
         let want = Want { leaves_large: true, ..ask.want(phase(place.directory, place.name)) };
         Ok(match self.committer.looker.look(&open, place.name, stored, want, on) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
-            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted | Look::Own => None,
+            Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted => None,
+            Look::Own | Look::StillOwn => None,
         })
+    }
+
+    /// The mount that an item lies on, as long as that shows the volume that it is stored under.
+    pub(crate) fn mount_of(&self, open: &Directory, place: Place<'_>) -> Option<MountId> {
+        let Committer { host, mounts, volumes, .. } = &self.committer;
+        let below = open.stat(b"").ok()?.stx_mnt_id;
+        let mounted = mounts.on(place.directory, place.name).filter(|mount| !mount.is_hidden);
+        let on = mounted.and_then(|mount| mounts.id_at(&mount.point)).unwrap_or(below);
+        (volumes.known(host, mounts, on) == Some(place.volume)).then_some(on)
     }
 
     /// Whether a path that is gone would lie on this volume: the nearest directory above that exists does.
@@ -91,7 +97,7 @@ impl Transaction<'_, '_> {
                 let mut kept = Vec::new();
                 for named in page.items {
                     let step = self.committer.plan.child(&context, &named.name);
-                    let selecting = self.committer.plan.selecting(&step, false);
+                    let selecting = self.committer.plan.selecting(&step, named.state.kind == ItemType::Symlink);
                     // Most names are selected by the same entries as their neighbors.
                     let (selecting, ask) = match asked.take().filter(|(known, _)| **known == *selecting) {
                         Some(asked) => asked,
@@ -110,7 +116,7 @@ impl Transaction<'_, '_> {
                     let candidate = Candidate { volume, directory, name, selecting, ask, under };
                     match self.committer.moves.hold_gone(&named.state, candidate) {
                         Some(gone) => {
-                            self.track(&gone.selecting, -1);
+                            self.gone(gone.place(), &gone.selecting);
                             self.removed(gone.place(), &named.state, None, &gone.ask)?;
                         }
                         None => kept.push(named),

@@ -59,6 +59,8 @@ pub(crate) struct Walk {
     pub(crate) pass: usize,
     pub(crate) moves: Arc<Moves>,
     pub(crate) lane: Arc<Lane>,
+    /// Whether it comes to its end only when all large files were read.
+    pub(crate) waits: bool,
     pub(crate) ground: Ground,
     /// Whether it is of a file system that may never answer, on a thread of its own.
     pub(crate) is_remote: bool,

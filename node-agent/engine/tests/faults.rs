@@ -242,3 +242,51 @@ fn a_file_system_that_got_the_device_number_of_one_that_ended_is_not_asked_about
         assert_eq!(host.standing().unknowns.items(), 0, "who cannot be asked may be it, were it asked");
     });
 }
+
+#[test]
+fn a_directory_that_is_removed_between_its_opening_and_its_listing_is_gone_and_not_unknown() {
+    let test = "a_directory_that_is_removed_between_its_opening_and_its_listing_is_gone_and_not_unknown";
+    with_own_mounts(test, || {
+        let all = json!([{"name": "all", "path": "/**", "mounts": "All"}]);
+        let Some(Scene { mount, mut host, .. }) = scene(all) else { return };
+        mount.set(Operation::List, "e", Fault::Goes);
+        let seen = host.compare();
+        assert_eq!((seen.told(), host.standing().unknowns.items()), (vec![], 0));
+        assert_eq!(host.compare().told(), ["Removed /srv/net/e", "Removed /srv/net/e/x"]);
+    });
+}
+
+#[test]
+fn a_directory_that_stands_and_says_that_it_does_not_is_unknown() {
+    with_own_mounts("a_directory_that_stands_and_says_that_it_does_not_is_unknown", || {
+        let all = json!([{"name": "all", "path": "/**", "mounts": "All"}]);
+        let Some(Scene { mount, mut host, .. }) = scene(all) else { return };
+        mount.set(Operation::List, "e", Fault::Fails(Errno::NOENT));
+        let seen = host.compare();
+        assert_eq!((seen.told(), host.standing().unknowns.items()), (vec![], 1));
+    });
+}
+
+#[test]
+fn a_file_whose_attributes_cannot_be_read_is_unknown_and_its_content_is_read_once() {
+    with_own_mounts("a_file_whose_attributes_cannot_be_read_is_unknown_and_its_content_is_read_once", || {
+        let all = json!([{"name": "all", "path": "/**", "mounts": "All"}]);
+        let Some(Scene { mount, mut host, files }) = scene(all) else { return };
+        mount.stop_time_at(1);
+        mount.set(Operation::Attributes, "d/new", Fault::Fails(Errno::IO));
+        fs::write(files.join("d/new"), "1").unwrap();
+        host.compare();
+        for _ in 0..2 {
+            let seen = host.compare();
+            assert!(seen.lines.is_empty());
+            assert_eq!(seen.summary.hashed, 0, "only its attributes are tried again");
+            let unknowns = host.standing().unknowns;
+            assert_eq!((unknowns.named()[0].aspect, unknowns.items()), (Aspect::Attributes, 1));
+        }
+        fs::write(files.join("d/new"), "22").unwrap();
+        assert_eq!(host.compare().told(), ["Modified /srv/net/d/new Content,Size"]);
+        mount.mend();
+        assert!(host.compare().lines.is_empty());
+        assert_eq!(host.standing().unknowns.items(), 0);
+    });
+}

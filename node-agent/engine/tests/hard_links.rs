@@ -81,3 +81,31 @@ fn a_racy_file_is_read_under_each_of_its_names() {
     link(&host, "/a", "/b");
     assert_eq!(host.compare().summary.hashed, 20, "a write between the two looks could have the same times");
 }
+
+#[test]
+fn a_hard_link_to_the_agents_own_database_in_a_files_place_is_told_and_then_unknown() {
+    let mut host = Host::with_state_inside(everything());
+    host.write("/etc/passwd", "root");
+    host.compare();
+    let tracked = host.standing().totals.tracked;
+    host.remove("/etc/passwd");
+    link(&host, "/state/vedette.redb", "/etc/passwd");
+    let seen = host.compare();
+    assert_eq!(seen.only()["path"], "/etc/passwd");
+    let fields = seen.only()["fields"].as_array().unwrap();
+    assert!(fields.contains(&"ContentState".into()) && fields.contains(&"Size".into()), "{fields:?}");
+    for _ in 0..2 {
+        assert!(host.compare().lines.is_empty(), "it changes with every compare, and is said once");
+        let unknowns = host.standing().unknowns;
+        assert_eq!((unknowns.items(), unknowns.named()[0].path.to_string().as_str()), (1, "/etc/passwd"));
+    }
+    link(&host, "/state/vedette.redb", "/etc/new");
+    assert!(host.compare().lines.is_empty(), "where nothing was it is left out");
+    host.remove("/etc/passwd");
+    host.write("/etc/passwd", "evil");
+    let told = host.compare().told();
+    assert!(told.len() == 1 && told[0].starts_with("Modified /etc/passwd Content"), "{told:?}");
+    assert_eq!((host.standing().unknowns.items(), host.standing().totals.tracked), (0, tracked));
+    host.remove("/etc/passwd");
+    assert_eq!(host.compare().told(), ["Removed /etc/passwd"]);
+}

@@ -203,3 +203,91 @@ fn an_engine_that_ends_does_not_wait_for_what_it_reads_and_reads_it_again() {
     host.start();
     assert_eq!(host.compare().told(), ["Modified /huge Content,Size"]);
 }
+
+/// A host with its baseline made, whose large files are then read aside; each that was read is told.
+fn aside(files: impl IntoIterator<Item = String>) -> (Host, Receiver<()>) {
+    let mut host = Host::new(json!([{"name": "srv", "path": "/srv", "maxContentSize": 1u64 << 60}]));
+    host.mkdir("/out");
+    for path in files {
+        host.write(&path, "1");
+    }
+    let (told, read) = channel();
+    host.engine().read_large_files_aside(move || {
+        let _ = told.send(()); // the test may have ended
+    });
+    host.compare();
+    (host, read)
+}
+
+fn commit(host: &mut Host) -> Vec<String> {
+    host.engine().commit_read(&mut |_| {}).unwrap();
+    host.lines().iter().filter(|line| line["changeType"].is_string()).map(support::tell).collect()
+}
+
+#[test]
+fn what_was_read_of_a_large_file_does_not_bring_it_back_when_it_was_removed_meanwhile() {
+    let (mut host, read) = aside(["/srv/big".to_owned()]);
+    host.write("/srv/big", vec![1; LARGE]);
+    assert!(host.compare().lines.is_empty());
+    read.recv_timeout(DEADLINE).unwrap();
+    host.remove("/srv/big");
+    assert_eq!(host.compare().told(), ["Removed /srv/big"]);
+    assert_eq!(commit(&mut host), [""; 0]);
+    assert!(host.compare().lines.is_empty());
+    assert_eq!(host.standing().totals.tracked, 1);
+    host.write("/srv/big", vec![2; LARGE]);
+    assert!(host.compare().lines.is_empty(), "it is queued again");
+    read.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(commit(&mut host), ["Added /srv/big"]);
+}
+
+#[test]
+fn a_read_that_is_under_way_when_its_file_goes_with_its_directory_does_not_bring_that_back() {
+    let (mut host, read) = aside(["/srv/d/big".to_owned()]);
+    endless(&host, "/srv/d/big");
+    assert!(host.compare().lines.is_empty());
+    let mut opened = false;
+    while !opened {
+        let open = fs::read_dir("/proc/self/fd").unwrap();
+        opened = open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).any(|of| of == host.at("/srv/d/big"));
+    }
+    host.rename("/srv/d", "/out/d");
+    assert_eq!(host.compare().told(), ["Removed /srv/d", "Removed /srv/d/big"]);
+    File::options().write(true).open(host.at("/out/d/big")).unwrap().set_len(LARGE as u64).unwrap();
+    read.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(commit(&mut host), [""; 0]);
+    assert!(host.compare().lines.is_empty());
+}
+
+#[test]
+fn more_large_files_than_may_wait_are_left_to_later_compares_and_unknown_until_then() {
+    const FILES: u64 = 1100;
+    let name = |at: u64| format!("/srv/d/{at:04}");
+    let (mut host, read) = aside((0..FILES).map(name));
+    for at in 0..FILES {
+        endless(&host, &name(at));
+    }
+    let seen = host.compare();
+    assert!(seen.lines.is_empty(), "no walker reads one of them");
+    let unknown = host.standing().unknowns.items();
+    // The one that is being read waits no more.
+    assert!(unknown == FILES - 1024 || unknown == FILES - 1025, "{unknown}");
+    for at in 0..FILES {
+        File::options().write(true).open(host.at(&name(at))).unwrap().set_len(7).unwrap();
+    }
+    // By the compares, as they are large no more, or by the thread that has them already: each once.
+    let next = host.compare();
+    let since = |change: &&serde_json::Value| change["since"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let is_before = |change: &serde_json::Value| since(&change) < seen.summary.began.timestamp();
+    assert!(next.changes().into_iter().all(is_before), "the compare that left them did not find them as they were");
+    let mut told = next.told();
+    while told.len() < FILES as usize {
+        read.recv_timeout(DEADLINE).unwrap();
+        told.extend(commit(&mut host));
+    }
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), FILES as usize);
+    assert!(host.compare().lines.is_empty());
+    assert_eq!(host.standing().unknowns.items(), 0);
+}

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Host, everything};
+use support::{Host, everything, rule};
 
 #[test]
 fn a_dangling_link_and_one_out_of_the_tree_are_items_and_never_followed() {
@@ -159,4 +159,109 @@ fn a_directory_that_becomes_a_link_loses_what_was_in_it() {
     let told = host.compare().told();
     assert!(told.len() == 2 && told[0].starts_with("Modified /dir LinkTarget,Mode"), "{told:?}");
     assert_eq!(told[1], "Removed /dir/a");
+}
+
+/// A rule that ignores links and one that records them, on one tree.
+fn two_rules() -> Host {
+    let mut host = Host::new(json!([]));
+    let ignoring = rule("a", json!([{"name": "e", "path": "/srv", "links": "Ignore", "severity": "Critical"}]));
+    let recording = rule("b", json!([{"name": "e", "path": "/srv", "severity": "Info"}]));
+    host.set_rules(vec![ignoring, recording]);
+    host
+}
+
+/// What each rule tracks, and all together.
+fn tracked(host: &mut Host) -> (u64, u64, u64) {
+    let totals = host.standing().totals;
+    (totals.rules[0].tracked, totals.rules[1].tracked, totals.tracked)
+}
+
+#[test]
+fn what_becomes_of_a_link_is_told_and_counted_only_for_entries_that_do_not_ignore_links() {
+    let mut host = two_rules();
+    host.write("/srv/file", "1");
+    host.mkdir("/srv/d");
+    for link in ["retargeted", "gone", "d/gone"] {
+        host.link("old", &format!("/srv/{link}"));
+    }
+    host.compare();
+    assert_eq!(tracked(&mut host), (3, 6, 6));
+    host.remove("/srv/retargeted");
+    host.link("new", "/srv/retargeted");
+    host.remove("/srv/gone");
+    host.remove("/srv/d/gone");
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Modified /srv/retargeted LinkTarget", "Removed /srv/d/gone", "Removed /srv/gone"]);
+    let of = |change: &&serde_json::Value| (&change["rules"], &change["severity"]) == (&json!(["b/e"]), &json!("Info"));
+    assert!(seen.changes().iter().all(of), "{:?}", seen.changes());
+    assert_eq!(tracked(&mut host), (3, 4, 4));
+}
+
+#[test]
+fn a_link_that_goes_with_its_directory_is_nothing_to_who_ignores_links() {
+    let mut host = two_rules();
+    host.write("/srv/d/file", "1");
+    host.link("old", "/srv/d/link");
+    host.compare();
+    host.remove("/srv/d");
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Removed /srv/d", "Removed /srv/d/file", "Removed /srv/d/link"]);
+    let both = |change: &&&serde_json::Value| change["rules"] == json!(["a/e", "b/e"]);
+    let (both, one): (Vec<_>, Vec<_>) = seen.changes().into_iter().partition(|change| both(&change));
+    assert_eq!((both.len(), &one[0]["path"], &one[0]["rules"]), (2, &json!("/srv/d/link"), &json!(["b/e"])));
+    assert_eq!(tracked(&mut host), (1, 1, 1));
+}
+
+#[test]
+fn a_link_that_an_entry_names_and_that_is_gone_is_nothing_to_who_ignores_links() {
+    let mut host = Host::new(json!([]));
+    // So that the directory is not listed.
+    let named = "/{srv,opt}/{link,other}";
+    host.set_rules(vec![
+        rule("a", json!([{"name": "e", "path": named, "links": "Ignore"}])),
+        rule("b", json!([{"name": "e", "path": named}])),
+    ]);
+    host.link("old", "/srv/link");
+    host.compare();
+    assert_eq!(tracked(&mut host), (0, 1, 1));
+    host.remove("/srv/link");
+    assert_eq!(host.compare().only()["rules"], json!(["b/e"]));
+    assert_eq!(tracked(&mut host), (0, 0, 0));
+}
+
+#[test]
+fn a_file_that_becomes_a_link_and_a_link_that_becomes_a_file_are_told_to_who_ignores_links_and_counted() {
+    let mut host = two_rules();
+    host.write("/srv/file", "1");
+    host.link("old", "/srv/link");
+    host.compare();
+    assert_eq!(tracked(&mut host), (2, 3, 3));
+    host.remove("/srv/file");
+    host.link("new", "/srv/file");
+    assert_eq!(host.compare().only()["rules"], json!(["a/e", "b/e"]));
+    assert_eq!(tracked(&mut host), (1, 3, 3));
+    host.remove("/srv/link");
+    host.write("/srv/link", "1");
+    assert_eq!(host.compare().only()["rules"], json!(["a/e", "b/e"]));
+    assert_eq!(tracked(&mut host), (2, 3, 3));
+    assert!(host.compare().lines.is_empty());
+}
+
+#[test]
+fn where_all_ignore_links_a_file_that_becomes_one_is_told_and_then_no_item() {
+    let mut host = Host::new(json!([{"name": "srv", "path": "/srv", "links": "Ignore"}]));
+    host.write("/srv/file", "1");
+    host.compare();
+    host.remove("/srv/file");
+    host.link("new", "/srv/file");
+    let told = host.compare().told();
+    assert!(told.len() == 1 && told[0].starts_with("Modified /srv/file Content,"), "{told:?}");
+    assert_eq!(host.standing().totals.tracked, 1);
+    host.remove("/srv/file");
+    host.link("newer", "/srv/file");
+    assert!(host.compare().lines.is_empty());
+    host.remove("/srv/file");
+    host.write("/srv/file", "2");
+    assert_eq!(host.compare().told(), ["Added /srv/file"]);
+    assert_eq!(host.standing().totals.tracked, 2);
 }

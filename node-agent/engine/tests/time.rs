@@ -7,7 +7,9 @@ use serde_json::json;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use support::{Host, SetClock, everything};
+use support::fuse::FaultyMount;
+use support::{Host, SetClock, everything, with_own_mounts};
+use vedette_engine::clock::Clock;
 
 fn set_modified(host: &Host, path: &str, time: SystemTime) {
     File::options().write(true).open(host.at(path)).unwrap().set_modified(time).unwrap();
@@ -186,4 +188,28 @@ fn a_restart_takes_no_baseline_back() {
     assert!(host.standing().baseline_ready, "before the first compare after the restart");
     host.set_entries(json!([{"name": "other", "path": "/other"}]));
     assert!(!host.standing().baseline_ready, "other rules have no baseline yet");
+}
+
+#[test]
+fn a_second_write_in_the_same_second_is_found_where_a_file_system_keeps_whole_seconds() {
+    let test = "a_second_write_in_the_same_second_is_found_where_a_file_system_keeps_whole_seconds";
+    with_own_mounts(test, || {
+        let clock = Arc::new(SetClock::now());
+        let mut host = Host::with_clock(json!([{"name": "all", "path": "/**", "mounts": "All"}]), clock.clone());
+        let files = host.root().with_file_name("files");
+        std::fs::create_dir(&files).unwrap();
+        std::fs::write(files.join("a"), "good").unwrap();
+        let Some(mount) = FaultyMount::new(&files, &host.at("/srv")) else { return };
+        host.compare();
+        clock.advance(Duration::from_secs(10));
+        mount.stop_time_at(Clock::now(&*clock).secs as u64);
+        clock.advance(Duration::from_millis(500));
+        std::fs::write(files.join("a"), "new1").unwrap();
+        assert_eq!(host.compare().told(), ["Modified /srv/a Content"]);
+        std::fs::write(files.join("a"), "evil").unwrap();
+        clock.advance(Duration::from_secs(10));
+        let seen = host.compare();
+        assert_eq!((seen.told(), &seen.only()["detection"]), (vec!["Modified /srv/a Content".into()], &json!("Scan")));
+        assert_eq!(host.compare().summary.hashed, 0, "it is not read at each compare for ever");
+    });
 }

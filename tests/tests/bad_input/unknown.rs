@@ -74,6 +74,15 @@ rows! {
             scene.scan_rule(&RULE.replace("path: /etc}", "path: /etc, links: Follow}")).await
         };
 
+    a_hard_link_to_the_database: "3", "unknown: <path>: the agent's own database or socket is in its place" => async |scene: &Scene| {
+        scene.write("host/etc/passwd", "root");
+        scene.scan(&[]).await;
+        fs::remove_file(scene.path("host/etc/passwd")).unwrap();
+        fs::hard_link(scene.path("state/vedette.redb"), scene.path("host/etc/passwd")).unwrap();
+        assert_eq!(scene.scan(&[]).await.changes().len(), 1);
+        scene.scan(&[]).await
+    };
+
     a_mount_over_known_files: "3", "unknown: <path>: a mount of type <type> covers what is known there" =>
         async |scene: &Scene| {
             own_mounts();

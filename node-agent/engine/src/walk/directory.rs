@@ -8,7 +8,7 @@ use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
 use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
-use crate::page::{MAX_ITEMS, NEVER, Named, Page, PlanId, Volume, find};
+use crate::page::{MAX_ITEMS, NEVER, Page, PlanId, Volume, find};
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
 use crate::select::{Context, Names};
@@ -196,6 +196,7 @@ impl Walker<'_> {
         }
         let listed = match self.list(&open, names, &from) {
             Ok(listed) => listed,
+            Err(errno) if is_gone(errno) && self.has_gone(&open, &path) => return Ok(Vec::new()),
             Err(errno) => return self.unlisted(path, &context, Some(here), is_new_ground, errno, reports),
         };
         let mut visit = Visit::new(open, path, context, volume.number, here, is_new_ground);
@@ -257,7 +258,7 @@ impl Walker<'_> {
         if is_whole {
             for named in pages.iter().flat_map(|page| &page.items) {
                 if !named.name.is_empty() && is_in(&named.name) && !listed(&named.name) {
-                    self.missing(visit, named);
+                    self.missing(visit, &named.name, &named.state);
                 }
             }
         }
@@ -306,6 +307,12 @@ impl Walker<'_> {
         visit.found
     }
 
+    /// Whether it was removed after it was opened. A file system that says so of what is there hides nothing by it.
+    fn has_gone(&self, open: &Directory, path: &HostPath) -> bool {
+        let has_no_name = open.stat(b"").is_ok_and(|stat| stat.stx_nlink == 0);
+        has_no_name || self.walk.host.directory(path).is_err_and(is_gone)
+    }
+
     fn list(&self, open: &Directory, names: Names, from: &[u8]) -> Result<Listed, Errno> {
         match names {
             Names::None => Ok(Listed { entries: Vec::new(), is_whole: false, next: None }),
@@ -341,15 +348,6 @@ impl Walker<'_> {
             known.below.extend(below.filter(|below| below == name));
         }
         Ok(known)
-    }
-
-    /// An item of the state that the whole listing does not have.
-    fn missing(&mut self, visit: &mut Visit, named: &Named) {
-        let plan = &self.walk.plan;
-        let selecting = plan.selecting(&plan.child(&visit.context, &named.name), false);
-        if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
-            self.gone(visit, &named.name, selecting, ask, &named.state);
-        }
     }
 
     fn may_pair(&self, is_new_ground: bool, stored: &[Page]) -> bool {

@@ -23,7 +23,7 @@ use crate::unknown::Aspect;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use vedette_crds::record::ContentState;
+use vedette_crds::record::{ContentState, ItemType};
 
 /// Directories are walked so many levels deep.
 pub(crate) const MAX_DEPTH: usize = 1024;
@@ -95,8 +95,9 @@ impl Walker<'_> {
         if kind == EntryKind::Symlink {
             self.follow(visit, name, &step);
         }
-        // What is an item already stays one when it becomes a link: that is a change of it.
-        let selecting = plan.selecting(&step, kind == EntryKind::Symlink && stored.is_none());
+        // To an entry that ignores links, an item that becomes one changes, and so does a link that becomes an item.
+        let was_link = stored.is_none_or(|stored| stored.kind == ItemType::Symlink);
+        let selecting = plan.selecting(&step, kind == EntryKind::Symlink && was_link);
         if kind == EntryKind::Directory {
             visit.directories.insert(name.to_vec());
             if plan.names(&step.context, due) != Names::None {
@@ -162,6 +163,10 @@ impl Walker<'_> {
                 }
                 return;
             }
+            if !self.walk.waits {
+                self.too_many_wait(visit.path.join(name), &ask);
+                return;
+            }
             look = self.looker.look(&visit.open, name, stored, want, spot.on);
         } else if matches!(look, Look::Seen(_)) {
             self.saw(&selecting);
@@ -170,19 +175,30 @@ impl Walker<'_> {
             Look::Same => self.saw(&selecting),
             Look::Gone => {
                 // At the top of another volume it was unmounted a moment ago.
-                if let Some(stored) = stored.filter(|_| spot.volume == visit.volume) {
-                    self.gone(visit, name, selecting, ask, stored);
+                match stored.filter(|_| spot.volume == visit.volume) {
+                    // A name that is gone did not say what it was: the state does.
+                    Some(stored) if stored.kind == ItemType::Symlink => self.missing(visit, name, stored),
+                    Some(stored) => self.gone(visit, name, selecting, ask, stored),
+                    None => {}
                 }
             }
             look => {
                 let seen = self.seen(&visit.path, name, &selecting, &ask, look);
-                let repeats =
-                    |state: &ItemState| unread(state).is_some() && stored.is_some_and(|stored| stored.is_same(state));
+                let repeats = |state: &ItemState| stored.is_some_and(|stored| repeats(stored, state));
                 if let Some(state) = seen.filter(|state| !repeats(state)) {
                     let (name, what) = (name.to_vec(), What::Seen(state));
                     visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None, under: None });
                 }
             }
+        }
+    }
+
+    /// An item of the state that is not there: entries that ignore links know nothing of one.
+    pub(super) fn missing(&mut self, visit: &mut Visit, name: &[u8], stored: &ItemState) {
+        let plan = &self.walk.plan;
+        let selecting = plan.selecting(&plan.child(&visit.context, name), stored.kind == ItemType::Symlink);
+        if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
+            self.gone(visit, name, selecting, ask, stored);
         }
     }
 
@@ -293,6 +309,12 @@ impl Walker<'_> {
                 self.walked.met.mark(selecting.iter().copied());
                 None
             }
+            Look::StillOwn => {
+                self.walked.met.mark(selecting.iter().copied());
+                let reason = "the agent's own database or socket is in its place".to_owned();
+                self.unknown(directory.join(name), Aspect::Metadata, reason, ask.interval, 1);
+                None
+            }
             Look::Unknown(errno) => {
                 self.walked.met.mark(selecting.iter().copied());
                 self.unknown(directory.join(name), Aspect::Metadata, errno.to_string(), ask.interval, 1);
@@ -312,11 +334,24 @@ impl Walker<'_> {
         }
     }
 
+    /// A large file that is read by nobody now: the next compare meets it again. A new one is no item until then.
+    pub(super) fn too_many_wait(&mut self, path: HostPath, ask: &Ask) {
+        let reason = "too many large files wait to be read before it".to_owned();
+        self.unknown(path, Aspect::Metadata, reason, ask.interval, 1);
+    }
+
     /// An item that these entries select is there.
     pub(super) fn saw(&mut self, selecting: &[u16]) {
         self.walk.progress.looked_at_one();
         self.walked.met.mark(selecting.iter().copied());
     }
+}
+
+/// Whether a look found only once more that something cannot be read.
+fn repeats(stored: &ItemState, seen: &ItemState) -> bool {
+    // What was read meanwhile is to be stored, or it would be read again at each compare.
+    let lacks = unread(seen).is_some() || seen.attributes.is_none() && seen.read == stored.read;
+    lacks && stored.is_same(seen)
 }
 
 fn unread(state: &ItemState) -> Option<&'static str> {

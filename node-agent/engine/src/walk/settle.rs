@@ -101,6 +101,11 @@ impl Walker<'_> {
                 let task = Task { outcome, stored, inode: seen.inode, ground: self.walk.ground.clone() };
                 match self.walk.lane.push(task) {
                     Pushed::Waits => return None,
+                    Pushed::Full(task) if !self.walk.waits => {
+                        let Candidate { ask, .. } = task.outcome.here();
+                        self.too_many_wait(task.outcome.here().place().path(), ask);
+                        return None;
+                    }
                     Pushed::Full(task) => {
                         let Task { outcome, stored, .. } = *task;
                         let look = outcome.look(&mut self.looker, open, stored.as_ref(), false);

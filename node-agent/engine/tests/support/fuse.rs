@@ -2,7 +2,8 @@
 
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
+    LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyXattr,
+    Request,
 };
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -26,6 +27,8 @@ pub enum Operation {
     List,
     /// A file's content.
     Read,
+    /// The list of its attributes, of which there are none.
+    Attributes,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +36,16 @@ pub enum Fault {
     Fails(rustix::io::Errno),
     /// Until [`FaultyMount::mend`].
     Hangs,
+    /// It is removed just before the answer.
+    Goes,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     faults: Mutex<Vec<(Operation, PathBuf, Fault)>>,
     mended: Condvar,
+    /// All times, in seconds, once they stand still.
+    time: Mutex<Option<u64>>,
     /// Every path that was asked about, beside the mount's top.
     touched: Mutex<Vec<PathBuf>>,
 }
@@ -71,6 +78,11 @@ impl FaultyMount {
     /// Lets an operation on a path, relative to the mount's top, go wrong from now on.
     pub fn set(&self, operation: Operation, path: &str, fault: Fault) {
         self.shared.faults.lock().unwrap().push((operation, PathBuf::from(path), fault));
+    }
+
+    /// From now on all times are this second, whatever is done.
+    pub fn stop_time_at(&self, second: u64) {
+        *self.shared.time.lock().unwrap() = Some(second);
     }
 
     /// All works again.
@@ -119,6 +131,10 @@ impl Files {
             match faults.iter().find(of).map(|(_, _, fault)| *fault) {
                 None => return Ok(()),
                 Some(Fault::Fails(errno)) => return Err(Errno::from_i32(errno.raw_os_error())),
+                Some(Fault::Goes) => {
+                    fs::remove_dir_all(self.root.join(path))?;
+                    return Err(Errno::ENOENT);
+                }
                 Some(Fault::Hangs) => faults = self.shared.mended.wait(faults).unwrap(),
             }
         }
@@ -132,7 +148,10 @@ impl Files {
             paths.push(path.to_owned());
             paths.len() - 1
         });
-        Ok(shown(&metadata, INodeNo(at as u64 + 1)))
+        let shown = shown(&metadata, INodeNo(at as u64 + 1));
+        let Some(second) = *self.shared.time.lock().unwrap() else { return Ok(shown) };
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        Ok(FileAttr { mtime: time, ctime: time, ..shown })
     }
 
     fn content(&self, inode: INodeNo, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
@@ -230,6 +249,14 @@ impl Filesystem for Files {
     ) {
         match self.content(inode, offset, size) {
             Ok(content) => reply.data(&content),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn listxattr(&self, _: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        match self.path(Operation::Attributes, inode) {
+            Ok(_) if size == 0 => reply.size(0),
+            Ok(_) => reply.data(&[]),
             Err(errno) => reply.error(errno),
         }
     }
