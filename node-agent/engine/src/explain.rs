@@ -9,7 +9,7 @@ use crate::inspect::{Tracked, View};
 use crate::mounts::{Mount, Mounts};
 use crate::path::HostPath;
 use crate::plan::Plan;
-use crate::select::{Lost, Selector, Step};
+use crate::select::{Lost, Selector, SelectorId, Step};
 use crate::unknown::{Unknown, Unknowns};
 use crate::walk::MAX_DEPTH;
 use rustix::fs::FileType;
@@ -158,7 +158,7 @@ pub(crate) fn explain(
     let way = Way::down(&plan, &mounts, &path, found);
     let selecting = plan.selecting(&way.end, is_link);
     let mut entries: Vec<EntryDecision> =
-        (0..plan.entries.len() as u16).map(|entry| way.decision(&plan, entry, &selecting)).collect();
+        plan.entry_numbers().map(|entry| way.decision(&plan, entry, &selecting)).collect();
     entries.sort_by_key(|entry| (entry.decision, std::cmp::Reverse(entry.along)));
     for rule in rules
         .iter()
@@ -283,7 +283,7 @@ struct Way<'p> {
     ends_here: bool,
     end: Step,
     /// Selectors that end on it: how far they went, where, and why.
-    lost: Vec<(u16, usize, HostPath, End)>,
+    lost: Vec<(SelectorId, usize, HostPath, End)>,
 }
 
 #[derive(Clone, Debug)]
@@ -301,7 +301,7 @@ impl<'p> Way<'p> {
         let enter = |step: Step, here: &HostPath, along: usize, lost: &mut Vec<_>| {
             let Some(mount) = mounts.at(here) else { return step };
             let entered = plan.enter(&step, mount);
-            let is_gone = |selector: &u16| !entered.context.selectors().any(|other| other == *selector);
+            let is_gone = |selector: &SelectorId| !entered.context.selectors().any(|other| other == *selector);
             lost.extend(
                 step.context.selectors().filter(is_gone).map(|at| (at, along, here.clone(), End::Mount(mount.clone()))),
             );
@@ -322,7 +322,7 @@ impl<'p> Way<'p> {
     /// What an entry has to do with the path; the entry's own pattern counts, not the links that it leads through.
     fn decision(&self, plan: &Plan, entry: u16, selecting: &[u16]) -> EntryDecision {
         let name = plan.entry_name(entry);
-        let is_own = |at: &u16| {
+        let is_own = |at: &SelectorId| {
             let Selector { entry: of, is_prefix_link, .. } = plan.selectors[usize::from(*at)];
             of == entry && !is_prefix_link
         };

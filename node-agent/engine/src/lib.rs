@@ -18,7 +18,7 @@
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
 //! | `plans`, `view`, `known` | older plans; what a plan selects of the state; what is known of a name from before |
 //! | `adopt`, `retain`, `suspend` | how a plan comes into force; what left watch; what is frozen while its rule is suspended |
-//! | `follow` | links that are followed, and where they lead |
+//! | `follow`, `leads` | links that are followed, and where they lead; how much of it |
 //! | `walk`, `frontier`, `crew`, `remote` | the way down, its stack, its threads, those that may never come back; `stop` ends it |
 //! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
 //! | `look`, `gate`, `xattrs`, `digest` | one look; whether it has to read; attributes; hashing |
@@ -63,6 +63,7 @@ mod item;
 pub mod journal;
 mod known;
 mod lane;
+mod leads;
 mod look;
 mod meta;
 mod mounted;

@@ -11,11 +11,11 @@ mod settle;
 pub(crate) use settle::{read, settle};
 
 use crate::crew::Sent;
-use crate::follow::{self, Follows};
 use crate::frontier::Frontier;
 use crate::host::HostRoot;
 use crate::idle::Met;
 use crate::lane::{Ground, Lane};
+use crate::leads::{Leads, Room};
 use crate::look::Looker;
 use crate::mounted::Shown;
 use crate::mounts::Mounts;
@@ -54,6 +54,8 @@ pub(crate) struct Walk {
     pub(crate) frontier: Arc<Frontier>,
     /// So many names of a directory are taken up at once.
     pub(crate) pass: usize,
+    /// So much is followed.
+    pub(crate) room: Room,
     pub(crate) moves: Arc<Moves>,
     pub(crate) lane: Arc<Lane>,
     pub(crate) ground: Ground,
@@ -78,7 +80,7 @@ pub(crate) struct Walked {
     pub(crate) unknown: Found,
     pub(crate) met: Met,
     /// What lies behind links that are followed and the plan does not select anyway.
-    pub(crate) follows: Follows,
+    pub(crate) leads: Leads,
 }
 
 impl Walked {
@@ -86,7 +88,7 @@ impl Walked {
     pub(crate) fn extend(&mut self, other: Self) {
         self.unknown.extend(other.unknown);
         self.met.extend(&other.met);
-        other.follows.into_iter().for_each(|(target, reach)| follow::add(&mut self.follows, target, reach));
+        self.leads.extend(other.leads);
     }
 }
 
@@ -140,7 +142,8 @@ pub(crate) fn remote(walk: &Walk, remote: &Remote, reports: &SyncSender<Sent>) -
 impl<'w> Walker<'w> {
     fn new(walk: &'w Walk) -> Self {
         let looker = walk.ground.looker(walk.stop.clone());
-        Self { walk, looker, walked: Walked::default(), asks: BTreeMap::new() }
+        let walked = Walked { leads: Leads::new(walk.room), ..Walked::default() };
+        Self { walk, looker, walked, asks: BTreeMap::new() }
     }
 
     /// What these entries ask together, when one of them is due.
