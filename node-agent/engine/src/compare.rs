@@ -185,6 +185,7 @@ impl Engine {
             stop: stops.clone(),
             progress: Arc::clone(&self.progress),
             frontier: Arc::new(Frontier::new(plan)),
+            flow: Arc::default(),
             pass: self.pass,
             room: self.room,
             moves: Arc::<Moves>::default(),

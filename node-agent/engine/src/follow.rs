@@ -86,9 +86,9 @@ impl Plan {
     }
 }
 
-/// What the plan has to follow after a walk that met these, and links that lead to more than can be followed. What was
-/// not looked at, or not seen, stays, and nothing takes more than `room`. `left` is what has left in this compare: if that comes back it stays until the
-/// next one, for two places may lead to each other alone.
+/// What the plan has to follow after a walk that met these, and what of it is unknown because there is no room for more.
+/// What was not looked at, or not seen, stays. `left` is what has left in this compare: if that comes back it stays until
+/// the next one, for two places may lead to each other alone.
 pub(crate) fn after_walk(
     plan: &Plan,
     due: &Due,

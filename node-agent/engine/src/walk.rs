@@ -11,6 +11,7 @@ mod settle;
 pub(crate) use settle::{read, settle};
 
 use crate::crew::Sent;
+use crate::flow::Flow;
 use crate::frontier::Frontier;
 use crate::host::HostRoot;
 use crate::idle::Met;
@@ -52,6 +53,7 @@ pub(crate) struct Walk {
     pub(crate) stop: Stop,
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Arc<Frontier>,
+    pub(crate) flow: Arc<Flow>,
     /// So many names of a directory are taken up at once.
     pub(crate) pass: usize,
     /// So much is followed.
@@ -164,7 +166,8 @@ impl<'w> Walker<'w> {
 
     fn send(&self, reports: &SyncSender<Sent>, sent: Sent) {
         // The committer is gone only after it failed, and then says why itself.
-        if reports.send(sent).is_err() {
+        let share = self.walk.flow.enter(sent.bytes());
+        if reports.send(Sent::Weighed(Box::new(sent), share)).is_err() {
             self.walk.stop.failed.store(true, Ordering::Relaxed);
         }
     }

@@ -160,3 +160,25 @@ fn a_directory_that_becomes_a_link_loses_what_was_in_it() {
     assert!(told.len() == 2 && told[0].starts_with("Modified /dir LinkTarget,Mode"), "{told:?}");
     assert_eq!(told[1], "Removed /dir/a");
 }
+
+#[test]
+fn links_on_the_way_of_a_path_that_leads_elsewhere_again_and_again_do_not_become_ever_more_items() {
+    let mut host = Host::new(json!([{"name": "current", "path": "/current"}]));
+    host.mkdir("/end");
+    for round in 0..8 {
+        for at in 1..38 {
+            host.link(&format!("/chain{round}/{at}"), &format!("/chain{round}/{}", at - 1));
+        }
+        host.link("/end", &format!("/chain{round}/37"));
+        if round > 0 {
+            host.remove("/current");
+        }
+        host.link(&format!("/chain{round}/0"), "/current");
+        host.compare();
+    }
+    // 256 of the 305 links, and what lies behind them.
+    assert_eq!(host.standing().totals.tracked, 257);
+    host.remove("/chain7/20");
+    host.link("/elsewhere", "/chain7/20");
+    assert_eq!(host.compare().told(), ["Modified /chain7/20 LinkTarget"]);
+}

@@ -106,8 +106,8 @@ impl Walker<'_> {
                     }
                 } else {
                     let (mount, is_new_ground) = (Some(visit.mount), visit.is_new_ground);
-                    let (context, from) = (step.context, Vec::new());
-                    visit.found.push(Waiting { path, context, mount, is_new_ground, from });
+                    let (above, name, context) = (visit.path.clone(), name.to_vec(), step.context);
+                    visit.found.push(Waiting { above, name, context, mount, is_new_ground, from: Vec::new() });
                 }
             }
         }
