@@ -27,6 +27,10 @@ use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::{PathPattern, Segment};
 use vedette_crds::settings::{Exclude, Mounts as MountPolicy};
 
+/// So many links of an entry's path stay its items: those of now first, then the latest. Whoever may change one on the way
+/// could else make it more with every compare.
+const LINKS: usize = 256;
+
 /// A plan's source as the host is now, and roots that cannot be entered.
 pub(crate) struct Resolution {
     pub(crate) source: PlanSource,
@@ -86,6 +90,7 @@ pub(crate) fn resolve<'p>(
                 links.push(link);
             }
         }
+        links.truncate(LINKS);
         let enters = |mount: &Mount| enterable(mount) || entry.mounts == MountPolicy::All && mount.is_enterable();
         if let Some(mount) = mounts.on_the_way(&resolved.real).find(|mount| !enters(mount)) {
             barred.push(Barred { path: resolved.real.clone(), file_system: mount.file_system.clone() });

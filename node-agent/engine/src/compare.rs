@@ -26,7 +26,9 @@ use crate::remote::Remotes;
 use crate::render::Owners;
 use crate::stop::Stop;
 use crate::store::StoreError;
+use crate::unknown::Found;
 use crate::walk::{Before, Walk, Walked, read, settle, walk};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use vedette_crds::record::{Detection, NoticeKind};
@@ -40,6 +42,8 @@ struct Ended {
     due: Due,
     barred: Vec<Barred>,
     walked: Walked,
+    /// Links that lead to more than can be followed.
+    over: Found,
     /// Items that came into the baseline.
     baselined: u64,
 }
@@ -86,7 +90,7 @@ impl Engine {
         self.progress.begin();
         let walked = self.walk_all(&mounts, due, stop, committed);
         let SoFar { items, hashed, .. } = self.progress.end();
-        let Some(Ended { plan, due, barred, mut walked, baselined }) = walked? else {
+        let Some(Ended { plan, due, barred, mut walked, over, baselined }) = walked? else {
             return Ok(Outcome::Interrupted);
         };
         let said = self.not_entered(&mounts, &plan, barred, &mut walked)?;
@@ -98,6 +102,8 @@ impl Engine {
         let idle_before = if plan_change.is_none() { Arc::clone(&self.idle) } else { Arc::default() };
         self.idle = idle(&plan, &due, &walked.met, &idle_before);
         let unseen = walked.unknown.unseen().map(|unseen| [unseen, said].concat());
+        // Nothing of the state lies behind them alone.
+        walked.unknown.extend(over);
         self.unknowns.lock().unwrap_or_else(PoisonError::into_inner).update(&due, walked.unknown);
         self.complete(&plan, &due, began, unseen.as_deref())?;
         self.detection = Detection::Scan;
@@ -114,7 +120,7 @@ impl Engine {
         stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Option<Ended>, EngineError> {
-        let (mut walks, mut baselined) = (0, 0);
+        let (mut walks, mut baselined, mut left) = (0, 0, BTreeSet::new());
         loop {
             let sequence = self.meta.sequence;
             let (plan, barred) = self.adopt_plan(mounts)?;
@@ -128,8 +134,9 @@ impl Engine {
             let Some(mut walked) = self.walk(mounts, &plan, &due, stop, committed)? else { return Ok(None) };
             baselined += added(&self.meta) - before;
             walks += 1;
-            let found = std::mem::take(&mut walked.follows);
-            let follows = follow::after_walk(&plan, &due, !walked.unknown.misses_items, found);
+            let leads = std::mem::take(&mut walked.leads);
+            let (leads, all_seen) = ((leads, self.room), !walked.unknown.misses_items);
+            let (follows, over) = follow::after_walk(&plan, &due, all_seen, leads, &mut left);
             let is_known = follows == plan.source.follows;
             self.follows = Some(follows);
             if !is_known && walks == WALKS {
@@ -137,7 +144,7 @@ impl Engine {
                 tracing::warn!("the links that rules follow change faster than they are followed");
             }
             if is_known || walks == WALKS {
-                return Ok(Some(Ended { plan, due, barred, walked, baselined }));
+                return Ok(Some(Ended { plan, due, barred, walked, over, baselined }));
             }
         }
     }
@@ -181,7 +188,9 @@ impl Engine {
             stop: stops.clone(),
             progress: Arc::clone(&self.progress),
             frontier: Arc::new(Frontier::new(plan)),
+            flow: Arc::default(),
             pass: self.pass,
+            room: self.room,
             moves: Arc::<Moves>::default(),
             lane: Arc::clone(&self.lane),
             waits,

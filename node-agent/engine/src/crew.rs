@@ -4,6 +4,7 @@
 
 use crate::commit::{Committer, Report};
 use crate::engine::EngineError;
+use crate::flow::Share;
 use crate::meta::Meta;
 use crate::mounts::MountId;
 use crate::moves::Moved;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const REPORTS: usize = 64;
 /// A transaction takes so many findings,
 const CHUNK_FINDINGS: usize = 32_000;
+/// or so many bytes of them,
+const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 /// or what came in this time.
 const CHUNK_TIME: Duration = Duration::from_secs(2);
 
@@ -32,6 +35,21 @@ pub(crate) enum Sent {
     Ended(Result<Walked, StoreError>),
     RemoteEnded(MountId, Result<Walked, StoreError>),
     Panicked,
+    /// With its share of what is on its way.
+    Weighed(Box<Self>, Share),
+}
+
+impl Sent {
+    /// Itself, where room was kept for it on its way.
+    fn arrived(self) -> Self {
+        match self {
+            Self::Weighed(sent, share) => {
+                drop(share);
+                *sent
+            }
+            sent => sent,
+        }
+    }
 }
 
 /// What a walker does from its start to its end.
@@ -132,13 +150,15 @@ impl Collected {
         remotes: &mut Remotes<'_>,
     ) -> Result<Walked, StoreError> {
         let (mut chunk, mut moves): (Vec<Report>, Vec<Moved>) = Default::default();
-        let mut findings = 0;
+        let (mut findings, mut bytes) = (0, 0);
         let mut since = Instant::now();
         while self.running > 0 || !remotes.is_empty() {
             let left = CHUNK_TIME.saturating_sub(since.elapsed());
             let wait = if findings == 0 { CHUNK_TIME } else { left };
             let before = findings;
-            match receiver.recv_timeout(wait.min(remotes.next_check())) {
+            let sent = receiver.recv_timeout(wait.min(remotes.next_check())).map(Sent::arrived);
+            bytes += sent.as_ref().map_or(0, Sent::bytes);
+            match sent {
                 Ok(Sent::Report(report)) => {
                     findings += 1 + report.findings.len();
                     chunk.push(report);
@@ -157,6 +177,8 @@ impl Collected {
                         self.took(walked);
                     }
                 }
+                // What has arrived is not.
+                Ok(Sent::Weighed(..)) => {}
                 Ok(Sent::Panicked) => return Ok(std::mem::take(&mut self.all)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -165,10 +187,10 @@ impl Collected {
             }
             self.all.extend(remotes.check()?);
             let is_over = self.running == 0 && remotes.is_empty();
-            let is_full = findings >= CHUNK_FINDINGS || since.elapsed() >= CHUNK_TIME;
+            let is_full = findings >= CHUNK_FINDINGS || bytes >= CHUNK_BYTES || since.elapsed() >= CHUNK_TIME;
             if findings > 0 && (is_full || is_over) {
                 *meta = committer.commit(std::mem::take(&mut chunk), std::mem::take(&mut moves), meta)?;
-                findings = 0;
+                (findings, bytes) = (0, 0);
                 committed(meta);
             }
         }

@@ -10,6 +10,7 @@ use crate::host::HostRoot;
 use crate::idle::IdleEntry;
 use crate::journal::Journal;
 use crate::lane::Lane;
+use crate::leads::Room;
 use crate::meta::Meta;
 use crate::mounts::Mounts;
 use crate::path::HostPath;
@@ -87,6 +88,8 @@ pub struct Engine {
     pub(crate) anchors: Vec<Anchor>,
     pub(crate) journal_max: u64,
     pub(crate) pass: usize,
+    /// So much is followed.
+    pub(crate) room: Room,
     pub(crate) lane: Arc<Lane>,
     /// Of the last compare.
     pub(crate) mounts: Option<Arc<Mounts>>,
@@ -161,6 +164,7 @@ impl Engine {
             anchors: anchors.into_iter().collect(),
             journal_max: JOURNAL_MAX,
             pass: PASS,
+            room: Room::default(),
             lane: Arc::default(),
             mounts: None,
         };
@@ -215,6 +219,12 @@ impl Engine {
     #[doc(hidden)]
     pub fn set_pass(&mut self, names: usize) {
         self.pass = names;
+    }
+
+    /// Room for so many targets of links, and so many links on the way: so that a test needs no ten thousand.
+    #[doc(hidden)]
+    pub fn set_room_for_links(&mut self, targets: usize, links: usize) {
+        self.room = Room { targets, links, ..Room::default() };
     }
 
     /// Sets how many bytes of lines the journal holds: from the next commit on the oldest lines go first.

@@ -185,12 +185,12 @@ pub(crate) fn explain(
     let way = Way::down(&plan, &mounts, &path, found);
     let selecting = plan.selecting(&way.end, is_link);
     let mut entries: Vec<EntryDecision> =
-        (0..plan.entries.len() as u16).map(|entry| way.decision(&plan, entry, &selecting)).collect();
+        plan.entry_numbers().map(|entry| way.decision(&plan, entry, &selecting)).collect();
     if let Some(asleep) = asleep(question, &plan, &host, &mounts).map_err(unseen)? {
         let way = Way::down(&asleep, &mounts, &path, found);
         let selecting = asleep.selecting(&way.end, is_link);
         let decision = |entry| way.decision(&asleep, entry, &selecting).if_not_suspended(view.is_some());
-        entries.extend((0..asleep.entries.len() as u16).map(decision));
+        entries.extend(asleep.entry_numbers().map(decision));
     }
     entries.sort_by_key(|entry| (entry.decision, std::cmp::Reverse(entry.along)));
     let ask = plan.ask(&selecting);

@@ -1,20 +1,20 @@
 //! Links that are followed: where they lead is selected too, under its real path.
 //!
 //! A walk finds them; what it found is part of the plan, so that what comes behind a link, or leaves with it, comes and
-//! leaves like anything that a rule selects or not. Where a plan changes, the compare goes on under the new one.
+//! leaves like anything that a rule selects or not. Where a plan changes, the compare goes on under the new one. How much
+//! of it is followed stands in `leads`.
 
 use crate::host::HostRoot;
+use crate::leads::{Lead, Leads, Room};
 use crate::mounts::Mounts;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan, PlanSource, entry_name};
 use crate::select::Step;
+use crate::unknown::Found;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vedette_crds::settings::Links;
-
-/// So many targets are followed; what lies behind further links is unknown.
-pub(crate) const LIMIT: usize = 10_000;
 
 /// What lies behind a link.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,11 +29,11 @@ pub(crate) struct Target {
 pub(crate) struct Reach {
     /// Levels below it.
     pub(crate) depth: u32,
-    /// Links on the way to it.
+    /// Links on the way to it; sorted.
     pub(crate) links: Vec<HostPath>,
 }
 
-/// All targets of a plan, or those that a walk met.
+/// All targets of a plan.
 pub(crate) type Follows = BTreeMap<Target, Reach>;
 
 /// Adds a target; the deeper reach counts.
@@ -43,6 +43,12 @@ pub(crate) fn add(follows: &mut Follows, target: Target, reach: Reach) {
     known.links.extend(reach.links);
     known.links.sort();
     known.links.dedup();
+}
+
+/// Those that an entry follows.
+pub(crate) fn of_entry<'f>(follows: &'f Follows, entry: &'f str) -> impl Iterator<Item = (&'f Target, &'f Reach)> {
+    let first = Target { entry: entry.to_owned(), real: HostPath::root() };
+    follows.range(first..).take_while(move |(target, _)| target.entry == entry)
 }
 
 impl Plan {
@@ -56,7 +62,7 @@ impl Plan {
         link: &HostPath,
         host: &HostRoot,
         mounts: &Mounts,
-        follows: &mut Follows,
+        leads: &mut Leads,
     ) -> Result<(), Errno> {
         let following = self.following(step);
         if following.is_empty() {
@@ -72,36 +78,44 @@ impl Plan {
                 continue;
             }
             let target = Target { entry: self.entry_name(entry), real: resolved.real.clone() };
-            add(follows, target, Reach { depth, links: links.clone() });
+            let interval = self.entries[usize::from(entry)].interval;
+            let lead = Lead { depth, links: links.iter().cloned().collect(), from: link.clone(), interval, met: 1 };
+            leads.meet(&self.source.follows, target, lead);
         }
         Ok(())
     }
 }
 
-/// What the plan has to follow after a walk that found this. What was not looked at, or not seen, stays.
-pub(crate) fn after_walk(plan: &Plan, due: &Due, all_seen: bool, found: Follows) -> Follows {
-    let mut follows = found;
+/// What the plan has to follow after a walk that met these, and what of it is unknown because there is no room for more.
+/// What was not looked at, or not seen, stays. `left` is what has left in this compare: if that comes back it stays until
+/// the next one, for two places may lead to each other alone.
+pub(crate) fn after_walk(
+    plan: &Plan,
+    due: &Due,
+    all_seen: bool,
+    (leads, room): (Leads, Room),
+    left: &mut BTreeSet<Target>,
+) -> (Follows, Found) {
+    let entries = plan.entries.iter().map(|entry| (entry_name(&plan.source.rules, entry), entry));
+    let looked_at: BTreeSet<String> = entries
+        .filter(|(_, entry)| due.contains(entry.interval) && !plan.source.rules[entry.rule].suspend)
+        .map(|(name, _)| name)
+        .collect();
+    let mut stay = Follows::new();
     for (target, reach) in &plan.source.follows {
-        let entry = plan.entries.iter().find(|entry| entry_name(&plan.source.rules, entry) == target.entry);
-        let is_looked_at =
-            entry.is_some_and(|entry| due.contains(entry.interval) && !plan.source.rules[entry.rule].suspend);
-        if !all_seen || !is_looked_at {
-            add(&mut follows, target.clone(), reach.clone());
+        let is_looked_at = all_seen && looked_at.contains(&target.entry);
+        if !is_looked_at || !leads.knows(target) && !left.insert(target.clone()) {
+            add(&mut stay, target.clone(), reach.clone());
         }
     }
-    follows
+    leads.choose(room, stay)
 }
 
 /// Those whose entry is still one that follows.
 pub(crate) fn retained(source: &PlanSource, follows: &Follows) -> Follows {
     let (entries, _) = crate::plan::entries(&source.rules);
-    let is_followed = |target: &Target| {
-        let mut entries = entries.iter().filter(|entry| entry.links == Links::Follow);
-        entries.any(|entry| entry_name(&source.rules, entry) == target.entry)
-    };
-    follows
-        .iter()
-        .filter(|(target, _)| is_followed(target))
-        .map(|(target, reach)| (target.clone(), reach.clone()))
-        .collect()
+    let following = entries.iter().filter(|entry| entry.links == Links::Follow);
+    let following: BTreeSet<String> = following.map(|entry| entry_name(&source.rules, entry)).collect();
+    let retained = follows.iter().filter(|(target, _)| following.contains(&target.entry));
+    retained.map(|(target, reach)| (target.clone(), reach.clone())).collect()
 }

@@ -8,7 +8,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// A directory that waits to be walked.
 pub(crate) struct Waiting {
-    pub(crate) path: HostPath,
+    /// The directory that it lies in, which others that wait share: paths may be long, and siblings many.
+    pub(crate) above: HostPath,
+    /// Its name there; empty for that directory itself.
+    pub(crate) name: Vec<u8>,
     pub(crate) context: Context,
     /// The mount that its parent lies on.
     pub(crate) mount: Option<MountId>,
@@ -32,8 +35,8 @@ struct FrontierState {
 impl Frontier {
     /// The walk from the host's root.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let (path, context) = (HostPath::root(), plan.root().context);
-        let root = Waiting { path, context, mount: None, is_new_ground: false, from: Vec::new() };
+        let (above, name, context) = (HostPath::root(), Vec::new(), plan.root().context);
+        let root = Waiting { above, name, context, mount: None, is_new_ground: false, from: Vec::new() };
         Self { state: Mutex::new(FrontierState { waiting: vec![root], busy: 0 }), changed: Condvar::new() }
     }
 

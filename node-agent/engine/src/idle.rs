@@ -52,7 +52,7 @@ impl Met {
 
 /// What is idle after a complete compare of the due intervals; `before` is what was, under the same plan.
 pub(crate) fn idle(plan: &Plan, due: &Due, met: &Met, before: &[IdleEntry]) -> Arc<[IdleEntry]> {
-    let judged = (0..plan.entries.len() as u16).filter(|entry| !plan.is_suspended(*entry));
+    let judged = plan.entry_numbers().filter(|entry| !plan.is_suspended(*entry));
     let judged = judged.filter(|entry| due.contains(plan.entries[usize::from(*entry)].interval) && !met.has(*entry));
     let now = judged.filter_map(|entry| {
         let (interval, name) = (plan.entries[usize::from(entry)].interval, &plan.entries[usize::from(entry)].name);

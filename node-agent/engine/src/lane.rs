@@ -29,6 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// So many files wait, some 600 bytes each; beyond them a walker reads what it meets.
 const LIMIT: usize = 1024;
+/// So many bytes their paths may have.
+const PATHS: usize = 4 * 1024 * 1024;
 
 /// What a look needs, without the state: a thread that a file system holds must not keep that open.
 #[derive(Clone)]
@@ -136,7 +138,8 @@ impl Lane {
         if inner.known.contains(&key(&task.outcome)) {
             return Pushed::Waits;
         }
-        if inner.waiting.len() >= LIMIT {
+        let paths = inner.known.iter().map(|(_, path)| path.as_bytes().len()).sum::<usize>();
+        if inner.waiting.len() >= LIMIT || paths >= PATHS {
             return Pushed::Full(Box::new(task));
         }
         inner.known.insert(key(&task.outcome));
@@ -298,7 +301,7 @@ impl Engine {
             match sent {
                 Sent::Report(report) => reports.push(report),
                 Sent::Moved(moved) => moves.push(*moved),
-                Sent::Remote(_) | Sent::Ended(_) | Sent::RemoteEnded(..) | Sent::Panicked => {}
+                Sent::Remote(_) | Sent::Ended(_) | Sent::RemoteEnded(..) | Sent::Panicked | Sent::Weighed(..) => {}
             }
         }
         let (owners, none) = (Owners::read(&self.host, &mounts), Moves::default());

@@ -18,8 +18,8 @@
 //! | `plan`, `select` | rules as they are walked; what they select, name by name |
 //! | `plans`, `view`, `known` | older plans; what a plan selects of the state; what is known of a name from before |
 //! | `adopt`, `retain`, `suspend` | how a plan comes into force; what left watch; what is frozen while its rule is suspended |
-//! | `follow` | links that are followed, and where they lead |
-//! | `walk`, `frontier`, `crew`, `remote` | the way down, its stack, its threads, those that may never come back; `stop` ends it |
+//! | `follow`, `leads` | links that are followed, and where they lead; how much of it |
+//! | `walk`, `frontier`, `crew`, `flow`, `remote` | the way down, its stack, its threads, what they send, those that may never come back; `stop` ends it |
 //! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
 //! | `look`, `gate`, `xattrs`, `digest` | one look; whether it has to read; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
@@ -49,6 +49,7 @@ pub mod driver;
 pub mod engine;
 pub mod explain;
 mod fault;
+mod flow;
 mod follow;
 mod frontier;
 #[doc(hidden)]
@@ -63,6 +64,7 @@ mod item;
 pub mod journal;
 mod known;
 mod lane;
+mod leads;
 mod look;
 mod meta;
 mod mounted;

@@ -17,12 +17,14 @@ use crate::page::{PlanId, Volume};
 use crate::path::HostPath;
 use crate::plan::{Ask, phase};
 use crate::store::StoreError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vedette_crds::record::ItemType;
 
 /// As many names wait on either side, some 200 bytes each; what comes later is committed as it comes, unpaired.
 const LIMIT: usize = 65_536;
+/// So is what comes when the names and paths of those that wait have as many bytes: twice what the longest names take.
+const BYTES: usize = 32 * 1024 * 1024;
 /// A walker takes so many at once: enough to open a directory for, few enough that all walkers have work.
 const BATCH: usize = 256;
 
@@ -160,37 +162,47 @@ fn is_one_file(volume: Volume, before: &ItemState, after: &ItemState) -> bool {
 #[derive(Debug)]
 pub(crate) struct Moves {
     limit: usize,
+    bytes: usize,
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    gone: Vec<(Identity, Candidate)>,
-    new: Vec<(Identity, Candidate)>,
+    gone: Side,
+    new: Side,
     batches: Vec<Vec<Outcome>>,
+}
+
+/// What waits on one side.
+#[derive(Debug, Default)]
+struct Side {
+    candidates: Vec<(Identity, Candidate)>,
+    /// Of their names, and of the paths of their directories, each of which is held once.
+    bytes: usize,
+    directories: HashSet<usize>,
 }
 
 impl Default for Moves {
     fn default() -> Self {
-        Self { limit: LIMIT, held: Mutex::default() }
+        Self { limit: LIMIT, bytes: BYTES, held: Mutex::default() }
     }
 }
 
 impl Moves {
     /// Keeps a stored item that is gone, or gives it back: it is never paired, or too many wait.
     pub(crate) fn hold_gone(&self, state: &ItemState, candidate: Candidate) -> Option<Candidate> {
-        hold(&mut self.lock().gone, self.limit, state, candidate)
+        self.hold(&mut self.lock().gone, state, candidate)
     }
 
     /// Keeps a name that is new, or gives it back likewise. `state` is what statx said of it.
     pub(crate) fn hold_new(&self, state: &ItemState, candidate: Candidate) -> Option<Candidate> {
-        hold(&mut self.lock().new, self.limit, state, candidate)
+        self.hold(&mut self.lock().new, state, candidate)
     }
 
     /// Pairs what was held, for walkers to take; false when there is nothing.
     pub(crate) fn settle(&self) -> bool {
         let mut held = self.lock();
-        let outcomes = pair(std::mem::take(&mut held.gone), std::mem::take(&mut held.new));
+        let outcomes = pair(std::mem::take(&mut held.gone).candidates, std::mem::take(&mut held.new).candidates);
         held.batches = batches(outcomes);
         !held.batches.is_empty()
     }
@@ -200,24 +212,24 @@ impl Moves {
         self.lock().batches.pop()
     }
 
+    fn hold(&self, side: &mut Side, state: &ItemState, candidate: Candidate) -> Option<Candidate> {
+        let Some(identity) = Identity::of(candidate.volume, state) else { return Some(candidate) };
+        let directory = candidate.directory.shared();
+        let is_known = side.directories.contains(&directory);
+        let path = if is_known { 0 } else { candidate.directory.as_bytes().len() };
+        let bytes = side.bytes + candidate.name.len() + path;
+        if side.candidates.len() >= self.limit || bytes > self.bytes {
+            return Some(candidate);
+        }
+        side.bytes = bytes;
+        side.directories.insert(directory);
+        side.candidates.push((identity, candidate));
+        None
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         // What it guards is whole between any two statements.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn hold(
-    held: &mut Vec<(Identity, Candidate)>,
-    limit: usize,
-    state: &ItemState,
-    candidate: Candidate,
-) -> Option<Candidate> {
-    match Identity::of(candidate.volume, state) {
-        Some(identity) if held.len() < limit => {
-            held.push((identity, candidate));
-            None
-        }
-        _ => Some(candidate),
     }
 }
 
@@ -322,6 +334,20 @@ mod tests {
         }
         assert!(moves.hold_gone(&regular(), candidate("c")).is_some());
         assert!(moves.hold_new(&regular(), candidate("c")).is_some());
+    }
+
+    #[test]
+    fn names_whose_paths_are_too_long_together_do_not_wait_and_a_directory_counts_once() {
+        let moves = Moves { bytes: 1000, ..Moves::default() };
+        let long = HostPath::root().join(&[b'd'; 400]);
+        for name in ["a", "b", "c", "d"] {
+            let candidate = Candidate { directory: long.clone(), ..candidate(name) };
+            assert!(moves.hold_new(&regular(), candidate).is_none());
+        }
+        let other = |byte| HostPath::root().join(&[byte; 400]);
+        assert!(moves.hold_new(&regular(), Candidate { directory: other(b'e'), ..candidate("a") }).is_none());
+        assert!(moves.hold_new(&regular(), Candidate { directory: other(b'f'), ..candidate("a") }).is_some());
+        assert!(moves.hold_gone(&regular(), Candidate { directory: other(b'f'), ..candidate("a") }).is_none());
     }
 
     #[test]

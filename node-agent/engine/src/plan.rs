@@ -3,13 +3,15 @@
 //! Pure. A plan's source, rules and resolution, is what the store keeps, so that an older plan can be asked what it
 //! selected. How a walk asks stands in `select`.
 
-use crate::follow::Follows;
+use crate::follow::{Follows, of_entry};
 use crate::gate::Want;
 use crate::item::{Fields, fields_of};
 use crate::page::PlanId;
 use crate::path::HostPath;
-use crate::select::{Selector, Step};
+use crate::select::{Excluded, Places, Selector, SelectorId, Step};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::pattern::PathPattern;
@@ -17,6 +19,9 @@ use vedette_crds::record::Field;
 use vedette_crds::rule::Severity;
 use vedette_crds::settings::{Compare, Exclude, FileEntry, HashSet, resolve};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// As many entries as their numbers can tell apart; no node has a hundredth of them.
+const MAX_ENTRIES: usize = u16::MAX as usize;
 
 /// Where the literal parts of one entry's patterns really lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +86,10 @@ pub(crate) struct Plan {
     pub(crate) rules: Vec<PlannedRule>,
     pub(crate) entries: Vec<FileEntry>,
     pub(crate) selectors: Vec<Selector>,
+    /// Which of them is an entry's own pattern, by entry.
+    pub(crate) patterns: Vec<Option<SelectorId>>,
+    /// Where the others begin.
+    pub(crate) places: Places,
 }
 
 /// The entries that cover one item, and what they ask for together.
@@ -103,7 +112,10 @@ pub(crate) fn entry_name(rules: &[NodeRule], entry: &FileEntry) -> String {
 
 /// The rules of a plan as entries, and the values in them that this version does not know.
 pub(crate) fn entries(rules: &[NodeRule]) -> (Vec<FileEntry>, Vec<String>) {
-    let resolved = resolve(rules);
+    let mut resolved = resolve(rules);
+    for entry in resolved.entries.drain(resolved.entries.len().min(MAX_ENTRIES)..) {
+        resolved.unknown.push(format!("{}: it is over {MAX_ENTRIES} entries", entry_name(rules, &entry)));
+    }
     (resolved.entries, resolved.unknown)
 }
 
@@ -118,66 +130,54 @@ impl Plan {
             tags: rule.tags.clone(),
             suspended: rule.suspend,
         });
-        let mut selectors = Vec::new();
-        for (at, entry) in entries.iter().enumerate() {
+        let (selectors, patterns, places) = Default::default();
+        let mut plan = Self { id, rules: rules.collect(), entries, selectors, patterns, places, source };
+        let (entries, source) = (plan.entries.clone(), plan.source.clone());
+        for (number, entry) in plan.entry_numbers().zip(&entries) {
             let name = entry_name(&source.rules, entry);
             let Some(resolution) = source.resolutions.iter().find(|resolution| resolution.name == name) else {
                 continue;
             };
-            let mut prefixes = resolution.excludes.iter();
-            // An exclude holds for paths as it names them, and for where its links lead.
-            let mut excluded_paths = Vec::new();
-            let mut excluded_by = Vec::new();
-            for (at, exclude) in entry.exclude.iter().enumerate() {
-                let Exclude::Path(pattern) = exclude else { continue };
-                let resolved = prefixes.next().map(|real| pattern.with_prefix(real));
-                excluded_paths.extend(resolved.filter(|resolved| resolved != pattern));
-                excluded_paths.push(pattern.clone());
-                excluded_by.resize(excluded_paths.len(), at);
-            }
-            let names = entry.exclude.iter().enumerate().filter(|(_, exclude)| matches!(exclude, Exclude::Name(_)));
-            let own_links = resolution.links.iter().map(|link| (HostPath::from_components(link), false));
-            let mut links: Vec<(HostPath, bool)> = own_links.collect();
+            let pattern = entry.path.with_prefix(&resolution.real);
+            let prefix = length(resolution.real.len());
             let selector = Selector {
-                entry: at as u16,
-                pattern: entry.path.with_prefix(&resolution.real),
-                excluded_names: names.map(|(at, _)| at).collect(),
-                excluded_paths,
-                excluded_by,
+                entry: number,
+                pattern,
+                excluded: Arc::new(excluded(entry, resolution)),
                 max_depth: entry.max_depth.unwrap_or(u32::MAX),
                 is_prefix_link: false,
                 is_followed: false,
-                prefix: resolution.real.len() as u32,
+                prefix,
             };
-            for (target, reach) in source.follows.iter().filter(|(target, _)| target.entry == name) {
-                let real: Vec<&[u8]> = target.real.components().collect();
-                let (pattern, prefix) = (PathPattern::literal(&real), real.len() as u32);
-                selectors.push(Selector {
-                    pattern,
-                    prefix,
-                    max_depth: reach.depth,
-                    is_followed: true,
-                    ..selector.clone()
-                });
-                links.extend(reach.links.iter().map(|link| (link.clone(), true)));
+            plan.add_pattern(selector.clone());
+            let place = |at: &HostPath| Selector {
+                pattern: PathPattern::literal(&[b""; 0]),
+                prefix: length(at.components().count()),
+                ..selector.clone()
+            };
+            let link = |at: &HostPath, is_followed| Selector {
+                excluded: Arc::default(),
+                max_depth: 0,
+                is_prefix_link: true,
+                is_followed,
+                ..place(at)
+            };
+            let own: BTreeSet<HostPath> = resolution.links.iter().map(HostPath::from_components).collect();
+            own.iter().for_each(|at| plan.add_place(at, link(at, false)));
+            let mut links = BTreeSet::new();
+            for (target, reach) in of_entry(&source.follows, &name) {
+                let behind = Selector { max_depth: reach.depth, is_followed: true, ..place(&target.real) };
+                plan.add_place(&target.real, behind);
+                links.extend(reach.links.iter().filter(|link| !own.contains(*link)));
             }
-            for (link, is_followed) in links {
-                let link: Vec<&[u8]> = link.components().collect();
-                selectors.push(Selector {
-                    entry: selector.entry,
-                    pattern: PathPattern::literal(&link),
-                    excluded_names: Vec::new(),
-                    excluded_paths: Vec::new(),
-                    excluded_by: Vec::new(),
-                    max_depth: 0,
-                    is_prefix_link: true,
-                    is_followed,
-                    prefix: link.len() as u32,
-                });
-            }
-            selectors.push(selector);
+            links.into_iter().for_each(|at| plan.add_place(at, link(at, true)));
         }
-        Self { id, rules: rules.collect(), entries, selectors, source }
+        plan
+    }
+
+    /// The entries' numbers.
+    pub(crate) fn entry_numbers(&self) -> impl Iterator<Item = u16> + use<> {
+        (0..=u16::MAX).take(self.entries.len())
     }
 
     /// The entries that a mount at a path concerns: those that select the path, else those that may select below it; and
@@ -254,7 +254,7 @@ impl Plan {
 
     /// The intervals of running entries, shortest first.
     pub(crate) fn intervals(&self) -> Vec<Duration> {
-        let running = (0..self.entries.len() as u16).filter(|entry| !self.is_suspended(*entry));
+        let running = self.entry_numbers().filter(|entry| !self.is_suspended(*entry));
         let mut intervals: Vec<Duration> = running.map(|entry| self.entries[usize::from(entry)].interval).collect();
         intervals.sort_unstable();
         intervals.dedup();
@@ -283,6 +283,28 @@ impl Ask {
     pub(crate) fn hashes(&self) -> HashSet {
         self.hashes
     }
+}
+
+/// An exclude holds for paths as it names them, and for where its links lead.
+fn excluded(entry: &FileEntry, resolution: &EntryResolution) -> Excluded {
+    let mut prefixes = resolution.excludes.iter();
+    let Excluded { mut names, mut paths, mut by } = Excluded::default();
+    for (at, exclude) in entry.exclude.iter().enumerate() {
+        match exclude {
+            Exclude::Name(_) => names.push(at),
+            Exclude::Path(pattern) => {
+                let resolved = prefixes.next().map(|real| pattern.with_prefix(real));
+                paths.extend(resolved.filter(|resolved| resolved != pattern));
+                paths.push(pattern.clone());
+                by.resize(paths.len(), at);
+            }
+        }
+    }
+    Excluded { names, paths, by }
+}
+
+fn length(components: usize) -> u32 {
+    u32::try_from(components).unwrap_or(u32::MAX)
 }
 
 /// Where in its interval an item is hashed again: the same for one path forever.

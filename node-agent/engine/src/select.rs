@@ -3,22 +3,35 @@
 //! Pure. A walk holds one [`Context`] a directory; the same steps say what an older plan selected, and what of the state
 //! a new one still selects. Mounts on the way end the selectors that do not enter them.
 
+mod places;
+
 use crate::mounts::Mount;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
+pub(crate) use places::Places;
+use places::Way;
+use std::sync::Arc;
 use std::time::Duration;
 use vedette_crds::pattern::{Cursor, PathPattern};
 use vedette_crds::settings::{Exclude, Links, Mounts as MountPolicy};
 
-/// One pattern that selects for an entry: its path, or a link that its path led through.
+/// One of a plan's selectors. How many there are is up to whoever makes links where an entry follows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SelectorId(usize);
+
+impl From<SelectorId> for usize {
+    fn from(SelectorId(at): SelectorId) -> Self {
+        at
+    }
+}
+
+/// What selects for an entry: its path, or a place that a link made one.
 #[derive(Clone, Debug)]
 pub(crate) struct Selector {
     pub(crate) entry: u16,
+    /// From the host's `/` on, or from the place on.
     pub(crate) pattern: PathPattern,
-    pub(crate) excluded_names: Vec<usize>,
-    pub(crate) excluded_paths: Vec<PathPattern>,
-    /// Which of the entry's excludes each of them is.
-    pub(crate) excluded_by: Vec<usize>,
+    pub(crate) excluded: Arc<Excluded>,
     pub(crate) max_depth: u32,
     pub(crate) is_prefix_link: bool,
     /// Whether it is what lies behind a link.
@@ -27,10 +40,20 @@ pub(crate) struct Selector {
     pub(crate) prefix: u32,
 }
 
+/// An entry's excludes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Excluded {
+    /// Which of them are names.
+    pub(crate) names: Vec<usize>,
+    pub(crate) paths: Vec<PathPattern>,
+    /// Which of the entry's excludes each path is.
+    pub(crate) by: Vec<usize>,
+}
+
 /// A selector on its way down.
 #[derive(Clone, Debug)]
-struct Live {
-    selector: u16,
+pub(crate) struct Live {
+    selector: SelectorId,
     cursor: Cursor,
     /// How many levels below here are selected because a directory above matched.
     covered: Option<u32>,
@@ -52,6 +75,8 @@ pub(crate) enum Lost {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Context {
     live: Vec<Live>,
+    /// Where it leads to places.
+    way: Option<Way>,
     depth: u32,
 }
 
@@ -60,12 +85,12 @@ pub(crate) struct Context {
 pub(crate) struct Step {
     /// For the directory of this name, if it is one.
     pub(crate) context: Context,
-    hits: Vec<u16>,
+    hits: Vec<SelectorId>,
 }
 
 impl Context {
-    /// The selectors that are alive in it.
-    pub(crate) fn selectors(&self) -> impl Iterator<Item = u16> + '_ {
+    /// The selectors that are alive in it, but for those that begin further down.
+    pub(crate) fn selectors(&self) -> impl Iterator<Item = SelectorId> + '_ {
         self.live.iter().map(|live| live.selector)
     }
 
@@ -77,13 +102,13 @@ impl Context {
 
 impl Step {
     /// The selectors that hit its object.
-    pub(crate) fn hits(&self) -> &[u16] {
+    pub(crate) fn hits(&self) -> &[SelectorId] {
         &self.hits
     }
 
     /// Whether nothing selects this object or anything below it.
     pub(crate) fn is_dead(&self) -> bool {
-        self.hits.is_empty() && self.context.live.is_empty()
+        self.hits.is_empty() && self.context.live.is_empty() && self.context.way.is_none()
     }
 }
 
@@ -99,38 +124,81 @@ pub(crate) enum Names {
 }
 
 impl Plan {
+    /// Adds a selector of an entry's own pattern.
+    pub(crate) fn add_pattern(&mut self, selector: Selector) {
+        let (id, entry) = (SelectorId(self.selectors.len()), usize::from(selector.entry));
+        self.selectors.push(selector);
+        self.patterns.resize(self.entries.len(), None);
+        self.patterns[entry] = Some(id);
+    }
+
+    /// Adds a selector that begins at a place, unless the entry excludes that.
+    pub(crate) fn add_place(&mut self, place: &HostPath, selector: Selector) {
+        let paths = &selector.excluded.paths;
+        let mut excludes: Vec<Cursor> = paths.iter().map(PathPattern::start).collect();
+        for name in place.components() {
+            if matching(&excludes, paths).is_some() {
+                return;
+            }
+            excludes = excludes.iter().zip(paths).map(|(cursor, pattern)| cursor.step(pattern, name)).collect();
+        }
+        let name = place.split().1;
+        if matching(&excludes, paths).is_some() || !name.is_empty() && self.excludes_name(&selector, name).is_some() {
+            return;
+        }
+        let id = SelectorId(self.selectors.len());
+        let covered = Some(selector.max_depth);
+        let live = Live { selector: id, cursor: selector.pattern.start(), covered, excludes };
+        self.places.add(place, selector.entry, live);
+        self.selectors.push(selector);
+    }
+
     /// The host's `/`: what selects it, and the context of its listing.
     pub(crate) fn root(&self) -> Step {
-        let mut live = Vec::new();
-        let mut hits = Vec::new();
-        for (at, selector) in self.selectors.iter().enumerate() {
-            let cursor = selector.pattern.start();
-            let excludes: Vec<Cursor> = selector.excluded_paths.iter().map(PathPattern::start).collect();
-            if matching(&excludes, &selector.excluded_paths).is_some() {
-                continue;
-            }
-            let covered = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
-            if covered.is_some() {
-                hits.push(at as u16);
-            }
-            live.push(Live { selector: at as u16, cursor, covered, excludes });
-        }
-        Step { context: Context { live, depth: 0 }, hits }
+        let live = self.patterns.iter().flatten().filter_map(|id| self.start(*id)).collect();
+        self.arrive(live, Some(self.places.root()), 0)
     }
 
     /// The object of this name in a directory.
     pub(crate) fn child(&self, directory: &Context, name: &[u8]) -> Step {
         let depth = directory.depth + 1;
-        let mut live = Vec::new();
-        let mut hits = Vec::new();
-        for above in &directory.live {
-            let Ok(below) = self.descend(above, depth, name) else { continue };
-            if below.covered.is_some() {
-                hits.push(below.selector);
-            }
-            live.push(below);
+        let live = directory.live.iter().filter_map(|above| self.descend(above, depth, name).ok()).collect();
+        self.arrive(live, directory.way.and_then(|way| self.places.child(way, name)), depth)
+    }
+
+    /// An object to which these selectors lead, with those that begin there.
+    fn arrive(&self, mut live: Vec<Live>, way: Option<Way>, depth: u32) -> Step {
+        if let Some(way) = way {
+            let enters = |live: &&Live| self.goes(way, self.selectors[usize::from(live.selector)].entry);
+            live.extend(self.places.here(way).iter().filter(enters).cloned());
         }
-        Step { context: Context { live, depth }, hits }
+        let hits = live.iter().filter(|live| live.covered.is_some()).map(|live| live.selector).collect();
+        let way = way.filter(|way| self.places.leads_on(*way));
+        Step { context: Context { live, way, depth }, hits }
+    }
+
+    /// A selector at the host's `/`, unless that is excluded.
+    fn start(&self, id: SelectorId) -> Option<Live> {
+        let selector = &self.selectors[usize::from(id)];
+        let cursor = selector.pattern.start();
+        let excludes: Vec<Cursor> = selector.excluded.paths.iter().map(PathPattern::start).collect();
+        let covered = cursor.is_match(&selector.pattern).then_some(selector.max_depth);
+        let is_excluded = matching(&excludes, &selector.excluded.paths).is_some();
+        (!is_excluded).then_some(Live { selector: id, cursor, covered, excludes })
+    }
+
+    /// Whether an entry's places are reached on this way, over the mounts that lie on it.
+    fn goes(&self, way: Way, entry: u16) -> bool {
+        match self.entries[usize::from(entry)].mounts {
+            MountPolicy::All => way.enters_all,
+            MountPolicy::Local | MountPolicy::Same => way.enters_local,
+        }
+    }
+
+    /// The entries with places below a directory.
+    fn below<'p>(&'p self, directory: &'p Context) -> impl Iterator<Item = u16> + 'p {
+        let way = directory.way.into_iter();
+        way.flat_map(move |way| self.places.entries_below(way).filter(move |entry| self.goes(way, *entry)))
     }
 
     /// A selector one component further down, at this depth, or why it ends there.
@@ -145,10 +213,11 @@ impl Plan {
         {
             return Err(Lost::Excluded(exclude));
         }
-        let steps = above.excludes.iter().zip(&selector.excluded_paths);
+        let Excluded { paths, by, .. } = &*selector.excluded;
+        let steps = above.excludes.iter().zip(paths);
         let excludes: Vec<Cursor> = steps.map(|(cursor, pattern)| cursor.step(pattern, name)).collect();
-        if let Some(at) = matching(&excludes, &selector.excluded_paths) {
-            return Err(Lost::Excluded(selector.excluded_by[at]));
+        if let Some(at) = matching(&excludes, paths) {
+            return Err(Lost::Excluded(by[at]));
         }
         let cursor = above.cursor.step(&selector.pattern, name);
         let covered = covered.max(cursor.is_match(&selector.pattern).then_some(selector.max_depth));
@@ -159,7 +228,7 @@ impl Plan {
     }
 
     /// The selectors of a directory that do not go on at a name, each with why.
-    pub(crate) fn lost(&self, directory: &Context, name: &[u8]) -> Vec<(u16, Lost)> {
+    pub(crate) fn lost(&self, directory: &Context, name: &[u8]) -> Vec<(SelectorId, Lost)> {
         let end = |above: &Live| Some((above.selector, self.descend(above, directory.depth + 1, name).err()?));
         directory.live.iter().filter_map(end).collect()
     }
@@ -227,12 +296,16 @@ impl Plan {
 
     /// How many levels below a path an entry selects, if it selects the path, whatever links lead there.
     pub(crate) fn reach(&self, entry: u16, path: &HostPath) -> Option<u32> {
-        let context = self.context(path, &[]);
-        let of = |live: &&Live| {
+        let is_own_link = |live: &Live| {
             let selector = &self.selectors[usize::from(live.selector)];
             selector.entry == entry && !selector.is_followed
         };
-        context.live.iter().filter(of).filter_map(|live| live.covered).max()
+        let own_link = self.places.at(path).iter().any(is_own_link).then_some(0);
+        let own = self.patterns.get(usize::from(entry)).copied().flatten().and_then(|id| {
+            let mut components = (1..).zip(path.components());
+            components.try_fold(self.start(id)?, |above, (depth, name)| self.descend(&above, depth, name).ok())?.covered
+        });
+        own.max(own_link)
     }
 
     /// Which names of a directory a walk of the due intervals has to look at.
@@ -257,6 +330,15 @@ impl Plan {
             }
             any = true;
         }
+        if let Some(way) = directory.way {
+            let is_due = |entry: &u16| {
+                let interval = self.entries[usize::from(*entry)].interval;
+                self.goes(way, *entry) && !self.is_suspended(*entry) && due.contains(interval)
+            };
+            let places = self.places.names(way).filter(|(_, entries)| entries.iter().any(is_due));
+            names.extend(places.map(|(name, _)| name.to_vec()));
+            any |= self.below(directory).any(|entry| is_due(&entry));
+        }
         if !any {
             return Names::None;
         }
@@ -269,19 +351,25 @@ impl Plan {
     pub(crate) fn enter_directory(&self, mut directory: Context, mount: &Mount) -> Context {
         let depth = directory.depth;
         directory.live.retain(|live| self.enters(&self.selectors[usize::from(live.selector)], depth, mount));
+        if let Some(way) = &mut directory.way {
+            way.enters_all &= mount.is_enterable();
+            // To a place it leads to an entry's own root.
+            way.enters_local &= mount.is_local() || mount.is_overlay();
+        }
         directory
     }
 
     /// The same for a mount point as a name: selectors that do not enter the mount do not see it.
     pub(crate) fn enter(&self, step: &Step, mount: &Mount) -> Step {
         let context = self.enter_directory(step.context.clone(), mount);
-        let sees = |hit: &u16| self.enters(&self.selectors[usize::from(*hit)], context.depth, mount);
+        let sees = |hit: &SelectorId| self.enters(&self.selectors[usize::from(*hit)], context.depth, mount);
         Step { hits: step.hits.iter().copied().filter(sees).collect(), context }
     }
 
     /// The entries that may select in a directory or below it.
     pub(crate) fn alive<'p>(&'p self, directory: &'p Context) -> impl Iterator<Item = u16> + 'p {
-        directory.live.iter().map(|live| self.selectors[usize::from(live.selector)].entry)
+        let live = directory.live.iter().map(|live| self.selectors[usize::from(live.selector)].entry);
+        live.chain(self.below(directory))
     }
 
     /// The shortest interval of the running entries that are alive in a directory.
@@ -305,7 +393,7 @@ impl Plan {
     fn excludes_name(&self, selector: &Selector, name: &[u8]) -> Option<usize> {
         let excludes = &self.entries[usize::from(selector.entry)].exclude;
         let matches = |at: &usize| matches!(&excludes[*at], Exclude::Name(pattern) if pattern.matches(name));
-        selector.excluded_names.iter().copied().find(matches)
+        selector.excluded.names.iter().copied().find(matches)
     }
 }
 

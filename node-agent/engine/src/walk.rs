@@ -11,11 +11,12 @@ mod settle;
 pub(crate) use settle::{read, settle};
 
 use crate::crew::Sent;
-use crate::follow::{self, Follows};
+use crate::flow::Flow;
 use crate::frontier::Frontier;
 use crate::host::HostRoot;
 use crate::idle::Met;
 use crate::lane::{Ground, Lane};
+use crate::leads::{Leads, Room};
 use crate::look::Looker;
 use crate::mounted::Shown;
 use crate::mounts::Mounts;
@@ -55,8 +56,11 @@ pub(crate) struct Walk {
     pub(crate) stop: Stop,
     pub(crate) progress: Arc<Progress>,
     pub(crate) frontier: Arc<Frontier>,
+    pub(crate) flow: Arc<Flow>,
     /// So many names of a directory are taken up at once.
     pub(crate) pass: usize,
+    /// So much is followed.
+    pub(crate) room: Room,
     pub(crate) moves: Arc<Moves>,
     pub(crate) lane: Arc<Lane>,
     /// Whether it comes to its end only when all large files were read.
@@ -83,7 +87,7 @@ pub(crate) struct Walked {
     pub(crate) unknown: Found,
     pub(crate) met: Met,
     /// What lies behind links that are followed and the plan does not select anyway.
-    pub(crate) follows: Follows,
+    pub(crate) leads: Leads,
 }
 
 impl Walked {
@@ -91,7 +95,7 @@ impl Walked {
     pub(crate) fn extend(&mut self, other: Self) {
         self.unknown.extend(other.unknown);
         self.met.extend(&other.met);
-        other.follows.into_iter().for_each(|(target, reach)| follow::add(&mut self.follows, target, reach));
+        self.leads.extend(other.leads);
     }
 }
 
@@ -145,7 +149,8 @@ pub(crate) fn remote(walk: &Walk, remote: &Remote, reports: &SyncSender<Sent>) -
 impl<'w> Walker<'w> {
     fn new(walk: &'w Walk) -> Self {
         let looker = walk.ground.looker(walk.stop.clone());
-        Self { walk, looker, walked: Walked::default(), asks: BTreeMap::new() }
+        let walked = Walked { leads: Leads::new(walk.room), ..Walked::default() };
+        Self { walk, looker, walked, asks: BTreeMap::new() }
     }
 
     /// What these entries ask together, when one of them is due.
@@ -166,7 +171,8 @@ impl<'w> Walker<'w> {
 
     fn send(&self, reports: &SyncSender<Sent>, sent: Sent) {
         // The committer is gone only after it failed, and then says why itself.
-        if reports.send(sent).is_err() {
+        let share = self.walk.flow.enter(sent.bytes());
+        if reports.send(Sent::Weighed(Box::new(sent), share)).is_err() {
             self.walk.stop.failed.store(true, Ordering::Relaxed);
         }
     }

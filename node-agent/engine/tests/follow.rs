@@ -167,3 +167,124 @@ fn a_link_never_leads_out_of_the_host() {
     host.write("/outside", "changed");
     assert_eq!(host.compare().told(), ["Modified /outside Content,Size"]);
 }
+
+/// A host whose rule `a` follows links in /home and whose rule `b` watches /etc, both compared once; and a chain of so
+/// many links that begins with /tmp/c/0.
+fn beside_another_rule(chain: usize) -> Host {
+    let mut host = Host::new(json!([]));
+    let home = json!([{"name": "home", "path": "/home", "links": "Follow"}]);
+    host.set_rules(vec![rule("a", home), rule("b", json!([{"name": "etc", "path": "/etc"}]))]);
+    host.write("/etc/passwd", "root");
+    host.write("/home/u/file", "1");
+    host.mkdir("/tmp/end");
+    for at in 1..chain {
+        host.link(&format!("/tmp/c/{at}"), &format!("/tmp/c/{}", at - 1));
+    }
+    host.link("/tmp/end", &format!("/tmp/c/{}", chain - 1));
+    host.compare();
+    host
+}
+
+/// Changes what both rules watch; nothing is told but that, by any compare.
+fn sees_what_both_rules_watch(host: &mut Host) {
+    host.write("/etc/passwd", "evil");
+    host.write("/etc/shadow", "new");
+    host.write("/home/u/file", "22");
+    let seen = host.compare();
+    assert_eq!(
+        seen.told(),
+        ["Added /etc/shadow", "Modified /etc/passwd Content", "Modified /home/u/file Content,Size"]
+    );
+    assert!(seen.notices("ConfigurationApplied").is_empty());
+    assert!(host.compare().lines.is_empty());
+}
+
+#[test]
+fn links_that_lead_over_many_others_to_many_places_blind_no_other_rule() {
+    let mut host = beside_another_rule(38);
+    for at in 0..1750 {
+        host.link(&format!("/tmp/c/0/t{at}"), &format!("/home/u/l{at}"));
+    }
+    let seen = host.compare();
+    assert_eq!(seen.changes().len(), 1750);
+    let notice = seen.notices("ConfigurationApplied")[0];
+    assert_eq!(
+        (&notice["itemsAdded"], &notice["itemsForgotten"]),
+        (&json!(38), &json!(0)),
+        "each link on the way once"
+    );
+    sees_what_both_rules_watch(&mut host);
+}
+
+#[test]
+fn where_more_places_are_led_to_than_there_is_room_for_the_rest_is_unknown_and_nothing_else_changes() {
+    let mut host = beside_another_rule(1);
+    host.engine().set_room_for_links(3, 100);
+    for at in (0..8).rev() {
+        host.write(&format!("/opt/t{at}/file"), "1");
+        host.link(&format!("/opt/t{at}"), &format!("/home/u/l{at}"));
+    }
+    let seen = host.compare();
+    assert_eq!(seen.notices("ConfigurationApplied")[0]["itemsAdded"], 6);
+    for _ in 0..2 {
+        let unknowns = host.standing().unknowns;
+        assert_eq!(unknowns.items(), 5);
+        let mut named: Vec<_> = unknowns.named().iter().map(|unknown| unknown.path.to_string()).collect();
+        named.sort();
+        assert_eq!(named, ["/home/u/l3", "/home/u/l4", "/home/u/l5", "/home/u/l6", "/home/u/l7"]);
+        let reason = &unknowns.named()[0].reason;
+        assert!(reason.starts_with("what lies behind it: there is room for 3 places"), "{reason}");
+        assert!(host.compare().lines.is_empty(), "what is followed is the same at every compare");
+    }
+    sees_what_both_rules_watch(&mut host);
+    host.link("/opt/t7", "/home/u/a");
+    assert_eq!(host.compare().told(), ["Added /home/u/a"], "what is followed already is not crowded out");
+    host.write("/opt/t2/file", "22");
+    assert_eq!(host.compare().told(), ["Modified /opt/t2/file Content,Size"]);
+    host.remove("/home/u/l0");
+    let seen = host.compare();
+    assert_eq!(seen.told(), ["Removed /home/u/l0"]);
+    let notice = seen.notices("ConfigurationApplied")[0];
+    assert_eq!((&notice["itemsAdded"], &notice["itemsForgotten"]), (&json!(2), &json!(2)), "where one left is room");
+    assert_eq!(host.standing().unknowns.items(), 5);
+}
+
+#[test]
+fn a_path_over_more_links_than_there_is_room_for_is_unknown() {
+    let mut host = beside_another_rule(6);
+    host.engine().set_room_for_links(100, 5);
+    host.link("/tmp/c/0", "/home/u/long");
+    host.link("/tmp/c/3", "/home/u/short");
+    host.write("/opt/file", "1");
+    host.link("/opt", "/home/u/straight");
+    host.compare();
+    // What lies at one end of both is one place.
+    let unknowns = host.standing().unknowns;
+    assert_eq!(unknowns.items(), 2);
+    assert!(unknowns.named()[0].path.to_string().starts_with("/home/u/"));
+    host.write("/opt/file", "22");
+    assert_eq!(host.compare().told(), ["Modified /opt/file Content,Size"]);
+    sees_what_both_rules_watch(&mut host);
+    host.remove("/home/u/long");
+    host.write("/tmp/end/file", "1");
+    host.compare();
+    assert_eq!(host.standing().unknowns.items(), 0);
+    host.write("/tmp/end/file", "22");
+    assert_eq!(host.compare().told(), ["Modified /tmp/end/file Content,Size"]);
+}
+
+#[test]
+fn two_places_that_only_lead_to_each_other_do_not_come_and_go_by_turns() {
+    let mut host = Host::new(following());
+    host.write("/one/file", "1");
+    host.mkdir("/two");
+    host.mkdir("/srv/app");
+    host.link("/one", "/srv/app/current");
+    host.compare();
+    host.remove("/srv/app/current");
+    host.link("/two", "/one/on");
+    host.link("/one", "/two/back");
+    host.compare();
+    assert!(host.compare().lines.is_empty());
+    assert!(host.compare().lines.is_empty());
+}

@@ -3,12 +3,16 @@
 
 mod support;
 
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{Host, everything, is_root, run, with_own_mounts};
+use support::{Host, compare_unread, deep, everything, is_root, run, with_own_mounts};
+use vedette_crds::record::ChangeType;
 use vedette_engine::Due;
 
 /// A host whose directory `/d` has so many empty files, which are taken up in passes of so many names.
@@ -174,4 +178,48 @@ fn a_hundred_thousand_names_are_one_directory() {
         eprintln!("{files} names: {peak}");
         run("umount", &[host.at("/d").as_os_str()]);
     });
+}
+
+/// Opens a directory so many levels below the root, each of this name.
+fn open_deep(root: &Path, name: &str, levels: usize) -> OwnedFd {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, root, flags, Mode::empty()).unwrap();
+    (0..levels).fold(root, |here, _| openat(here, name, flags, Mode::empty()).unwrap())
+}
+
+#[test]
+fn memory_does_not_grow_with_the_length_of_paths() {
+    const ALONE: &str = "VEDETTE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        // In a process of its own, whose peak no other test makes.
+        let test = "memory_does_not_grow_with_the_length_of_paths";
+        let ran = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let mut host = Host::new(everything());
+    let (name, levels) = ("d".repeat(250), 236);
+    deep(&host.root(), &name, levels, b"");
+    compare_unread(&mut host);
+    let here = open_deep(&host.root(), &name, levels);
+    for at in 0..1000 {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+        drop(openat(&here, format!("f{at}"), flags, Mode::from_raw_mode(0o644)).unwrap());
+        mkdirat(&here, format!("s{at}"), Mode::from_raw_mode(0o755)).unwrap();
+    }
+    compare_unread(&mut host);
+    assert_eq!(host.standing().totals.changes_of(ChangeType::Added), 2000);
+    let resident = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = resident.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    // The paths of the files alone, each written out, are 60 MB, and as many those of the directories.
+    assert!(peak < 100_000, "{peak} kB");
+    eprintln!("peak {peak} kB");
+    drop(here);
+    run("rm", &["-rf".as_ref(), host.at(&name).as_os_str()]);
 }

@@ -265,3 +265,25 @@ fn where_all_ignore_links_a_file_that_becomes_one_is_told_and_then_no_item() {
     assert_eq!(host.compare().told(), ["Added /srv/file"]);
     assert_eq!(host.standing().totals.tracked, 2);
 }
+
+#[test]
+fn links_on_the_way_of_a_path_that_leads_elsewhere_again_and_again_do_not_become_ever_more_items() {
+    let mut host = Host::new(json!([{"name": "current", "path": "/current"}]));
+    host.mkdir("/end");
+    for round in 0..8 {
+        for at in 1..38 {
+            host.link(&format!("/chain{round}/{at}"), &format!("/chain{round}/{}", at - 1));
+        }
+        host.link("/end", &format!("/chain{round}/37"));
+        if round > 0 {
+            host.remove("/current");
+        }
+        host.link(&format!("/chain{round}/0"), "/current");
+        host.compare();
+    }
+    // 256 of the 305 links, and what lies behind them.
+    assert_eq!(host.standing().totals.tracked, 257);
+    host.remove("/chain7/20");
+    host.link("/elsewhere", "/chain7/20");
+    assert_eq!(host.compare().told(), ["Modified /chain7/20 LinkTarget"]);
+}

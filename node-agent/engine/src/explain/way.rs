@@ -6,7 +6,7 @@ use super::{Decision, EntryDecision};
 use crate::mounts::{Mount, Mounts};
 use crate::path::HostPath;
 use crate::plan::Plan;
-use crate::select::{Lost, Selector, Step};
+use crate::select::{Lost, Selector, SelectorId, Step};
 use rustix::fs::FileType;
 use vedette_crds::settings::FileEntry;
 
@@ -17,7 +17,7 @@ pub(super) struct Way<'p> {
     ends_here: bool,
     pub(super) end: Step,
     /// Selectors that end on it: how far they went, where, and why.
-    lost: Vec<(u16, usize, HostPath, End)>,
+    lost: Vec<(SelectorId, usize, HostPath, End)>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl<'p> Way<'p> {
         let enter = |step: Step, here: &HostPath, along: usize, lost: &mut Vec<_>| {
             let Some(mount) = mounts.at(here) else { return step };
             let entered = plan.enter(&step, mount);
-            let is_gone = |selector: &u16| !entered.context.selectors().any(|other| other == *selector);
+            let is_gone = |selector: &SelectorId| !entered.context.selectors().any(|other| other == *selector);
             lost.extend(
                 step.context.selectors().filter(is_gone).map(|at| (at, along, here.clone(), End::Mount(mount.clone()))),
             );
@@ -56,7 +56,7 @@ impl<'p> Way<'p> {
     /// What an entry has to do with the path; the entry's own pattern counts, not the links that it leads through.
     pub(super) fn decision(&self, plan: &Plan, entry: u16, selecting: &[u16]) -> EntryDecision {
         let name = plan.entry_name(entry);
-        let is_own = |at: &u16| {
+        let is_own = |at: &SelectorId| {
             let Selector { entry: of, is_prefix_link, .. } = plan.selectors[usize::from(*at)];
             of == entry && !is_prefix_link
         };

@@ -157,7 +157,8 @@ impl Walker<'_> {
         reports: &SyncSender<Sent>,
     ) -> Result<Vec<Waiting>, StoreError> {
         let Walk { host, mounts, volumes, plan, due, .. } = self.walk;
-        let Waiting { path, context, mount, mut is_new_ground, mut from } = waiting;
+        let Waiting { above, name, context, mount, mut is_new_ground, mut from } = waiting;
+        let path = above.join(&name);
         let open = match host.directory(&path) {
             Ok(open) => open,
             // It went after its parent was listed: the next compare sees that in the parent.
@@ -230,7 +231,7 @@ impl Walker<'_> {
         let Visit { path, context, is_new_ground, mut found, .. } = visit;
         if let Some(from) = listed.next {
             // Below what was found: those are walked first, so that no more than one pass waits at each level.
-            found.insert(0, Waiting { path, context, mount: Some(here), is_new_ground, from });
+            found.insert(0, Waiting { above: path, name: Vec::new(), context, mount: Some(here), is_new_ground, from });
         }
         Ok(found)
     }
@@ -273,7 +274,7 @@ impl Walker<'_> {
         let must_say = visit.is_new_ground || visit.is_new_volume || !vanished.is_empty();
         if must_say || !visit.findings.is_empty() || !visit.remounts.is_empty() {
             let unseen = visit.found[already..].iter().filter(|below| below.is_new_ground);
-            let unseen = unseen.map(|below| below.path.split().1.to_vec()).collect();
+            let unseen = unseen.map(|below| below.name.clone()).collect();
             let report =
                 Report { vanished, unseen, from, upto, ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
             self.report(visit, report, reports);
@@ -300,7 +301,7 @@ impl Walker<'_> {
 
     /// Sends what was found under one name of a directory; what is to be walked below it.
     pub(super) fn report_one(&self, mut visit: Visit, reports: &SyncSender<Sent>) -> Vec<Waiting> {
-        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.path.split().1.to_vec());
+        let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.name.clone());
         let report = Report { unseen: unseen.collect(), ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
         self.report(&mut visit, report, reports);
         self.report_tops(&mut visit, reports);

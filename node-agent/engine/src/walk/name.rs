@@ -5,7 +5,6 @@ use super::mount::MOUNTED_MEANWHILE;
 use super::{Before, Walk, Walker};
 use crate::commit::{Finding, What};
 use crate::crew::Sent;
-use crate::follow::LIMIT;
 use crate::frontier::Waiting;
 use crate::gate::Want;
 use crate::host::{EntryKind, MAX_PATH, is_gone};
@@ -20,7 +19,6 @@ use crate::plan::{Ask, Due, phase_in};
 use crate::select::{Names, Step};
 use crate::store::StoreError;
 use crate::unknown::Aspect;
-use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use vedette_crds::record::{ContentState, ItemType};
@@ -111,8 +109,8 @@ impl Walker<'_> {
                 } else {
                     let is_new_ground = visit.is_new_ground || self.uncovers(visit, name, stored);
                     let mount = Some(visit.mount);
-                    let (context, from) = (step.context, Vec::new());
-                    visit.found.push(Waiting { path, context, mount, is_new_ground, from });
+                    let (above, name, context) = (visit.path.clone(), name.to_vec(), step.context);
+                    visit.found.push(Waiting { above, name, context, mount, is_new_ground, from: Vec::new() });
                 }
             }
         }
@@ -124,17 +122,10 @@ impl Walker<'_> {
     fn follow(&mut self, visit: &Visit, name: &[u8], step: &Step) {
         let Walk { plan, host, mounts, .. } = self.walk;
         let path = visit.path.join(name);
-        let is_full = self.walked.follows.len() >= LIMIT;
-        let followed = match is_full {
-            false => plan.follow(step, &path, host, mounts, &mut self.walked.follows),
-            true if plan.following(step).is_empty() => Ok(()),
-            true => Err(Errno::MLINK),
-        };
-        if let Err(errno) = followed
+        if let Err(errno) = plan.follow(step, &path, host, mounts, &mut self.walked.leads)
             && let Some(interval) = plan.interval_below(&step.context)
         {
-            let reason = if is_full { format!("over {LIMIT} links lead elsewhere") } else { errno.to_string() };
-            self.unknown(path, Aspect::Listing, format!("what lies behind it: {reason}"), interval, 1);
+            self.unknown(path, Aspect::Listing, format!("what lies behind it: {errno}"), interval, 1);
         }
     }
 
