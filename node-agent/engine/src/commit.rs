@@ -270,11 +270,8 @@ impl Transaction<'_, '_> {
                 if after.is_read() {
                     after.digests = restrict(after.digests, finding.ask.hashes());
                 }
-                if self.is_still_tracked(place, &items[at].state, &after) {
-                    items[at].state = after;
-                } else {
-                    items.remove(at);
-                }
+                self.recount(place, &items[at].state, &after);
+                items[at].state = after;
             }
             (Ok(at), Some(What::Missing)) => {
                 let before = items.remove(at).state;
@@ -305,24 +302,15 @@ impl Transaction<'_, '_> {
         self.committer.lane.left(place.volume, &place.path());
     }
 
-    /// Counts an item anew for the entries that ignore links, when it became one or is none any more; false when nothing
-    /// tracks it as what it is now.
-    fn is_still_tracked(&mut self, place: Place<'_>, before: &ItemState, after: &ItemState) -> bool {
-        let is_link = |state: &ItemState| state.kind == ItemType::Symlink;
-        if is_link(before) == is_link(after) {
-            return true;
+    /// Counts an item anew for the entries that ignore links, when it became one or is none any more.
+    fn recount(&mut self, place: Place<'_>, before: &ItemState, after: &ItemState) {
+        if (before.kind == ItemType::Symlink) == (after.kind == ItemType::Symlink) {
+            return;
         }
-        let context = self.committer.plan.context(place.directory, &self.crossed(place.volume));
-        let step = self.committer.plan.child(&context, place.name);
-        let selecting = |state| self.committer.plan.selecting(&step, is_link(state));
-        let (before, after) = (selecting(before), selecting(after));
-        if !self.committer.plan.any_running(&after) {
-            self.track(&before, -1);
-            return false;
-        }
-        self.count(&before, -1);
-        self.count(&after, 1);
-        true
+        let plan = self.committer.plan;
+        let step = plan.child(&plan.context(place.directory, &self.crossed(place.volume)), place.name);
+        self.count(&plan.selecting_stored(&step, before), -1);
+        self.count(&plan.selecting_stored(&step, after), 1);
     }
 
     pub(crate) fn track(&mut self, selecting: &[u16], by: i64) {

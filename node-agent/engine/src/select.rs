@@ -5,6 +5,7 @@
 
 mod places;
 
+use crate::item::ItemState;
 use crate::mounts::Mount;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
@@ -13,6 +14,7 @@ use places::Way;
 use std::sync::Arc;
 use std::time::Duration;
 use vedette_crds::pattern::{Cursor, PathPattern};
+use vedette_crds::record::ItemType;
 use vedette_crds::settings::{Exclude, Links, Mounts as MountPolicy};
 
 /// One of a plan's selectors. How many there are is up to whoever makes links where an entry follows them.
@@ -276,6 +278,13 @@ impl Plan {
         }
         entries.sort_unstable();
         entries
+    }
+
+    /// The same of a stored item. A link that all of them ignore is in the state only where it took an item's place, and
+    /// stays that item.
+    pub(crate) fn selecting_stored(&self, step: &Step, stored: &ItemState) -> Vec<u16> {
+        let selecting = self.selecting(step, stored.kind == ItemType::Symlink);
+        if self.any_running(&selecting) { selecting } else { self.selecting(step, false) }
     }
 
     /// The running entries that follow the link of a step, each with the levels below it that they select.

@@ -14,7 +14,6 @@ use crate::path::HostPath;
 use crate::plan::{Ask, phase};
 use crate::store::{Found, Pages, StoreError};
 use std::sync::Arc;
-use vedette_crds::record::ItemType;
 
 impl Transaction<'_, '_> {
     /// The second lookup, in the volume that the item is stored under; `None` when it leaves things as they are.
@@ -97,7 +96,7 @@ impl Transaction<'_, '_> {
                 let mut kept = Vec::new();
                 for named in page.items {
                     let step = self.committer.plan.child(&context, &named.name);
-                    let selecting = self.committer.plan.selecting(&step, named.state.kind == ItemType::Symlink);
+                    let selecting = self.committer.plan.selecting_stored(&step, &named.state);
                     // Most names are selected by the same entries as their neighbors.
                     let (selecting, ask) = match asked.take().filter(|(known, _)| **known == *selecting) {
                         Some(asked) => asked,

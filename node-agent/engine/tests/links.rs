@@ -248,25 +248,6 @@ fn a_file_that_becomes_a_link_and_a_link_that_becomes_a_file_are_told_to_who_ign
 }
 
 #[test]
-fn where_all_ignore_links_a_file_that_becomes_one_is_told_and_then_no_item() {
-    let mut host = Host::new(json!([{"name": "srv", "path": "/srv", "links": "Ignore"}]));
-    host.write("/srv/file", "1");
-    host.compare();
-    host.remove("/srv/file");
-    host.link("new", "/srv/file");
-    let told = host.compare().told();
-    assert!(told.len() == 1 && told[0].starts_with("Modified /srv/file Content,"), "{told:?}");
-    assert_eq!(host.standing().totals.tracked, 1);
-    host.remove("/srv/file");
-    host.link("newer", "/srv/file");
-    assert!(host.compare().lines.is_empty());
-    host.remove("/srv/file");
-    host.write("/srv/file", "2");
-    assert_eq!(host.compare().told(), ["Added /srv/file"]);
-    assert_eq!(host.standing().totals.tracked, 2);
-}
-
-#[test]
 fn links_on_the_way_of_a_path_that_leads_elsewhere_again_and_again_do_not_become_ever_more_items() {
     let mut host = Host::new(json!([{"name": "current", "path": "/current"}]));
     host.mkdir("/end");

@@ -94,8 +94,10 @@ impl Walker<'_> {
             self.follow(visit, name, &step);
         }
         // To an entry that ignores links, an item that becomes one changes, and so does a link that becomes an item.
-        let was_link = stored.is_none_or(|stored| stored.kind == ItemType::Symlink);
-        let selecting = plan.selecting(&step, kind == EntryKind::Symlink && was_link);
+        let selecting = match (kind, stored) {
+            (EntryKind::Symlink, Some(stored)) => plan.selecting_stored(&step, stored),
+            (kind, _) => plan.selecting(&step, kind == EntryKind::Symlink && stored.is_none()),
+        };
         if kind == EntryKind::Directory {
             visit.directories.insert(name.to_vec());
             if plan.names(&step.context, due) != Names::None {
@@ -187,7 +189,7 @@ impl Walker<'_> {
     /// An item of the state that is not there: entries that ignore links know nothing of one.
     pub(super) fn missing(&mut self, visit: &mut Visit, name: &[u8], stored: &ItemState) {
         let plan = &self.walk.plan;
-        let selecting = plan.selecting(&plan.child(&visit.context, name), stored.kind == ItemType::Symlink);
+        let selecting = plan.selecting_stored(&plan.child(&visit.context, name), stored);
         if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
             self.gone(visit, name, selecting, ask, stored);
         }
