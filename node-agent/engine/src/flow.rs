@@ -94,6 +94,8 @@ fn texts(state: &ItemState) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -117,6 +117,8 @@ impl From<&str> for HostPath {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
