@@ -65,7 +65,7 @@ rows! {
         };
 
     too_many_links_that_are_followed: "3",
-        "unknown: <path>: what lies behind it: over <number> links lead elsewhere" => async |scene: &Scene| {
+        "unknown: <path>: what lies behind it: there is room for <number> places that links lead to, <number> links on the way, and <number> MiB of their paths" => async |scene: &Scene| {
             fs::create_dir(scene.path("host/etc/links")).unwrap();
             for link in 0..10_001 {
                 let target = format!("/srv/{link}");
