@@ -19,6 +19,7 @@ use crate::meta::Meta;
 use crate::mounted;
 use crate::mounts::Mounts;
 use crate::moves::Moves;
+use crate::newcomers::Newcomers;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
 use crate::progress::SoFar;
@@ -81,8 +82,10 @@ impl Engine {
         let (began, started) = (self.clock.now(), self.clock.since_boot());
         self.settle()?;
         self.open_host_root()?;
+        let table = Newcomers::table().map_err(EngineError::Mounts)?;
         let mounts = Arc::new(Mounts::read(&self.settings.host_root).map_err(EngineError::Mounts)?);
         self.check_host_root(&mounts)?;
+        self.guard_host_root(table, &mounts)?;
         self.volumes.begin_compare();
         self.check_clock()?;
         self.mounts = Some(Arc::clone(&mounts));

@@ -4,6 +4,7 @@
 //! a directory (that is `look`'s), never leaves the root.
 
 use crate::mounts::{Mount, Mounts};
+use crate::newcomers::Newcomers;
 use crate::path::HostPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
@@ -26,6 +27,7 @@ const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).unio
 #[derive(Debug)]
 pub(crate) struct HostRoot {
     fd: OwnedFd,
+    newcomers: Option<Newcomers>,
 }
 
 /// A file, under whatever name: device, major and minor, and inode.
@@ -92,7 +94,17 @@ impl HostRoot {
     /// When it is not there, or is no directory.
     pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(CWD, path, flags, Mode::empty()).map(|fd| Self { fd })
+        rustix::fs::openat(CWD, path, flags, Mode::empty()).map(|fd| Self { fd, newcomers: None })
+    }
+
+    /// The same, which does not enter what comes to be mounted and may never answer.
+    pub(crate) fn guarded(self, newcomers: Newcomers) -> Self {
+        Self { newcomers: Some(newcomers), ..self }
+    }
+
+    /// Whether a mount that may never answer has come over a path.
+    pub(crate) fn bars(&self, path: impl FnOnce() -> HostPath) -> bool {
+        self.newcomers.as_ref().is_some_and(|newcomers| newcomers.bars(path))
     }
 
     /// What statx says of the root itself.
@@ -103,8 +115,12 @@ impl HostRoot {
     /// Opens a directory for listing and looking.
     ///
     /// # Errors
-    /// ENOENT, ENOTDIR or ELOOP (a component is a link now) when there is no such directory; else what stands in the way.
+    /// ENOENT, ENOTDIR or ELOOP (a component is a link now) when there is no such directory; EXDEV when a mount that may never
+    /// answer has come over it; else what stands in the way.
     pub(crate) fn directory(&self, path: &HostPath) -> Result<Directory, Errno> {
+        if let Some(newcomers) = &self.newcomers {
+            newcomers.check(path)?;
+        }
         let mut rest = path.relative();
         let mut step: Option<OwnedFd> = None;
         while rest.len() > STEP {

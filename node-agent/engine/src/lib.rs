@@ -20,7 +20,7 @@
 //! | `adopt`, `retain`, `suspend` | how a plan comes into force; what left watch; what is frozen while its rule is suspended |
 //! | `follow`, `leads` | links that are followed, and where they lead; how much of it |
 //! | `walk`, `frontier`, `crew`, `flow`, `remote` | the way down, its stack, its threads, what they send, those that may never come back; `stop` ends it |
-//! | `host`, `mounts`, `mounted` | confined opening; mounts; one that came, went or was exchanged |
+//! | `host`, `mounts`, `mounted`, `newcomers` | confined opening; mounts; one that came, went or was exchanged; in mid-compare |
 //! | `look`, `gate`, `xattrs`, `digest` | one look; whether it has to read; attributes; hashing |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `vanish`, `records`, `render` | the transaction; what is gone; who reports what; a state as a record shows it |
@@ -70,6 +70,7 @@ mod meta;
 mod mounted;
 mod mounts;
 mod moves;
+mod newcomers;
 mod outcome;
 mod page;
 mod path;

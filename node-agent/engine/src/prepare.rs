@@ -6,6 +6,7 @@ use crate::engine::{Engine, EngineError};
 use crate::host::HostRoot;
 use crate::meta::Meta;
 use crate::mounts::Mounts;
+use crate::newcomers::Newcomers;
 use crate::page::PlanId;
 use crate::plan::{Plan, PlanSource};
 use crate::plans;
@@ -13,6 +14,7 @@ use crate::store::StoreError;
 use crate::suspend::hold;
 use crate::volumes::identity;
 use rustix::io::Errno;
+use std::fs::File;
 use std::sync::Arc;
 
 impl Engine {
@@ -24,6 +26,15 @@ impl Engine {
 
     fn no_host_root(&self, errno: Errno) -> EngineError {
         EngineError::HostRoot { path: self.settings.host_root.clone(), source: errno.into() }
+    }
+
+    /// From here on nothing is touched that comes to be mounted and may never answer; `table` watches since before the
+    /// mounts were read.
+    pub(crate) fn guard_host_root(&mut self, table: File, mounts: &Arc<Mounts>) -> Result<(), EngineError> {
+        let path = &self.settings.host_root;
+        let host = HostRoot::open(path).map_err(|errno| self.no_host_root(errno))?;
+        self.host = Arc::new(host.guarded(Newcomers::new(table, path.clone(), mounts)));
+        Ok(())
     }
 
     pub(crate) fn check_host_root(&mut self, mounts: &Mounts) -> Result<(), EngineError> {

@@ -23,7 +23,7 @@ impl Transaction<'_, '_> {
         stored: Option<&ItemState>,
         ask: &Ask,
     ) -> Result<Option<What>, StoreError> {
-        if self.committer.mounts.is_remote(&place.path()) {
+        if self.committer.mounts.is_remote(&place.path()) || self.committer.host.bars(|| place.path()) {
             return Ok(None);
         }
         let open = match self.committer.host.directory(place.directory) {

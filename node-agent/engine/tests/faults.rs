@@ -7,10 +7,13 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::fuse::{Fault, FaultyMount, Operation};
 use support::{Host, everything, run, with_own_mounts};
 use vedette_engine::Aspect;
+use vedette_engine::clock::{Clock, SystemClock, Time};
 
 const ERRORS: [Errno; 3] = [Errno::IO, Errno::STALE, Errno::ACCESS];
 
@@ -288,5 +291,60 @@ fn a_file_whose_attributes_cannot_be_read_is_unknown_and_its_content_is_read_onc
         mount.mend();
         assert!(host.compare().lines.is_empty());
         assert_eq!(host.standing().unknowns.items(), 0);
+    });
+}
+
+/// A clock that does something once, when a walker first asks it.
+struct Ambush(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Clock for Ambush {
+    fn now(&self) -> Time {
+        if std::thread::current().name() == Some("walker")
+            && let Some(spring) = self.0.lock().unwrap().take()
+        {
+            spring();
+        }
+        SystemClock.now()
+    }
+
+    fn since_boot(&self) -> Duration {
+        SystemClock.since_boot()
+    }
+}
+
+#[test]
+fn a_file_system_that_hangs_and_comes_while_its_directory_is_walked_holds_up_nothing() {
+    with_own_mounts("a_file_system_that_hangs_and_comes_while_its_directory_is_walked_holds_up_nothing", || {
+        let clock = Arc::new(Ambush(Mutex::default()));
+        let mut host = Host::with_clock(json!([{"name": "srv", "path": "/srv"}]), clock.clone());
+        for file in ["/srv/a", "/srv/d/deep/b", "/srv/z"] {
+            host.write(file, "1");
+        }
+        host.compare();
+        let files = host.root().with_file_name("files");
+        fs::create_dir(&files).unwrap();
+        let (sender, mounted) = channel();
+        let at = host.at("/srv/d");
+        let spring = move || {
+            let mount = FaultyMount::new(&files, &at);
+            if let Some(mount) = &mount {
+                for operation in [Operation::Look, Operation::Open, Operation::List] {
+                    mount.set(operation, "", Fault::Hangs);
+                }
+            }
+            sender.send(mount).unwrap();
+        };
+        *clock.0.lock().unwrap() = Some(Box::new(spring));
+        host.write("/srv/z", "22");
+        assert_eq!(host.compare().told(), ["Modified /srv/z Content,Size"]);
+        let Some(mount) = mounted.recv().unwrap() else { return };
+        let unknowns = host.standing().unknowns;
+        let told: Vec<String> = unknowns.named().iter().map(|unknown| unknown.path.to_string()).collect();
+        assert_eq!(told, ["/srv/d"], "{unknowns:?}");
+        assert_eq!(mount.touched(), Vec::<PathBuf>::new());
+        assert_eq!(host.compare().told(), ["Modified /srv/d Mount"], "the next compare knows it");
+        drop(mount);
+        host.write("/srv/d/deep/b", "22");
+        assert_eq!(host.compare().told(), ["Modified /srv/d Mount", "Modified /srv/d/deep/b Content,Size"]);
     });
 }

@@ -166,6 +166,7 @@ impl Walker<'_> {
                 self.walked.unknown.unseen_place(path);
                 return Ok(Vec::new());
             }
+            Err(Errno::XDEV) => return Ok(self.covered_meanwhile(path, &context)),
             Err(errno) => return self.unlisted(path, &context, mount, is_new_ground, errno, reports),
         };
         let here = match open.stat(b"") {

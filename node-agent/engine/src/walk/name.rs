@@ -58,6 +58,11 @@ impl Walker<'_> {
         {
             return self.mounted(visit, Named { name, kind }, &step, mount, stored, reports);
         }
+        if self.walk.host.bars(|| visit.path.join(name)) {
+            visit.directories.insert(name.to_vec());
+            self.covered_meanwhile(visit.path.join(name), &step.context);
+            return Ok(());
+        }
         let spot = visit.spot();
         self.object(visit, Named { name, kind }, step, spot, stored)
     }
