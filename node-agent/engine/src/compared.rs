@@ -3,11 +3,9 @@
 use crate::clock::Time;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
+use crate::unknown::MAX_UNSEEN;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// More places than this are not held: then nothing of the compare counts.
-pub(crate) const MAX_UNSEEN: usize = 256;
 
 /// When each interval was last compared to the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

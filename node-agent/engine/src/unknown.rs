@@ -1,6 +1,5 @@
 //! What could not be seen: counted and named, never taken for removed.
 
-use crate::compared::MAX_UNSEEN;
 use crate::path::HostPath;
 use crate::plan::Due;
 use std::collections::BTreeMap;
@@ -61,6 +60,8 @@ pub struct Unknown {
     pub items: u64,
 }
 
+/// More places than this that were not seen are not held: then nothing of the compare counts.
+pub(crate) const MAX_UNSEEN: usize = 256;
 /// Enough to find the cause; the rest is counted.
 const NAMED: usize = 64;
 
