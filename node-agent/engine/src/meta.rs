@@ -206,7 +206,7 @@ impl Meta {
         }
     }
 
-    /// Notes that a plan is in force from `now` on, in time that was lived,, and which older ones still say something.
+    /// Notes that a plan is in force from `now` on, in time that was lived, and which older ones still say something.
     pub(crate) fn put_into_force(&mut self, plan: PlanId, rules: u64, now: Time) {
         if self.plans.is_empty() {
             // A state of an older version does not say since when.

@@ -3,7 +3,7 @@
 //! The kernel says that the mount table has changed; it is asked before each directory. What comes in the moment between
 //! the question and the opening is still met unprepared.
 
-use crate::mounts::Mounts;
+use crate::mounts::{Mount, Mounts};
 use crate::path::HostPath;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -21,9 +21,18 @@ pub(crate) struct Newcomers {
     host_root: PathBuf,
     /// The table of the compare.
     known: Arc<Mounts>,
-    /// The latest one, if it has changed.
-    latest: Mutex<Option<Mounts>>,
+    latest: Mutex<Latest>,
     has_changed: AtomicBool,
+}
+
+/// The mount table as it is now.
+#[derive(Debug, Default)]
+enum Latest {
+    #[default]
+    AsKnown,
+    /// It has changed, and could not be read since.
+    Unread,
+    Read(Mounts),
 }
 
 impl Newcomers {
@@ -44,15 +53,17 @@ impl Newcomers {
     pub(crate) fn check(&self, path: &HostPath) -> Result<(), Errno> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let mut watched = [PollFd::new(&self.table, PollFlags::PRI)];
-        if poll(&mut watched, Some(&NO_WAIT))? > 0 {
-            *latest = Some(Mounts::read(&self.host_root).map_err(|_| Errno::IO)?);
+        // A change is said once.
+        if poll(&mut watched, Some(&NO_WAIT))? > 0 || matches!(*latest, Latest::Unread) {
             self.has_changed.store(true, Ordering::Relaxed);
+            *latest = Mounts::read(&self.host_root).map_or(Latest::Unread, Latest::Read);
         }
-        let bars = |mounts: &Mounts| {
-            let mut on_the_way = mounts.on_the_way(path);
-            on_the_way.any(|mount| !mount.may_answer() && self.known.at(&mount.point) != Some(mount))
-        };
-        if latest.as_ref().is_some_and(bars) { Err(Errno::XDEV) } else { Ok(()) }
+        let is_newcomer = |mount: &Mount| !mount.may_answer() && self.known.at(&mount.point) != Some(mount);
+        match &*latest {
+            Latest::Unread => Err(Errno::IO),
+            Latest::Read(mounts) if mounts.on_the_way(path).any(is_newcomer) => Err(Errno::XDEV),
+            Latest::Read(_) | Latest::AsKnown => Ok(()),
+        }
     }
 
     /// Whether this path lies on one, as far as any was met.
