@@ -1,10 +1,7 @@
-//! Digests of one content: computed in one pass over its bytes, and the few bytes that they are stored as.
+//! Digests of one content, and the few bytes that they are stored as.
 
-use blake3::Hasher as Blake3;
-use md5::Md5;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256, Sha512};
 use vedette_crds::settings::{Hash, HashSet, Named};
 
 /// The digests of one content, as far as they were asked for.
@@ -93,76 +90,10 @@ fn take<const N: usize>(bits: &u8, kind: Hash, rest: &mut &[u8]) -> Option<Optio
     Some(Some(*digest))
 }
 
-/// What is being hashed, as far as it was read.
-pub(crate) struct Hasher {
-    md5: Option<Md5>,
-    sha256: Option<Sha256>,
-    sha512: Option<Sha512>,
-    blake3: Option<Box<Blake3>>,
-}
-
-impl Hasher {
-    /// Digests of these kinds.
-    pub(crate) fn new(kinds: HashSet) -> Self {
-        Self {
-            md5: kinds.contains(Hash::Md5).then(Md5::new),
-            sha256: kinds.contains(Hash::Sha256).then(Sha256::new),
-            sha512: kinds.contains(Hash::Sha512).then(Sha512::new),
-            blake3: kinds.contains(Hash::Blake3).then(Box::default),
-        }
-    }
-
-    /// Takes in the next bytes.
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        if let Some(md5) = &mut self.md5 {
-            md5.update(bytes);
-        }
-        if let Some(sha256) = &mut self.sha256 {
-            sha256.update(bytes);
-        }
-        if let Some(sha512) = &mut self.sha512 {
-            sha512.update(bytes);
-        }
-        if let Some(blake3) = &mut self.blake3 {
-            blake3.update(bytes);
-        }
-    }
-
-    /// The digests of all that was taken in.
-    pub(crate) fn finish(self) -> Digests {
-        Digests {
-            md5: self.md5.map(|md5| md5.finalize().into()),
-            sha256: self.sha256.map(|sha256| sha256.finalize().into()),
-            sha512: self.sha512.map(|sha512| sha512.finalize().into()),
-            blake3: self.blake3.map(|blake3| blake3.finalize().into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn hex(digest: Option<&[u8]>) -> String {
-        digest.unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    #[test]
-    fn the_digests_of_abc_are_those_of_the_standards() {
-        let mut hasher = Hasher::new(Hash::ALL.iter().copied().collect());
-        hasher.update(b"a");
-        hasher.update(b"bc");
-        let digests = hasher.finish();
-        assert_eq!(hex(digests.of(Hash::Md5)), "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(hex(digests.of(Hash::Sha256)), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(
-            hex(digests.of(Hash::Sha512)),
-            "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
-             2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
-        );
-        assert_eq!(hex(digests.of(Hash::Blake3)), "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
-    }
 
     #[test]
     fn every_set_of_digests_survives_being_stored_in_its_own_bytes_and_two_more() {

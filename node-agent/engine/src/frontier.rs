@@ -4,6 +4,7 @@ use crate::mounts::MountId;
 use crate::path::HostPath;
 use crate::plan::Plan;
 use crate::select::Context;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// A directory that waits to be walked.
@@ -25,6 +26,8 @@ pub(crate) struct Waiting {
 pub(crate) struct Frontier {
     state: Mutex<FrontierState>,
     changed: Condvar,
+    /// So many walkers have nothing to do.
+    hungry: AtomicUsize,
 }
 
 struct FrontierState {
@@ -37,7 +40,11 @@ impl Frontier {
     pub(crate) fn new(plan: &Plan) -> Self {
         let (above, name, context) = (HostPath::root(), Vec::new(), plan.root().context);
         let root = Waiting { above, name, context, mount: None, is_new_ground: false, from: Vec::new() };
-        Self { state: Mutex::new(FrontierState { waiting: vec![root], busy: 0 }), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(FrontierState { waiting: vec![root], busy: 0 }),
+            changed: Condvar::new(),
+            hungry: AtomicUsize::new(0),
+        }
     }
 
     /// The next directory for a walker, who says when it is done with it; `None` at the end.
@@ -51,18 +58,32 @@ impl Frontier {
             if state.busy == 0 {
                 return None;
             }
+            self.hungry.fetch_add(1, Ordering::Relaxed);
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.hungry.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// A walker is done with its directory, and found these in it.
-    pub(crate) fn done(&self, found: Vec<Waiting>) {
+    /// Whether a walker has nothing to do.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.hungry.load(Ordering::Relaxed) > 0
+    }
+
+    /// Gives the others all but the last directory that a walker has.
+    pub(crate) fn share(&self, own: &mut Vec<Waiting>) {
+        let given = own.len().saturating_sub(1);
+        if given > 0 {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.extend(own.drain(..given));
+            self.changed.notify_all();
+        }
+    }
+
+    /// A walker is done with the directory that it was given, and with all below it that it did not share.
+    pub(crate) fn done(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.busy -= 1;
-        let is_news = !found.is_empty() || state.busy == 0;
-        state.waiting.extend(found);
-        drop(state);
-        if is_news {
+        if state.busy == 0 {
+            drop(state);
             self.changed.notify_all();
         }
     }

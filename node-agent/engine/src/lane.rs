@@ -19,6 +19,7 @@ use crate::page::Volume;
 use crate::path::HostPath;
 use crate::progress::Progress;
 use crate::render::Owners;
+use crate::side_by_side::read_side_by_side;
 use crate::stop::Stop;
 use crate::store::StoreError;
 use crate::volumes::Volumes;
@@ -68,6 +69,8 @@ pub(crate) struct Task {
     pub(crate) stored: Option<ItemState>,
     /// Of what was seen: of several names one is read at a time, and the others then need not be.
     pub(crate) inode: u64,
+    /// Of what was seen.
+    pub(crate) size: u64,
     pub(crate) ground: Ground,
 }
 
@@ -147,12 +150,14 @@ impl Lane {
         Pushed::Waits
     }
 
-    /// A file for a walker that helps; it is not known here any more. Who reads another name of one that is left finds
-    /// that when it comes back.
+    /// The largest file, for a walker that helps; it is not known here any more. Who reads another name of one that is left
+    /// finds that when it comes back.
     pub(crate) fn next(&self) -> Option<(Task, Reading<'_>)> {
         let mut inner = self.lock();
         let file = |task: &Task| (task.outcome.here().volume, task.inode);
-        let at = inner.waiting.iter().position(|task| !inner.reading.contains(&file(task)))?;
+        let free = inner.waiting.iter().enumerate().filter(|(_, task)| !inner.reading.contains(&file(task)));
+        // At the end none is left that would be read alone for long.
+        let (at, _) = free.max_by_key(|(_, task)| task.size)?;
         let task = inner.waiting.remove(at)?;
         inner.known.remove(&key(&task.outcome));
         inner.reading.insert(file(&task));
@@ -218,10 +223,16 @@ impl Lane {
     }
 
     fn run(&self, stop: &Arc<AtomicBool>) {
-        let stops = Stop::new(stop);
-        while let Some(task) = self.take(stop) {
-            let (file, compared) = (key(&task.outcome), Arc::clone(&task.ground.compared));
-            let sent = read(task, &stops);
+        let Some(first) = self.take(stop, true) else { return };
+        let mut looker = first.ground.looker(Stop::new(stop));
+        let mut first = Some(first);
+        let mut next = |is_idle: bool| {
+            let task = first.take().or_else(|| self.take(stop, is_idle))?;
+            let held = (key(&task.outcome), Arc::clone(&task.ground.compared));
+            Some((task, held))
+        };
+        read_side_by_side(&mut looker, &mut next, |_, outcome, stored, look, (file, compared)| {
+            let sent = told(outcome, stored, look);
             let mut inner = self.lock();
             if stop.load(Ordering::Relaxed) {
                 return;
@@ -229,23 +240,24 @@ impl Lane {
             if sent.is_empty() {
                 drop(inner);
                 self.forget(&file);
-                continue;
+                return;
             }
             inner.done.push(Done { file, sent, compared });
             drop(inner);
             if let Some(told) = self.told.get() {
                 told();
             }
-        }
+        });
     }
 
-    fn take(&self, stop: &AtomicBool) -> Option<Task> {
+    /// The next file for the thread, which ends when it is idle and there is none.
+    fn take(&self, stop: &AtomicBool, is_idle: bool) -> Option<Task> {
         let mut inner = self.lock();
         if stop.load(Ordering::Relaxed) {
             return None;
         }
         let task = inner.waiting.pop_front();
-        inner.is_manned = task.is_some();
+        inner.is_manned = task.is_some() || !is_idle;
         task
     }
 
@@ -255,14 +267,11 @@ impl Lane {
     }
 }
 
-/// Reads one file on the thread. What cannot be seen is named by the next compare, whose looks repeat it.
-fn read(task: Task, stop: &Stop) -> Vec<Sent> {
-    let Task { outcome, stored, ground, .. } = task;
+/// What is to be said of a file that the thread has read. What cannot be seen is named by the next compare, whose looks
+/// repeat it.
+fn told(outcome: Outcome, stored: Option<ItemState>, look: Option<Look>) -> Vec<Sent> {
+    let Some(Look::Seen(after)) = look else { return Vec::new() };
     let Candidate { volume, directory, .. } = outcome.here().clone();
-    let Some(open) = ground.open_on(volume, &directory) else { return Vec::new() };
-    let Look::Seen(after) = outcome.look(&mut ground.looker(stop.clone()), &open, stored.as_ref(), false) else {
-        return Vec::new();
-    };
     let (here, elsewhere) = outcome.told(stored, Some(after));
     let here = here.map(|finding| Sent::Report(Report::of(volume, directory, vec![finding])));
     here.into_iter().chain(elsewhere).collect()

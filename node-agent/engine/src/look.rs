@@ -3,12 +3,15 @@
 //! Reads one name in an open directory; produces what was seen, or why it could not be seen. It never follows a link,
 //! never waits for a FIFO or device, never reads more than the size that was seen, and never decides what a change is.
 
+use crate::batch::{Batch, Ticket};
 use crate::clock::{Clock, Time};
-use crate::digest::{Digests, Hasher, kinds, restrict};
+use crate::digest::{Digests, kinds, restrict};
 use crate::gate::{Want, has_moved, is_large, is_racy, must_look, must_read};
 use crate::hard_links::HardLinks;
+use crate::hashing::{Hasher, Piece, take_in};
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
-use crate::item::{FLAGS, ItemState};
+use crate::item::{Attributes, FLAGS, ItemState};
+use crate::lane::Ground;
 use crate::mounts::MountId;
 use crate::progress::Progress;
 use crate::stop::Stop;
@@ -22,8 +25,8 @@ use vedette_crds::settings::HashSet;
 
 /// How often what changes while it is looked at is tried before it is called unstable.
 const TRIES: usize = 3;
-const BUFFER: usize = 128 * 1024;
-const PAGE: usize = 4096;
+/// So many bytes of one file are read at a time.
+const READ: usize = 128 * 1024;
 
 /// Files that are the agent's own: its open database, and the socket beside it.
 pub(crate) type Own = [Option<FileId>; 2];
@@ -51,12 +54,12 @@ pub(crate) enum Look {
     StillOwn,
 }
 
-/// Looks at items; holds the page-aligned buffer that content is read into.
+/// Looks at items; holds the memory that content is read into.
 pub(crate) struct Looker {
     clock: Arc<dyn Clock>,
     stop: Stop,
     own: Own,
-    buffer: Vec<u8>,
+    pub(crate) batch: Batch,
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
     links: Arc<HardLinks>,
@@ -64,12 +67,29 @@ pub(crate) struct Looker {
     refused: Option<Errno>,
 }
 
-enum Content {
-    /// With the open file where it was read.
-    Is(ContentState, Digests, Option<OwnedFd>),
-    Gone,
-    Unknown(Errno),
-    Again,
+/// What one try of a look came to.
+enum Tried {
+    Over(Look),
+    /// It was seen and read; its digests come with those of others.
+    Read(Box<ItemState>, Ticket),
+    /// It changed meanwhile: what was seen, and what statx says now.
+    Again(Box<ItemState>, Box<Statx>),
+    /// It is to be read.
+    Opened(Box<Opened>),
+}
+
+/// A file that is open to be read.
+pub(crate) struct Opened {
+    seen: ItemState,
+    stat: Statx,
+    file: OwnedFd,
+    hashes: HashSet,
+}
+
+/// What reading a file came to.
+enum Read {
+    Digests(Digests),
+    Later(Ticket),
     Interrupted,
 }
 
@@ -81,8 +101,8 @@ impl Looker {
         progress: Arc<Progress>,
         links: Arc<HardLinks>,
     ) -> Self {
-        let buffer = vec![0; BUFFER + PAGE];
-        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress, links, refused: None }
+        let (batch, attributes) = (Batch::new(), xattrs::Reader::new());
+        Self { clock, stop, own, batch, attributes, progress, links, refused: None }
     }
 
     /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
@@ -94,85 +114,210 @@ impl Looker {
         want: Want,
         on: MountId,
     ) -> Look {
+        self.look_or_wait(directory, name, stored, want, on, false).0
+    }
+
+    /// The same, but that the digests of a small file may have to be waited for: with a ticket its state lacks them.
+    pub(crate) fn look_in_batch(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        stored: Option<&ItemState>,
+        want: Want,
+        on: MountId,
+    ) -> (Look, Option<Ticket>) {
+        self.look_or_wait(directory, name, stored, want, on, true)
+    }
+
+    fn look_or_wait(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        stored: Option<&ItemState>,
+        want: Want,
+        on: MountId,
+        may_wait: bool,
+    ) -> (Look, Option<Ticket>) {
         for attempt in 1.. {
-            let began = self.clock.now();
-            let stat = match directory.stat(name) {
-                Ok(stat) => stat,
-                Err(errno) if is_gone(errno) => return Look::Gone,
-                Err(errno) => return Look::Unknown(errno),
-            };
-            if stat.stx_mnt_id != on {
-                return Look::Elsewhere;
-            }
-            let mut seen = from_stat(&stat, began);
-            if self.own.contains(&Some(FileId::of(&stat))) {
-                return match stored {
-                    None => Look::Own,
-                    Some(stored) if stored.is_one_with(&seen) => Look::StillOwn,
-                    Some(_) => Look::Seen(Box::new(self.own_in_place(directory, name, seen, want))),
-                };
-            }
-            if attempt == 1 && stored.is_some_and(|stored| !must_look(stored, &seen, want, began)) {
-                return Look::Same;
-            }
-            let as_it_was = stored.filter(|stored| !must_read(stored, &seen, want, began));
-            if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
-                return Look::Seen(Box::new(read));
-            }
-            let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty() && as_it_was.is_none();
-            if want.leaves_large && is_read && is_large(&seen) && seen.size <= want.max_content_size {
-                return Look::Large(Box::new(ItemState { content: Some(ContentState::Pending), ..seen }));
-            }
-            let mut settled = true;
-            if seen.kind == ItemType::Symlink {
-                match directory.read_link(name) {
-                    Ok(target) => seen.target = Some(target),
-                    Err(errno) if is_gone(errno) => return Look::Gone,
-                    // No link any more.
-                    Err(Errno::INVAL) => settled = false,
-                    Err(errno) => return Look::Unknown(errno),
+            let tried = match self.attempt(directory, name, stored, want, on, attempt == 1) {
+                Tried::Opened(opened) => {
+                    let read = self.read(&opened, may_wait && !is_large(&opened.seen));
+                    self.close(*opened, read)
                 }
-            }
-            let mut opened = None;
-            if let Some(stored) = as_it_was {
-                (seen.content, seen.digests, seen.read) = (stored.content, stored.digests, stored.read);
-            }
-            if is_read {
-                match self.content(directory, name, &stat, stored, want) {
-                    Content::Is(state, digests, file) => {
-                        seen.content = Some(state);
-                        seen.digests = digests;
-                        seen.read = (state == ContentState::Read).then_some(began);
-                        opened = file;
-                    }
-                    Content::Gone => return Look::Gone,
-                    Content::Unknown(errno) => return Look::Unknown(errno),
-                    Content::Again => settled = false,
-                    Content::Interrupted => return Look::Interrupted,
-                }
-            }
-            let (of, after) = match &opened {
-                Some(file) => (self.attributes.read(&Of::Open(file.as_fd())), stat_open(file.as_fd())),
-                None => (self.attributes.read(&Of::Name(directory, name)), directory.stat(name)),
+                tried => tried,
             };
-            // Without them the state keeps the last ones, and the walker counts and names the item as unknown.
-            seen.attributes = of.ok();
-            let after = match after {
-                Ok(after) => after,
-                Err(errno) if is_gone(errno) => return Look::Gone,
-                Err(errno) => return Look::Unknown(errno),
-            };
-            if settled && unmoved(&stat, &after) {
-                if seen.links > 1 && seen.is_read() && seen.attributes.is_some() {
-                    self.links.remember(FileId::of(&stat), &seen);
+            match tried {
+                Tried::Over(look) => return (look, None),
+                Tried::Read(seen, ticket) => return (Look::Seen(seen), Some(ticket)),
+                Tried::Again(seen, after) if attempt == TRIES => {
+                    return (unstable(*seen, &after, self.clock.now(), want), None);
                 }
-                return Look::Seen(Box::new(seen));
-            }
-            if attempt == TRIES {
-                return unstable(seen, &after, self.clock.now(), want);
+                Tried::Again(..) | Tried::Opened(_) => {}
             }
         }
         unreachable!("the loop ends at its last try")
+    }
+
+    /// Looks once as far as opening what is to be read.
+    ///
+    /// # Errors
+    /// What the look came to where nothing is to be read.
+    pub(crate) fn open(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        stored: Option<&ItemState>,
+        want: Want,
+        on: MountId,
+    ) -> Result<Box<Opened>, Look> {
+        match self.attempt(directory, name, stored, want, on, true) {
+            Tried::Opened(opened) => Ok(opened),
+            Tried::Over(look) => Err(look),
+            Tried::Again(..) | Tried::Read(..) => Err(self.look(directory, name, stored, want, on)),
+        }
+    }
+
+    /// One try; `is_first` may find that nothing is to be looked at.
+    fn attempt(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        stored: Option<&ItemState>,
+        want: Want,
+        on: MountId,
+        is_first: bool,
+    ) -> Tried {
+        let began = self.clock.now();
+        let stat = match directory.stat(name) {
+            Ok(stat) => stat,
+            Err(errno) if is_gone(errno) => return Tried::Over(Look::Gone),
+            Err(errno) => return Tried::Over(Look::Unknown(errno)),
+        };
+        if stat.stx_mnt_id != on {
+            return Tried::Over(Look::Elsewhere);
+        }
+        let mut seen = from_stat(&stat, began);
+        if self.own.contains(&Some(FileId::of(&stat))) {
+            return Tried::Over(match stored {
+                None => Look::Own,
+                Some(stored) if stored.is_one_with(&seen) => Look::StillOwn,
+                Some(_) => Look::Seen(Box::new(self.own_in_place(directory, name, seen, want))),
+            });
+        }
+        if is_first && stored.is_some_and(|stored| !must_look(stored, &seen, want, began)) {
+            return Tried::Over(Look::Same);
+        }
+        let as_it_was = stored.filter(|stored| !must_read(stored, &seen, want, began));
+        if seen.links > 1 && self.batch.holds(FileId::of(&stat)) {
+            self.batch.hash(&self.links);
+        }
+        if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
+            return Tried::Over(Look::Seen(Box::new(read)));
+        }
+        let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty() && as_it_was.is_none();
+        if want.leaves_large && is_read && is_large(&seen) && seen.size <= want.max_content_size {
+            return Tried::Over(Look::Large(Box::new(ItemState { content: Some(ContentState::Pending), ..seen })));
+        }
+        if seen.kind == ItemType::Symlink {
+            match directory.read_link(name) {
+                Ok(target) => seen.target = Some(target),
+                // No link any more.
+                Err(Errno::INVAL) => return again(directory, name, seen),
+                Err(errno) if is_gone(errno) => return Tried::Over(Look::Gone),
+                Err(errno) => return Tried::Over(Look::Unknown(errno)),
+            }
+        }
+        if let Some(stored) = as_it_was {
+            (seen.content, seen.digests, seen.read) = (stored.content, stored.digests, stored.read);
+        }
+        if is_read {
+            if seen.size > want.max_content_size {
+                seen.content = Some(ContentState::TooLarge);
+            } else {
+                match self.open_to_read(directory, name, &stat) {
+                    Ok(Some(file)) => {
+                        return Tried::Opened(Box::new(Opened { seen, stat, file, hashes: hashes(stored, want) }));
+                    }
+                    // It is something else now.
+                    Ok(None) => return again(directory, name, seen),
+                    Err(errno) if is_gone(errno) => return Tried::Over(Look::Gone),
+                    // That is nothing of the file's.
+                    Err(errno) if is_lack(errno) => return Tried::Over(Look::Unknown(errno)),
+                    Err(errno) => self.unreadable(&mut seen, errno),
+                }
+            }
+        }
+        let (of, after) = (self.attributes.read(&Of::Name(directory, name)), directory.stat(name));
+        self.settled(seen, &stat, of, after, None)
+    }
+
+    /// Opens what was just seen; `None` when that is not there any more.
+    fn open_to_read(&self, directory: &Directory, name: &[u8], seen: &Statx) -> Result<Option<OwnedFd>, Errno> {
+        let file = match directory.open_file(name) {
+            Err(Errno::LOOP) => return Ok(None),
+            opened => opened?,
+        };
+        let opened = stat_open(file.as_fd())?;
+        Ok((unmoved(seen, &opened) && kind(&opened) == Some(ItemType::Regular)).then_some(file))
+    }
+
+    fn unreadable(&mut self, seen: &mut ItemState, errno: Errno) {
+        self.refused = Some(errno);
+        seen.content = Some(ContentState::Unreadable);
+    }
+
+    /// What a file shows that was read side by side with others; `None` when it changed meanwhile.
+    pub(crate) fn show(&mut self, opened: Opened, read: Result<Digests, Errno>) -> Option<Look> {
+        match self.close(opened, read.map(Read::Digests)) {
+            Tried::Over(look) => Some(look),
+            Tried::Again(..) | Tried::Read(..) | Tried::Opened(_) => None,
+        }
+    }
+
+    /// The end of a try whose file was read.
+    fn close(&mut self, opened: Opened, read: Result<Read, Errno>) -> Tried {
+        let Opened { mut seen, stat, file, .. } = opened;
+        let mut ticket = None;
+        (seen.content, seen.read) = (Some(ContentState::Read), Some(seen.looked));
+        match read {
+            Ok(Read::Interrupted) => return Tried::Over(Look::Interrupted),
+            Ok(Read::Digests(digests)) => seen.digests = digests,
+            Ok(Read::Later(later)) => ticket = Some(later),
+            Err(errno) if is_lack(errno) => return Tried::Over(Look::Unknown(errno)),
+            Err(errno) => {
+                seen.read = None;
+                self.unreadable(&mut seen, errno);
+            }
+        }
+        let (of, after) = (self.attributes.read(&Of::Open(file.as_fd())), stat_open(file.as_fd()));
+        self.settled(seen, &stat, of, after, ticket)
+    }
+
+    /// The end of a try.
+    fn settled(
+        &mut self,
+        mut seen: ItemState,
+        stat: &Statx,
+        attributes: Result<Attributes, Errno>,
+        after: Result<Statx, Errno>,
+        ticket: Option<Ticket>,
+    ) -> Tried {
+        // Without them the state keeps the last ones, and the walker counts and names the item as unknown.
+        seen.attributes = attributes.ok();
+        let after = match after {
+            Ok(after) => after,
+            Err(errno) if is_gone(errno) => return Tried::Over(Look::Gone),
+            Err(errno) => return Tried::Over(Look::Unknown(errno)),
+        };
+        if !unmoved(stat, &after) {
+            return Tried::Again(Box::new(seen), Box::new(after));
+        }
+        self.share(stat, &seen, ticket);
+        let seen = Box::new(seen);
+        match ticket {
+            Some(ticket) => Tried::Read(seen, ticket),
+            None => Tried::Over(Look::Seen(seen)),
+        }
     }
 
     /// What this compare read of a file under another one of its names, while that must still be so.
@@ -223,67 +368,100 @@ impl Looker {
             .map(|stat| from_stat(&stat, now))
     }
 
-    fn content(
-        &mut self,
-        directory: &Directory,
-        name: &[u8],
-        seen: &Statx,
-        stored: Option<&ItemState>,
-        want: Want,
-    ) -> Content {
-        if seen.stx_size > want.max_content_size {
-            return Content::Is(ContentState::TooLarge, Digests::default(), None);
+    fn read(&mut self, opened: &Opened, may_wait: bool) -> Result<Read, Errno> {
+        let (mut hasher, mut left) = opened.to_hash();
+        let filler = Filler { stop: &self.stop, progress: &self.progress };
+        if may_wait {
+            let len = usize::try_from(left).unwrap_or(usize::MAX);
+            let count = filler.fill(opened, &mut self.batch.memory_for(len, &self.links)[..len])?;
+            return Ok(count.map_or(Read::Interrupted, |count| Read::Later(self.batch.push(hasher, count))));
         }
-        let file = match directory.open_file(name) {
-            Ok(file) => file,
-            // It is a link now.
-            Err(Errno::LOOP) => return Content::Again,
-            Err(errno) if is_gone(errno) => return Content::Gone,
-            // That is nothing of the file's.
-            Err(errno) if is_lack(errno) => return Content::Unknown(errno),
-            Err(errno) => return self.unreadable(errno),
-        };
-        match stat_open(file.as_fd()) {
-            Ok(opened) if unmoved(seen, &opened) && kind(&opened) == Some(ItemType::Regular) => {}
-            Ok(_) => return Content::Again,
-            Err(errno) => return self.unreadable(errno),
-        }
-        match self.hash(&file, seen.stx_size, hashes(stored, want)) {
-            Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
-            Ok(None) => Content::Interrupted,
-            Err(errno) if is_lack(errno) => Content::Unknown(errno),
-            Err(errno) => self.unreadable(errno),
+        let buffer = self.batch.all_memory(&self.links);
+        loop {
+            let wanted = usize::try_from(left).unwrap_or(READ).min(READ);
+            let Some(len) = filler.fill(opened, &mut buffer[..wanted])? else { return Ok(Read::Interrupted) };
+            left -= len as u64;
+            let is_last = left == 0 || len < wanted;
+            take_in(&mut [Piece { hasher: &mut hasher, buffer, len, is_last }]);
+            if is_last {
+                return Ok(Read::Digests(hasher.finish()));
+            }
         }
     }
 
-    fn unreadable(&mut self, errno: Errno) -> Content {
-        self.refused = Some(errno);
-        Content::Is(ContentState::Unreadable, Digests::default(), None)
+    /// From now on it looks for another compare.
+    pub(crate) fn stand_on(&mut self, ground: &Ground) {
+        (self.own, self.progress, self.links) = (ground.own, Arc::clone(&ground.progress), Arc::clone(&ground.links));
     }
 
-    /// Hashes at most `size` bytes; `None` when told to end.
-    fn hash(&mut self, file: &OwnedFd, size: u64, hashes: HashSet) -> Result<Option<Digests>, Errno> {
-        let mut hasher = Hasher::new(hashes);
-        let aligned = self.buffer.as_ptr().align_offset(PAGE);
-        let buffer = &mut self.buffer[aligned..aligned + BUFFER];
-        let mut left = size;
-        while left > 0 {
+    /// Memory for parts of files that are hashed at once, and what fills it.
+    pub(crate) fn reading(&mut self) -> (&mut [u8], Filler<'_>) {
+        let Self { stop, progress, batch, links, .. } = self;
+        (batch.all_memory(links), Filler { stop, progress })
+    }
+
+    /// Computes the digests that are waited for.
+    pub(crate) fn hash_batch(&mut self) {
+        self.batch.hash(&self.links);
+    }
+
+    /// Whether it was told to.
+    pub(crate) fn must_end(&self) -> bool {
+        self.stop.is_set()
+    }
+
+    /// Keeps what was read for the file's other names.
+    fn share(&mut self, stat: &Statx, seen: &ItemState, ticket: Option<Ticket>) {
+        if seen.links < 2 || !seen.is_read() || seen.attributes.is_none() {
+            return;
+        }
+        match ticket {
+            Some(ticket) => self.batch.remember(ticket, FileId::of(stat), seen),
+            None => self.links.remember(FileId::of(stat), seen),
+        }
+    }
+}
+
+/// Reads open files as long as nobody says that it should end.
+pub(crate) struct Filler<'l> {
+    stop: &'l Stop,
+    progress: &'l Progress,
+}
+
+impl Filler<'_> {
+    /// Reads until the buffer is full or the file ends; `None` when told to end.
+    pub(crate) fn fill(&self, opened: &Opened, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
+        let mut filled = 0;
+        while filled < buffer.len() {
             if self.stop.is_set() {
                 return Ok(None);
             }
-            let wanted = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-            match rustix::io::read(file, &mut buffer[..wanted]) {
+            match rustix::io::read(&opened.file, &mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(count) => {
-                    hasher.update(&buffer[..count]);
                     self.progress.hashed(count as u64);
-                    left -= count as u64;
+                    filled += count;
                 }
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }
         }
-        Ok(Some(hasher.finish()))
+        Ok(Some(filled))
+    }
+}
+
+impl Opened {
+    /// What is to be hashed, and how many bytes at most.
+    pub(crate) fn to_hash(&self) -> (Hasher, u64) {
+        (Hasher::new(self.hashes), self.seen.size)
+    }
+}
+
+fn again(directory: &Directory, name: &[u8], seen: ItemState) -> Tried {
+    match directory.stat(name) {
+        Ok(after) => Tried::Again(Box::new(seen), Box::new(after)),
+        Err(errno) if is_gone(errno) => Tried::Over(Look::Gone),
+        Err(errno) => Tried::Over(Look::Unknown(errno)),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::digest::restrict;
 use crate::gate::Want;
 use crate::host::{Directory, is_gone};
 use crate::item::ItemState;
-use crate::look::{Look, Looker, is_still};
+use crate::look::{Look, Looker, Opened, is_still};
 use crate::mounts::MountId;
 use crate::page::{PlanId, Volume};
 use crate::path::HostPath;
@@ -101,7 +101,28 @@ impl Outcome {
         let Candidate { directory, name, ask, .. } = self.here();
         let looked = looker.now();
         let want = Want { leaves_large, ..ask.want(phase(directory, name)) };
-        match (looker.look(open, name, stored, want, *on), self, stored) {
+        let look = looker.look(open, name, stored, want, *on);
+        self.as_moved(look, stored, looked)
+    }
+
+    /// Opens it to be read.
+    ///
+    /// # Errors
+    /// What it shows, where nothing is to be read.
+    pub(crate) fn open(
+        &self,
+        looker: &mut Looker,
+        (open, on): &(Directory, MountId),
+        stored: Option<&ItemState>,
+    ) -> Result<Box<Opened>, Look> {
+        let Candidate { directory, name, ask, .. } = self.here();
+        let looked = looker.now();
+        let opened = looker.open(open, name, stored, ask.want(phase(directory, name)), *on);
+        opened.map_err(|look| self.as_moved(look, stored, looked))
+    }
+
+    fn as_moved(&self, look: Look, stored: Option<&ItemState>, looked: Time) -> Look {
+        match (look, self, stored) {
             // Nothing was done to it but that a directory above it has another name: its content is the one that was read.
             (Look::Same, Self::Moved { .. }, Some(before)) => {
                 Look::Seen(Box::new(ItemState { looked, ..before.clone() }))

@@ -4,11 +4,14 @@
 //! bounded, so a slow disk slows the walk and nothing piles up.
 
 mod directory;
+mod held;
 mod mount;
 mod name;
 mod settle;
 
 pub(crate) use settle::{read, settle};
+
+use self::held::Held;
 
 use crate::crew::Sent;
 use crate::flow::Flow;
@@ -103,6 +106,7 @@ impl Walked {
 struct Walker<'w> {
     walk: &'w Walk,
     looker: Looker,
+    held: Held,
     walked: Walked,
     /// The answers so far: most names are selected by the same few sets of entries.
     asks: BTreeMap<Vec<u16>, Asked>,
@@ -121,14 +125,27 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
     let mut walker = Walker::new(walk);
     let mut result = Ok(());
     while let Some(directory) = walk.frontier.next() {
-        let mut found = Vec::new();
-        if result.is_ok() && !walk.stop.is_set() {
-            result = walker.directory(directory, reports).map(|below| found = below);
+        let mut below = vec![directory];
+        while !walk.stop.is_set()
+            && let Some(directory) = below.pop()
+        {
+            match walker.directory(directory, reports) {
+                Ok(found) => below.extend(found),
+                Err(error) => {
+                    walk.stop.failed.store(true, Ordering::Relaxed);
+                    result = Err(error);
+                }
+            }
+            if walk.frontier.is_hungry() {
+                // What lies below a directory is nobody's before that was reported.
+                walker.release(reports);
+                walk.frontier.share(&mut below);
+            }
         }
-        if result.is_err() {
-            walk.stop.failed.store(true, Ordering::Relaxed);
+        if !walk.stop.is_set() {
+            walker.release(reports);
         }
-        walk.frontier.done(found);
+        walk.frontier.done();
     }
     result.map(|()| walker.walked)
 }
@@ -142,6 +159,7 @@ pub(crate) fn remote(walk: &Walk, remote: &Remote, reports: &SyncSender<Sent>) -
             break;
         }
         waiting.extend(walker.directory(directory, reports)?);
+        walker.release(reports);
     }
     Ok(walker.walked)
 }
@@ -150,7 +168,7 @@ impl<'w> Walker<'w> {
     fn new(walk: &'w Walk) -> Self {
         let looker = walk.ground.looker(walk.stop.clone());
         let walked = Walked { leads: Leads::new(walk.room), ..Walked::default() };
-        Self { walk, looker, walked, asks: BTreeMap::new() }
+        Self { walk, looker, held: Held::default(), walked, asks: BTreeMap::new() }
     }
 
     /// What these entries ask together, when one of them is due.
@@ -169,7 +187,7 @@ impl<'w> Walker<'w> {
         Some((Arc::clone(&asked.selecting), Arc::clone(asked.ask.as_ref()?)))
     }
 
-    fn send(&self, reports: &SyncSender<Sent>, sent: Sent) {
+    fn send_now(&self, reports: &SyncSender<Sent>, sent: Sent) {
         // The committer is gone only after it failed, and then says why itself.
         let share = self.walk.flow.enter(sent.bytes());
         if reports.send(Sent::Weighed(Box::new(sent), share)).is_err() {

@@ -13,8 +13,14 @@ use vedette_crds::record::{ByteText, CHANGE_SCHEMA, Chain, Change, render, uncha
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets, each under the name of its folder of seeds.
-pub const TARGETS: [(&str, Target); 5] =
-    [("rule", rule), ("pattern", pattern), ("attributes", attributes), ("page", page), ("record", record)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("rule", rule),
+    ("pattern", pattern),
+    ("attributes", attributes),
+    ("page", page),
+    ("record", record),
+    ("digests", digests),
+];
 
 /// A rule file: refused with a sentence, or the same rules once more when it is written down and read again.
 pub fn rule(data: &[u8]) -> bool {
@@ -71,6 +77,19 @@ pub fn attributes(data: &[u8]) -> bool {
 /// A stored page behind a checksum that holds: refused, or the same page once more when it is stored and read again.
 pub fn page(data: &[u8]) -> bool {
     vedette_engine::fuzzing::page(data)
+}
+
+/// Kinds of digests, the size of pieces, and files, each as a length of two bytes and one that its content begins with:
+/// side by side their digests are what they are alone.
+pub fn digests(data: &[u8]) -> bool {
+    let [kinds, blocks, files @ ..] = data else { return false };
+    let content = |file: &[u8; 3]| -> Vec<u8> {
+        let [length @ .., first] = *file;
+        (0..u16::from_le_bytes(length)).map(|at| (at ^ at >> 7).wrapping_mul(31) as u8 ^ first).collect()
+    };
+    let contents: Vec<_> = files.as_chunks().0.iter().take(100).map(content).collect();
+    vedette_engine::fuzzing::digests(&contents, kinds & 0b1111, usize::from(*blocks) + 1);
+    !contents.is_empty() && kinds & 0b1111 != 0
 }
 
 /// A path, a line's end and a link's target: the line tells both to the byte, and no byte of it can be changed.

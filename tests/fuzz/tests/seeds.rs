@@ -161,3 +161,8 @@ fn pages_hold() {
 fn records_hold() {
     hold_under_changes("record");
 }
+
+#[test]
+fn digests_hold() {
+    hold_under_changes("digests");
+}

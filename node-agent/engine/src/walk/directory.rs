@@ -1,8 +1,9 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
+use super::held::Found;
 use super::name::Spot;
 use super::{Before, Walk, Walker};
-use crate::commit::{Finding, Report};
+use crate::commit::Report;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, Entry, EntryKind, is_gone};
@@ -46,7 +47,7 @@ pub(super) struct Visit {
     plans: Vec<(Vec<u8>, PlanId)>,
     /// What the plan of the last complete compare had alive here, once that was asked.
     pub(super) older: OnceCell<Context>,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<Found>,
     /// The same for what shows at the tops of other volumes.
     pub(super) tops: BTreeMap<Volume, Top>,
     pub(super) remounts: Vec<Remount>,
@@ -97,7 +98,7 @@ impl Visit {
         Some(self.plans.get(after.saturating_sub(1)).map_or(NEVER, |(_, plan)| *plan))
     }
 
-    pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Finding> {
+    pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Found> {
         if spot.volume == self.volume {
             &mut self.findings
         } else {
@@ -109,7 +110,7 @@ impl Visit {
 /// What shows at the top of another volume.
 #[derive(Default)]
 pub(super) struct Top {
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<Found>,
     /// Names whose directories are still to be seen for the first time.
     pub(super) unseen: Vec<Vec<u8>>,
 }
@@ -285,23 +286,22 @@ impl Walker<'_> {
     }
 
     /// Sends what was found in a directory.
-    fn report(&self, visit: &mut Visit, report: Report, reports: &SyncSender<Sent>) {
-        let mut findings = std::mem::take(&mut visit.findings);
-        findings.sort_by(|a, b| a.name.cmp(&b.name));
+    fn report(&mut self, visit: &mut Visit, report: Report, reports: &SyncSender<Sent>) {
         let (remounts, is_new_ground) = (std::mem::take(&mut visit.remounts), visit.is_new_ground);
-        self.send(reports, Sent::Report(Report { findings, remounts, is_new_ground, ..report }));
+        let report = Report { remounts, is_new_ground, ..report };
+        self.send_found(reports, report, std::mem::take(&mut visit.findings));
     }
 
-    fn report_tops(&self, visit: &mut Visit, reports: &SyncSender<Sent>) {
+    fn report_tops(&mut self, visit: &mut Visit, reports: &SyncSender<Sent>) {
         for (volume, Top { findings, unseen }) in std::mem::take(&mut visit.tops) {
             // That it shows here is no addition: the remount says so.
-            let report = Report { is_new_ground: true, unseen, ..Report::of(volume, visit.path.clone(), findings) };
-            self.send(reports, Sent::Report(report));
+            let report = Report { is_new_ground: true, unseen, ..Report::of(volume, visit.path.clone(), Vec::new()) };
+            self.send_found(reports, report, findings);
         }
     }
 
     /// Sends what was found under one name of a directory; what is to be walked below it.
-    pub(super) fn report_one(&self, mut visit: Visit, reports: &SyncSender<Sent>) -> Vec<Waiting> {
+    pub(super) fn report_one(&mut self, mut visit: Visit, reports: &SyncSender<Sent>) -> Vec<Waiting> {
         let unseen = visit.found.iter().filter(|below| below.is_new_ground).map(|below| below.name.clone());
         let report = Report { unseen: unseen.collect(), ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
         self.report(&mut visit, report, reports);

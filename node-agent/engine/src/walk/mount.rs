@@ -3,7 +3,6 @@
 use super::directory::Visit;
 use super::name::{Named, Spot};
 use super::{Before, Walk, Walker};
-use crate::commit::What;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::EntryKind;
@@ -138,11 +137,8 @@ impl Walker<'_> {
             // What is committed before it is walked must not make it known.
             visit.tops.entry(volume).or_default().unseen.push(name.to_vec());
         }
-        let seen = visit.tops.get(&volume).and_then(|top| top.findings.last()).map(|finding| &finding.what);
-        let state = match seen {
-            Some(What::Seen(state)) => Some((**state).clone()),
-            _ => None,
-        };
+        let seen = visit.tops.get(&volume).and_then(|top| top.findings.last());
+        let state = seen.and_then(|found| self.state_of(found));
         self.remount(visit, name, beneath, Some(Shown::new(mount, Some(volume))), is_new, state);
         Ok(())
     }
@@ -159,11 +155,8 @@ impl Walker<'_> {
             if directory != visit.path || !is_in(name) || mounts.at(path).is_some() {
                 continue;
             }
-            let seen = visit.findings.iter().find(|finding| finding.name == name).map(|finding| &finding.what);
-            let state = match seen {
-                Some(What::Seen(state)) => Some((**state).clone()),
-                _ => None,
-            };
+            let seen = visit.findings.iter().find(|found| found.finding.name == name);
+            let state = seen.and_then(|found| self.state_of(found));
             self.remount(visit, name, &plan.child(&visit.context, name), None, false, state);
         }
     }

@@ -1,6 +1,7 @@
 //! One name in a directory: what is mounted there, whether it is walked, and a look at it.
 
 use super::directory::Visit;
+use super::held::Found;
 use super::mount::MOUNTED_MEANWHILE;
 use super::{Before, Walk, Walker};
 use crate::commit::{Finding, What};
@@ -150,14 +151,15 @@ impl Walker<'_> {
         }
         let want = ask.want(phase_in(visit.phase, name));
         let leaves_large = !self.walk.is_remote && spot.volume == visit.volume;
-        let mut look = self.looker.look(&visit.open, name, stored, Want { leaves_large, ..want }, spot.on);
+        let want_now = Want { leaves_large, ..want };
+        let (mut look, mut ticket) = self.looker.look_in_batch(&visit.open, name, stored, want_now, spot.on);
         if let Look::Large(state) = look {
             self.saw(&selecting);
             if self.left(visit, name, &selecting, &ask, (stored, &state)) {
                 // So that it is known to be there until its content is.
                 if stored.is_none() && (visit.is_new_ground || matches!(self.walk.before, Before::Nothing)) {
                     let (name, what) = (name.to_vec(), What::Seen(state));
-                    visit.findings.push(Finding { name, selecting, ask, what, moved: None, under: None });
+                    visit.findings.push(Finding { name, selecting, ask, what, moved: None, under: None }.into());
                 }
                 return;
             }
@@ -165,7 +167,7 @@ impl Walker<'_> {
                 self.too_many_wait(visit.path.join(name), &ask);
                 return;
             }
-            look = self.looker.look(&visit.open, name, stored, want, spot.on);
+            (look, ticket) = self.looker.look_in_batch(&visit.open, name, stored, want, spot.on);
         } else if matches!(look, Look::Seen(_)) {
             self.saw(&selecting);
         }
@@ -181,11 +183,13 @@ impl Walker<'_> {
                 }
             }
             look => {
-                let seen = self.seen(&visit.path, name, &selecting, &ask, look);
+                let refused = self.looker.refused();
+                let seen = self.seen(&visit.path, name, &selecting, &ask, look, refused);
                 let repeats = |state: &ItemState| stored.is_some_and(|stored| repeats(stored, state));
                 if let Some(state) = seen.filter(|state| !repeats(state)) {
                     let (name, what) = (name.to_vec(), What::Seen(state));
-                    visit.findings_at(spot).push(Finding { name, selecting, ask, what, moved: None, under: None });
+                    let finding = Finding { name, selecting, ask, what, moved: None, under: None };
+                    visit.findings_at(spot).push(Found { finding, ticket });
                 }
             }
         }
@@ -212,21 +216,15 @@ impl Walker<'_> {
         if self.walk.is_remote {
             // The committer does not look there: this is the second lookup.
             if visit.open.stat(name).is_err_and(is_gone) {
-                visit.findings.push(Finding {
-                    name: name.to_vec(),
-                    selecting,
-                    ask,
-                    what: What::Missing,
-                    moved: None,
-                    under: None,
-                });
+                let (name, what) = (name.to_vec(), What::Missing);
+                visit.findings.push(Finding { name, selecting, ask, what, moved: None, under: None }.into());
             }
             return;
         }
         let under = visit.plan_of(name);
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
         let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask, under });
-        visit.findings.extend(gone.map(|gone| gone.finding(What::Missing)));
+        visit.findings.extend(gone.map(|gone| gone.finding(What::Missing).into()));
     }
 
     /// Whether a name that the state does not have would be Added: only that can be the other end of a move.
@@ -276,7 +274,8 @@ impl Walker<'_> {
             under: (!visit.is_new_ground).then(|| visit.plan_of(name)).flatten(),
         };
         let ground = self.walk.ground.clone();
-        let task = Task { outcome: Outcome::There(here), stored: stored.cloned(), inode: seen.inode, ground };
+        let task =
+            Task { outcome: Outcome::There(here), stored: stored.cloned(), inode: seen.inode, size: seen.size, ground };
         if matches!(self.walk.lane.push(task), Pushed::Full(_)) {
             return false;
         }
@@ -294,6 +293,7 @@ impl Walker<'_> {
         selecting: &[u16],
         ask: &Ask,
         look: Look,
+        refused: Option<std::io::Error>,
     ) -> Option<Box<ItemState>> {
         match look {
             Look::Same | Look::Gone | Look::Large(_) | Look::Interrupted => None,
@@ -323,7 +323,7 @@ impl Walker<'_> {
                     let reason = "its attributes cannot be read".to_owned();
                     self.unknown(directory.join(name), Aspect::Attributes, reason, ask.interval, 1);
                 } else if let Some(reason) = unread(&state) {
-                    let refused = self.looker.refused().filter(|_| state.content == Some(ContentState::Unreadable));
+                    let refused = refused.filter(|_| state.content == Some(ContentState::Unreadable));
                     let reason = refused.map_or_else(|| reason.to_owned(), |error| format!("{reason}: {error}"));
                     self.unknown(directory.join(name), Aspect::Content, reason, ask.interval, 1);
                 }

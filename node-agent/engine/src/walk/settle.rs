@@ -9,6 +9,7 @@ use crate::lane::{Pushed, Task};
 use crate::look::Look;
 use crate::mounts::MountId;
 use crate::moves::{Candidate, Outcome};
+use crate::side_by_side::read_side_by_side;
 use crate::store::StoreError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -31,21 +32,19 @@ pub(crate) fn settle(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, 
 /// Reads large files until none waits, or it is told to stop.
 pub(crate) fn read(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
     let mut walker = Walker::new(walk);
-    while !walk.stop.is_set()
-        && let Some((Task { outcome, stored, .. }, _reading)) = walk.lane.next()
-    {
-        let Candidate { volume, directory, .. } = outcome.here().clone();
-        let Some(open) = walk.ground.open_on(volume, &directory) else { continue };
-        let look = outcome.look(&mut walker.looker, &open, stored.as_ref(), false);
-        let Candidate { name, selecting, ask, .. } = outcome.here();
-        let after = walker.seen(&directory, name, selecting, ask, look);
+    let mut looker = walk.ground.looker(walk.stop.clone());
+    let next = |_: bool| if walk.stop.is_set() { None } else { walk.lane.next() };
+    read_side_by_side(&mut looker, next, |looker, outcome, stored, look, _reading| {
+        let Some(look) = look else { return };
+        let Candidate { volume, directory, name, selecting, ask, .. } = outcome.here().clone();
+        let after = walker.seen(&directory, &name, &selecting, &ask, look, looker.refused());
         if walk.stop.is_set() {
-            break;
+            return;
         }
         let (here, elsewhere) = outcome.told(stored, after);
         let here = here.map(|finding| Sent::Report(Report::of(volume, directory, vec![finding])));
         here.into_iter().chain(elsewhere).for_each(|sent| walker.send(reports, sent));
-    }
+    });
     Ok(walker.walked)
 }
 
@@ -98,7 +97,8 @@ impl Walker<'_> {
         }
         let (outcome, stored, look) = match look {
             Look::Large(seen) => {
-                let task = Task { outcome, stored, inode: seen.inode, ground: self.walk.ground.clone() };
+                let task =
+                    Task { outcome, stored, inode: seen.inode, size: seen.size, ground: self.walk.ground.clone() };
                 match self.walk.lane.push(task) {
                     Pushed::Waits => return None,
                     Pushed::Full(task) if !self.walk.waits => {
@@ -116,7 +116,8 @@ impl Walker<'_> {
             look => (outcome, stored, look),
         };
         let Candidate { directory, name, selecting, ask, .. } = outcome.here();
-        let after = self.seen(directory, name, selecting, ask, look);
+        let refused = self.looker.refused();
+        let after = self.seen(directory, name, selecting, ask, look, refused);
         Some((outcome, stored, after))
     }
 }

@@ -1,0 +1,93 @@
+//! What a walker has found and not sent yet, because digests in it are still to be computed.
+//!
+//! It is sent in the order in which it was found: what a report says of a directory comes before what lies below that.
+
+use super::Walker;
+use crate::batch::Ticket;
+use crate::commit::{Finding, Report, What};
+use crate::crew::Sent;
+use crate::item::ItemState;
+use std::sync::mpsc::SyncSender;
+
+/// It is sent when it takes so many bytes.
+const LIMIT: usize = 1024 * 1024;
+
+/// A finding, and where its digests will be when its state lacks them.
+pub(super) struct Found {
+    pub(super) finding: Finding,
+    pub(super) ticket: Option<Ticket>,
+}
+
+impl From<Finding> for Found {
+    fn from(finding: Finding) -> Self {
+        Self { finding, ticket: None }
+    }
+}
+
+/// What waits to be sent.
+#[derive(Default)]
+pub(super) struct Held {
+    sent: Vec<Waiting>,
+    bytes: usize,
+}
+
+struct Waiting {
+    sent: Sent,
+    /// Which of its findings lack their digests.
+    tickets: Vec<(usize, Ticket)>,
+}
+
+impl Walker<'_> {
+    /// Sends what was found, at once where nothing waits.
+    pub(super) fn send(&mut self, reports: &SyncSender<Sent>, sent: Sent) {
+        self.hold(reports, Waiting { sent, tickets: Vec::new() });
+    }
+
+    /// Sends a report when the digests of all that was found are known.
+    pub(super) fn send_found(&mut self, reports: &SyncSender<Sent>, report: Report, mut found: Vec<Found>) {
+        found.sort_by(|a, b| a.finding.name.cmp(&b.finding.name));
+        let ticket = |(at, found): (usize, &Found)| Some((at, found.ticket?));
+        let tickets = found.iter().enumerate().filter_map(ticket).collect();
+        let findings = found.into_iter().map(|found| found.finding).collect();
+        self.hold(reports, Waiting { sent: Sent::Report(Report { findings, ..report }), tickets });
+    }
+
+    fn hold(&mut self, reports: &SyncSender<Sent>, waiting: Waiting) {
+        if self.held.sent.is_empty() && waiting.tickets.is_empty() {
+            return self.send_now(reports, waiting.sent);
+        }
+        self.held.bytes += waiting.sent.bytes();
+        self.held.sent.push(waiting);
+        if self.held.bytes >= LIMIT || self.looker.batch.is_full() {
+            self.release(reports);
+        }
+    }
+
+    /// The state that was found, its digests computed.
+    pub(super) fn state_of(&mut self, Found { finding, ticket }: &Found) -> Option<ItemState> {
+        let What::Seen(state) = &finding.what else { return None };
+        let mut state = (**state).clone();
+        if let Some(ticket) = ticket {
+            self.looker.hash_batch();
+            state.digests = self.looker.batch.digests(*ticket);
+        }
+        Some(state)
+    }
+
+    /// Sends all that waits.
+    pub(super) fn release(&mut self, reports: &SyncSender<Sent>) {
+        let Held { sent, .. } = std::mem::take(&mut self.held);
+        self.looker.hash_batch();
+        for Waiting { mut sent, tickets } in sent {
+            if let Sent::Report(Report { findings, .. }) = &mut sent {
+                for (at, ticket) in tickets {
+                    if let What::Seen(state) = &mut findings[at].what {
+                        state.digests = self.looker.batch.digests(ticket);
+                    }
+                }
+            }
+            self.send_now(reports, sent);
+        }
+        self.looker.batch.clear();
+    }
+}
