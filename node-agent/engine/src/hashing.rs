@@ -53,6 +53,16 @@ impl Hasher {
         }
     }
 
+    /// Whether MD5 is asked for.
+    pub(crate) fn has_md5(&self) -> bool {
+        self.md5.is_some()
+    }
+
+    /// Whole blocks of it as MD5 takes them in, if that is asked for.
+    pub(crate) fn md5_of<'m>(&'m mut self, blocks: &'m [u8]) -> Option<Message<'m, 4>> {
+        self.md5.as_mut().map(|state| Message { state, blocks: blocks.as_chunks().0 })
+    }
+
     /// The digests of a content whose last piece was taken in.
     pub(crate) fn finish(self) -> Digests {
         Digests {
@@ -70,6 +80,13 @@ fn bytes<const N: usize>(from: &[u8]) -> [u8; N] {
 
 /// Takes in all pieces, of as many contents.
 pub(crate) fn take_in(pieces: &mut [Piece<'_>]) {
+    take_in_but_for_md5(pieces);
+    let messages = pieces.iter_mut().filter_map(|Piece { hasher, buffer, len, .. }| hasher.md5_of(&buffer[..*len]));
+    md5(&mut messages.collect::<Vec<_>>(), false);
+}
+
+/// The same, but that MD5 is still to be taken of all pieces, which are whole blocks afterwards.
+pub(crate) fn take_in_but_for_md5(pieces: &mut [Piece<'_>]) {
     for Piece { hasher, buffer, len, is_last } in pieces.iter_mut() {
         let content = &buffer[..*len];
         if let Some(sha512) = &mut hasher.sha512 {
@@ -83,10 +100,14 @@ pub(crate) fn take_in(pieces: &mut [Piece<'_>]) {
             *len = pad(buffer, *len);
         }
     }
-    end(pieces, u64::to_le_bytes);
-    md5(pieces.iter_mut().filter_map(|piece| piece.message(|hasher| hasher.md5.as_mut())).collect());
+    // The two differ in the order of the length's bytes.
     end(pieces, u64::to_be_bytes);
-    sha256(pieces.iter_mut().filter_map(|piece| piece.message(|hasher| hasher.sha256.as_mut())).collect());
+    let messages = pieces.iter_mut().filter_map(|Piece { hasher, buffer, len, .. }| {
+        let state = hasher.sha256.as_mut()?;
+        Some(Message { state, blocks: buffer[..*len].as_chunks().0 })
+    });
+    sha256(&mut messages.collect::<Vec<_>>());
+    end(pieces, u64::to_le_bytes);
 }
 
 /// Puts behind the last bytes of a content what both hashes want there, but for its length.
@@ -97,21 +118,11 @@ fn pad(buffer: &mut [u8], len: usize) -> usize {
     padded
 }
 
-/// Writes the lengths of the contents that end: the two hashes differ in the order of its bytes.
+/// Writes the lengths of the contents that end.
 fn end(pieces: &mut [Piece<'_>], order: fn(u64) -> [u8; LENGTH]) {
     for piece in pieces.iter_mut().filter(|piece| piece.is_last) {
         let bits = piece.hasher.taken.wrapping_mul(8);
         piece.buffer[piece.len - LENGTH..piece.len].copy_from_slice(&order(bits));
-    }
-}
-
-impl Piece<'_> {
-    fn message<const WORDS: usize>(
-        &mut self,
-        state: fn(&mut Hasher) -> Option<&mut [u32; WORDS]>,
-    ) -> Option<Message<'_, WORDS>> {
-        let blocks = self.buffer[..self.len].as_chunks().0;
-        state(self.hasher).map(|state| Message { state, blocks })
     }
 }
 
@@ -131,19 +142,13 @@ mod tests {
         take_in(&mut [Piece { hasher: &mut hasher, buffer: &mut buffer, len: 3, is_last: true }]);
         let digests = hasher.finish();
         assert_eq!(hex(&digests.md5.unwrap()), "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(
-            hex(&digests.sha256.unwrap()),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(hex(&digests.sha256.unwrap()), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(
             hex(&digests.sha512.unwrap()),
             "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
              2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
         );
-        assert_eq!(
-            hex(&digests.blake3.unwrap()),
-            "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
-        );
+        assert_eq!(hex(&digests.blake3.unwrap()), "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
     }
 
     #[test]

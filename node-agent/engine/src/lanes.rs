@@ -51,16 +51,18 @@ struct Means<const WORDS: usize> {
     single: fn(&mut [u32; WORDS], &[Block]),
 }
 
-/// Takes all blocks into their MD5 states.
-pub(crate) fn md5(messages: Vec<Message<'_, 4>>) {
+/// Takes blocks into their MD5 states: all of them, or `while_full` as long as more than half of the lanes have a message.
+pub(crate) fn md5(messages: &mut [Message<'_, 4>], while_full: bool) {
     static MEANS: OnceLock<Means<4>> = OnceLock::new();
-    MEANS.get_or_init(|| checked(kernels::md5(), md5_one, "MD5")).take_in(messages);
+    let means = MEANS.get_or_init(|| checked(kernels::md5(), md5_one, "MD5"));
+    means.take_in(messages, if while_full { means.most().div_ceil(2) } else { 1 });
 }
 
 /// Takes all blocks into their SHA-256 states.
-pub(crate) fn sha256(messages: Vec<Message<'_, 8>>) {
+pub(crate) fn sha256(messages: &mut [Message<'_, 8>]) {
     static MEANS: OnceLock<Means<8>> = OnceLock::new();
-    MEANS.get_or_init(|| checked(kernels::sha256(), sha2::block_api::compress256, "SHA-256")).take_in(messages);
+    let means = MEANS.get_or_init(|| checked(kernels::sha256(), sha2::block_api::compress256, "SHA-256"));
+    means.take_in(messages, 1);
 }
 
 fn md5_one(state: &mut [u32; 4], blocks: &[Block]) {
@@ -148,23 +150,32 @@ impl<const WORDS: usize> Wide<WORDS> {
 }
 
 impl<const WORDS: usize> Means<WORDS> {
-    fn take_in(&self, mut messages: Vec<Message<'_, WORDS>>) {
+    /// How many messages are taken in at once.
+    fn most(&self) -> usize {
+        self.wide.last().map_or(1, |wide| wide.lanes)
+    }
+
+    /// Takes in blocks until fewer than `least` messages have any.
+    fn take_in(&self, messages: &mut [Message<'_, WORDS>], least: usize) {
         // The longest first: at the end no lane runs alone for long.
-        messages.sort_unstable_by_key(|message| Reverse(message.blocks.len()));
-        let most = self.wide.last().map_or(1, |wide| wide.lanes);
-        let mut waiting = messages.into_iter();
-        let mut active: Vec<Message<'_, WORDS>> = Vec::with_capacity(most);
+        let mut waiting: Vec<&mut Message<'_, WORDS>> = messages.iter_mut().collect();
+        waiting.sort_unstable_by_key(|message| Reverse(message.blocks.len()));
+        let mut waiting = waiting.into_iter();
+        let mut active: Vec<&mut Message<'_, WORDS>> = Vec::with_capacity(self.most());
         loop {
             active.retain(|message| !message.blocks.is_empty());
-            active.extend(waiting.by_ref().take(most - active.len()));
+            active
+                .extend(waiting.by_ref().take(self.most() - active.len()).filter(|message| !message.blocks.is_empty()));
+            if active.len() < least {
+                return;
+            }
             match self.wide.iter().find(|wide| wide.lanes >= active.len()) {
                 Some(wide) if active.len() > 1 => wide.step(&mut active),
-                _ => active
-                    .iter_mut()
-                    .for_each(|message| (self.single)(message.state, std::mem::take(&mut message.blocks))),
-            }
-            if active.iter().all(|message| message.blocks.is_empty()) && waiting.len() == 0 {
-                return;
+                _ => {
+                    for message in &mut active {
+                        (self.single)(message.state, std::mem::take(&mut message.blocks));
+                    }
+                }
             }
         }
     }
@@ -172,7 +183,7 @@ impl<const WORDS: usize> Means<WORDS> {
 
 impl<const WORDS: usize> Wide<WORDS> {
     /// Takes as many blocks of each message as the shortest has.
-    fn step(&self, messages: &mut [Message<'_, WORDS>]) {
+    fn step(&self, messages: &mut [&mut Message<'_, WORDS>]) {
         let Some(count) = messages.iter().map(|message| message.blocks.len()).min() else { return };
         // Lanes without a message of their own go over the first one again.
         let spare = messages[0].blocks.as_ptr();

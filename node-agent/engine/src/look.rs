@@ -209,7 +209,7 @@ impl Looker {
         }
         let as_it_was = stored.filter(|stored| !must_read(stored, &seen, want, began));
         if seen.links > 1 && self.batch.holds(FileId::of(&stat)) {
-            self.batch.hash(&self.links);
+            self.batch.hash(false, &self.links);
         }
         if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
             return Tried::Over(Look::Seen(Box::new(read)));
@@ -402,7 +402,7 @@ impl Looker {
 
     /// Computes the digests that are waited for.
     pub(crate) fn hash_batch(&mut self) {
-        self.batch.hash(&self.links);
+        self.batch.hash(false, &self.links);
     }
 
     /// Whether it was told to.
