@@ -5,7 +5,7 @@
 //! watch does, and is forgotten as late.
 
 use crate::adopt::Barred;
-use crate::commit::{Committer, Report, Transaction};
+use crate::commit::{Committer, Counted, Report, Transaction};
 use crate::engine::Engine;
 use crate::host::is_gone;
 use crate::meta::{Meta, Visitor};
@@ -118,7 +118,9 @@ impl Committer<'_> {
         }
         let writer = self.store.write()?;
         let now = self.clock.now();
-        let mut transaction = Transaction { committer: self, writer: &writer, meta, now, older: BTreeMap::new() };
+        let counted = Counted::default();
+        let mut transaction =
+            Transaction { committer: self, writer: &writer, meta, now, older: BTreeMap::new(), counted };
         let mut pages = writer.pages()?;
         for volume in old {
             transaction.forget_volume(&mut pages, volume)?;

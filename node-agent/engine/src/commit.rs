@@ -129,6 +129,14 @@ pub(crate) struct Transaction<'a, 'c> {
     pub(crate) now: Time,
     /// Older plans that were asked about; `None` for those that the state does not hold any more.
     pub(crate) older: BTreeMap<PlanId, Option<View<'a>>>,
+    pub(crate) counted: Counted,
+}
+
+/// Entries whose items were counted last, and their rules: neighbors are mostly selected by the same.
+#[derive(Default)]
+pub(crate) struct Counted {
+    selecting: Vec<u16>,
+    rules: Vec<usize>,
 }
 
 /// Where an item stands.
@@ -164,8 +172,9 @@ impl Committer<'_> {
             writer.set_volume(*volume, identity)?;
         }
         let now = self.clock.now();
+        let counted = Counted::default();
         let mut transaction =
-            Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: BTreeMap::new() };
+            Transaction { committer: self, writer: &writer, meta: meta.clone(), now, older: BTreeMap::new(), counted };
         reports.extend(transaction.confirm(moves)?);
         // Remounts first: what they say of an item is what the state held of it until now.
         reports.sort_by_cached_key(|report| {
@@ -212,6 +221,10 @@ impl Transaction<'_, '_> {
             };
             let under = (!is_new_ground).then_some(page.plan);
             let mut items = page.items;
+            let is_new = items.is_empty();
+            if next.is_none() {
+                items.reserve(1 + findings.len());
+            }
             let known = |name: &[u8]| under.filter(|_| !uncovered(name));
             self.finding(volume, &directory, &mut items, known(&first.name), first)?;
             let belongs = |finding: &Finding| {
@@ -220,7 +233,7 @@ impl Transaction<'_, '_> {
             while let Some(finding) = findings.next_if(belongs) {
                 self.finding(volume, &directory, &mut items, known(&finding.name), finding)?;
             }
-            pages.replace(old_key.as_deref(), volume, &directory, self.committer.plan.id, items)?;
+            pages.replace(old_key.as_deref(), volume, &directory, self.committer.plan.id, &items, is_new)?;
         }
         if is_first {
             pages.unmark(volume, &directory, &from, upto.as_deref())?;
@@ -244,7 +257,13 @@ impl Transaction<'_, '_> {
     ) -> Result<(), StoreError> {
         let under = finding.under.or(under);
         let place = Place { volume, directory, name: &finding.name, under };
-        let at = items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name));
+        // They come in order, and most are new.
+        let at = match items.last() {
+            Some(last) if last.name >= finding.name => {
+                items.binary_search_by(|item| item.name.as_slice().cmp(&finding.name))
+            }
+            _ => Err(items.len()),
+        };
         let what = match (&at, finding.what) {
             // Nobody but its own thread touches a name there; that has looked again.
             (Ok(_), What::Missing) if self.committer.mounts.is_remote(&place.path()) => Some(What::Missing),
@@ -321,10 +340,14 @@ impl Transaction<'_, '_> {
 
     /// Counts an item for the rules of these entries.
     fn count(&mut self, selecting: &[u16], by: i64) {
-        let totals = &mut self.meta.totals;
-        let running = selecting.iter().copied().filter(|entry| !self.committer.plan.is_suspended(*entry));
-        for rule in rules_of(self.committer.plan, &running.collect::<Vec<_>>()) {
-            if let Some(rule) = totals.rules.get_mut(rule) {
+        if self.counted.selecting != selecting {
+            let plan = self.committer.plan;
+            let running = selecting.iter().copied().filter(|entry| !plan.is_suspended(*entry));
+            let rules = rules_of(plan, &running.collect::<Vec<_>>());
+            self.counted = Counted { selecting: selecting.to_vec(), rules };
+        }
+        for rule in &self.counted.rules {
+            if let Some(rule) = self.meta.totals.rules.get_mut(*rule) {
                 rule.tracked = rule.tracked.saturating_add_signed(by);
             }
         }

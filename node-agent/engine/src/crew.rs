@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 
 /// Reports that may wait for the committer: a few directories for each walker.
 const REPORTS: usize = 64;
-/// A transaction takes so many findings,
-const CHUNK_FINDINGS: usize = 32_000;
+/// A transaction takes so many findings: a few milliseconds of waiting for the disk are little beside what it took to find
+/// them,
+const CHUNK_FINDINGS: usize = 8_000;
 /// or so many bytes of them,
-const CHUNK_BYTES: usize = 16 * 1024 * 1024;
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 /// or what came in this time.
 const CHUNK_TIME: Duration = Duration::from_secs(2);
 

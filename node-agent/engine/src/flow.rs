@@ -6,8 +6,8 @@ use crate::item::ItemState;
 use crate::moves::{Candidate, Moved};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// So many bytes are on their way: a thousand findings of the usual size for each of two walkers, many times over.
-const LIMIT: usize = 16 * 1024 * 1024;
+/// So many bytes are on their way: a thousand findings of the usual size for each of two walkers, several times over.
+const LIMIT: usize = 4 * 1024 * 1024;
 /// What a finding takes beside its name and texts.
 const FINDING: usize = 400;
 

@@ -40,7 +40,7 @@ pub(crate) struct Attributes {
 }
 
 /// One item's state, with when it was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ItemState {
     /// The kind of object.
     pub(crate) kind: ItemType,

@@ -1,26 +1,29 @@
 //! A page: up to 64 items of one directory in one checked block of bytes, and its key.
 //!
-//! Pure. A page is `checksum (8) | format (1) | body`; the checksum is verified at every read, because the database
+//! Pure. A page is `checksum (8) | format (1) | plan | count | items`; the checksum is verified at every read, because the database
 //! below returns a flipped byte without an error. Key: volume, each component of the directory followed by 00, then 00
 //! and the first name that the page had, so that a directory's own pages come first and its subtree is one key range.
 
-mod version1;
+mod bytes;
+mod cut;
+mod encoder;
+mod encoding;
+mod old;
 
-use self::version1::OldState;
+pub(crate) use self::cut::{Leaf, fill, spread};
+use self::encoder::Encoder;
+use self::encoding::Before;
+use self::old::TwoDigests;
+use crate::digest::Digests;
 use crate::item::ItemState;
 use crate::path::HostPath;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What this version writes.
-const FORMAT: u8 = 2;
-/// What it reads beside that.
-const OLD_FORMAT: u8 = 1;
-/// A page holds at most this many items,
+/// What this version writes; it reads the ones before too.
+const FORMAT: u8 = 3;
+/// A page holds at most this many items.
 pub(crate) const MAX_ITEMS: usize = 64;
-/// and its names, targets and attributes about this many bytes.
-pub(crate) const MAX_BYTES: usize = 8 * 1024;
-
 /// Which file system an item lies on; an index into the `volumes` table.
 pub(crate) type Volume = u32;
 /// Which resolved plan; an index into the `plans` table, growing with time.
@@ -59,29 +62,10 @@ pub(crate) enum PageError {
     Malformed,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Encoded<'a, S> {
-    shared: u16,
-    rest: &'a [u8],
-    state: S,
-}
-
 impl Page {
     /// The bytes to store.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![0; 8];
-        bytes.push(FORMAT);
-        append(&mut bytes, &self.plan);
-        append(&mut bytes, &u32::try_from(self.items.len()).unwrap_or(u32::MAX));
-        let mut previous: &[u8] = &[];
-        for item in &self.items {
-            let shared = item.name.iter().zip(previous).take_while(|(a, b)| a == b).count().min(usize::from(u16::MAX));
-            append(&mut bytes, &Encoded { shared: shared as u16, rest: &item.name[shared..], state: &item.state });
-            previous = &item.name;
-        }
-        let checksum = xxh3_64(&bytes[8..]);
-        bytes[..8].copy_from_slice(&checksum.to_le_bytes());
-        bytes
+        Encoder::of(self.plan, &self.items).finish()
     }
 
     /// The page in stored bytes.
@@ -89,35 +73,61 @@ impl Page {
     /// # Errors
     /// When they are not what was written, or were written by a version that this one does not know.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, PageError> {
+        let Stored { format, plan, count, mut rest } = Stored::open(bytes)?;
+        let mut items: Vec<Named> = Vec::with_capacity(MAX_ITEMS.min(count as usize));
+        let mut before = Before::default();
+        for _ in 0..count {
+            let previous = items.last().map_or(&[][..], |item| &item.name);
+            let item = match format {
+                Format::First => old::take::<TwoDigests>(&mut rest, previous),
+                Format::Second => old::take::<Digests>(&mut rest, previous),
+                Format::Third => before.take(&mut rest, previous),
+            };
+            items.push(item.ok_or(PageError::Malformed)?);
+        }
+        if rest.is_empty() { Ok(Self { plan, items }) } else { Err(PageError::Malformed) }
+    }
+
+    /// Whether stored bytes are a page without items.
+    ///
+    /// # Errors
+    /// When they are no page.
+    pub(crate) fn is_mark(bytes: &[u8]) -> Result<bool, PageError> {
+        Ok(Stored::open(bytes)?.count == 0)
+    }
+}
+
+enum Format {
+    First,
+    Second,
+    Third,
+}
+
+/// A page whose items are still to be decoded.
+struct Stored<'b> {
+    format: Format,
+    plan: PlanId,
+    count: u32,
+    rest: &'b [u8],
+}
+
+impl<'b> Stored<'b> {
+    fn open(bytes: &'b [u8]) -> Result<Self, PageError> {
         let (checksum, body) = bytes.split_first_chunk::<8>().ok_or(PageError::Checksum)?;
         if u64::from_le_bytes(*checksum) != xxh3_64(body) {
             return Err(PageError::Checksum);
         }
-        let (format, rest) = body.split_first().ok_or(PageError::Malformed)?;
-        let item = match *format {
-            FORMAT => take_item::<ItemState>,
-            OLD_FORMAT => take_item::<OldState>,
+        let (format, mut rest) = body.split_first().ok_or(PageError::Malformed)?;
+        let format = match *format {
+            1 => Format::First,
+            2 => Format::Second,
+            FORMAT => Format::Third,
             other => return Err(PageError::Format(other)),
         };
-        let (plan, rest) = postcard::take_from_bytes(rest).map_err(|_| PageError::Malformed)?;
-        let (count, mut rest): (u32, _) = postcard::take_from_bytes(rest).map_err(|_| PageError::Malformed)?;
-        let mut items: Vec<Named> = Vec::with_capacity(MAX_ITEMS.min(count as usize));
-        for _ in 0..count {
-            let previous = items.last().map_or(&[][..], |item| &item.name);
-            let (named, after) = item(rest, previous).ok_or(PageError::Malformed)?;
-            rest = after;
-            items.push(named);
-        }
-        if rest.is_empty() { Ok(Self { plan, items }) } else { Err(PageError::Malformed) }
+        let plan = bytes::take_short(&mut rest).ok_or(PageError::Malformed)?;
+        let count = bytes::take_short(&mut rest).ok_or(PageError::Malformed)?;
+        Ok(Self { format, plan, count, rest })
     }
-}
-
-/// The next item, whose state is stored as an `S`, and the bytes after it.
-fn take_item<'b, S: Deserialize<'b> + Into<ItemState>>(bytes: &'b [u8], previous: &[u8]) -> Option<(Named, &'b [u8])> {
-    let (encoded, after) = postcard::take_from_bytes::<Encoded<'_, S>>(bytes).ok()?;
-    let mut name = previous.get(..usize::from(encoded.shared))?.to_vec();
-    name.extend_from_slice(encoded.rest);
-    Some((Named { name, state: encoded.state.into() }, after))
 }
 
 /// The items of both, sorted; of two under one name the one that was looked at later.
@@ -138,35 +148,6 @@ pub(crate) fn find<'p>(pages: &'p [Page], name: &[u8]) -> Option<&'p ItemState> 
     let items = &pages.iter().find(may_hold)?.items;
     let at = items.binary_search_by(|item| item.name.as_slice().cmp(name)).ok()?;
     Some(&items[at].state)
-}
-
-/// Cuts a directory's sorted items into pages.
-pub(crate) fn paginate(items: Vec<Named>) -> Vec<Vec<Named>> {
-    let mut pages: Vec<Vec<Named>> = Vec::new();
-    let mut bytes = 0;
-    for item in items {
-        let weight = weight(&item);
-        match pages.last_mut() {
-            Some(page) if page.len() < MAX_ITEMS && bytes + weight <= MAX_BYTES => {
-                bytes += weight;
-                page.push(item);
-            }
-            _ => {
-                bytes = weight;
-                pages.push(vec![item]);
-            }
-        }
-    }
-    pages
-}
-
-fn weight(item: &Named) -> usize {
-    let attributes = item.state.attributes.as_ref().map_or(0, |attributes| {
-        let texts =
-            [&attributes.acl, &attributes.default_acl, &attributes.capabilities].into_iter().flatten().map(String::len);
-        texts.sum::<usize>() + attributes.others.iter().map(|attribute| attribute.name.len() + 256).sum::<usize>()
-    });
-    71 + item.state.digests.stored_len() + item.name.len() + item.state.target.as_ref().map_or(0, Vec::len) + attributes
 }
 
 /// The part of a key that all pages of a directory and of its subtree share.
@@ -213,16 +194,16 @@ fn append(bytes: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::clock::Time;
     use crate::digest::Digests;
-    use crate::item::Attributes;
+    use crate::item::{Attribute, AttributeValue, Attributes};
     use proptest::prelude::*;
     use vedette_crds::record::{ContentState, ItemType};
 
-    fn state(inode: u64) -> ItemState {
+    pub(super) fn state(inode: u64) -> ItemState {
         ItemState {
             kind: ItemType::Regular,
             mode: 0o644,
@@ -246,12 +227,100 @@ mod tests {
         }
     }
 
+    fn any_time() -> impl Strategy<Value = Time> {
+        let secs = prop_oneof![Just(1_760_000_000), 1_760_000_000..1_760_000_009i64, any::<i64>()];
+        (secs, prop_oneof![Just(0), 0..1_000_000_000u32, any::<u32>()]).prop_map(|(secs, nanos)| Time { secs, nanos })
+    }
+
+    fn any_attributes() -> impl Strategy<Value = Attributes> {
+        let text = || proptest::option::of("[a-z]{0,9}");
+        let value = prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..9).prop_map(AttributeValue::Short),
+            any::<[u8; 32]>().prop_map(AttributeValue::Long),
+        ];
+        let other =
+            (proptest::collection::vec(any::<u8>(), 0..9), value).prop_map(|(name, value)| Attribute { name, value });
+        let others = proptest::collection::vec(other, 0..3);
+        (text(), text(), text(), others).prop_map(|(acl, default_acl, capabilities, others)| Attributes {
+            acl,
+            default_acl,
+            capabilities,
+            others,
+        })
+    }
+
+    fn any_digests() -> impl Strategy<Value = Digests> {
+        let some = || proptest::option::of(any::<u8>());
+        (some(), some(), some(), some()).prop_map(|(md5, sha256, sha512, blake3)| Digests {
+            md5: md5.map(|byte| [byte; 16]),
+            sha256: sha256.map(|byte| [byte; 32]),
+            sha512: sha512.map(|byte| [byte; 64]),
+            blake3: blake3.map(|byte| [byte; 32]),
+        })
+    }
+
+    /// Values that are usual next to each other and such as no file system gives.
+    fn any_state() -> impl Strategy<Value = ItemState> {
+        use ContentState::{NotRegular, Pending, Read, TooLarge, Unreadable, Unstable};
+        use ItemType::{BlockDevice, CharDevice, Directory, Fifo, Regular, Socket, Symlink};
+        let kind = proptest::sample::select(vec![Regular, Directory, Symlink, Fifo, Socket, CharDevice, BlockDevice]);
+        let content = vec![Read, TooLarge, Unstable, Unreadable, NotRegular, Pending];
+        let content = proptest::option::of(proptest::sample::select(content));
+        let times = (any_time(), any_time(), any_time(), any_time(), any_time());
+        let same = proptest::collection::vec(any::<bool>(), 8);
+        let number = || prop_oneof![Just(0u32), Just(1), any::<u32>()];
+        let pair = || (number(), number());
+        let target = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300));
+        let rare =
+            (proptest::option::of(pair()), target, any::<u8>(), proptest::option::of(any_attributes()), any_digests());
+        let numbers = (any::<u16>(), pair(), pair(), number(), any::<u64>(), any::<u64>());
+        (kind, content, times, same, rare, numbers).prop_map(|(kind, content, times, same, rare, numbers)| {
+            let (changed, modified, created, looked, read) = times;
+            let (device_number, target, flags, attributes, digests) = rare;
+            let (mode, (uid, gid), device, links, size, inode) = numbers;
+            let like = |at: usize, other: Time, own: Time| if same[at] { other } else { own };
+            let modified = like(0, changed, modified);
+            let created = (same[1] || same[2]).then(|| like(3, changed, like(4, modified, created)));
+            let read = (same[5] || same[6]).then(|| like(7, looked, read));
+            ItemState {
+                kind,
+                mode,
+                uid,
+                gid,
+                size,
+                modified,
+                changed,
+                created,
+                inode,
+                device,
+                links,
+                device_number,
+                target,
+                flags,
+                attributes,
+                content,
+                digests,
+                looked,
+                read,
+            }
+        })
+    }
+
     proptest! {
         #[test]
         fn a_page_survives_being_stored(names in proptest::collection::btree_set(proptest::collection::vec(1u8.., 1..40), 1..64), plan in any::<u32>()) {
             let items = names.into_iter().enumerate().map(|(at, name)| Named { name, state: state(at as u64) }).collect();
             let page = Page { plan, items };
             prop_assert_eq!(Page::decode(&page.encode()), Ok(page));
+        }
+
+        #[test]
+        fn every_state_survives_being_stored(states in proptest::collection::vec(any_state(), 0..12)) {
+            let items = states.into_iter().enumerate().map(|(at, state)| Named { name: format!("n{at:03}").into_bytes(), state });
+            let page = Page { plan: 1, items: items.collect() };
+            let stored = page.encode();
+            prop_assert_eq!(Page::is_mark(&stored), Ok(page.items.is_empty()));
+            prop_assert_eq!(Page::decode(&stored), Ok(page));
         }
 
         #[test]
@@ -288,22 +357,11 @@ mod tests {
     }
 
     #[test]
-    fn an_item_with_both_digests_takes_at_most_150_bytes() {
+    fn an_item_with_both_digests_takes_at_most_90_bytes() {
         let items: Vec<_> = (0..64)
             .map(|at| Named { name: format!("libexample-{at:03}.so").into_bytes(), state: state(1_000_000 + at) })
             .collect();
         let size = Page { plan: 3, items }.encode().len();
-        assert!(size <= 64 * 150, "{} bytes an item", size / 64);
-    }
-
-    #[test]
-    fn pages_are_cut_by_count_and_by_bytes() {
-        let items = |length: usize| {
-            (0..100u64)
-                .map(|at| Named { name: [vec![b'x'; length], at.to_be_bytes().to_vec()].concat(), state: state(at) })
-                .collect()
-        };
-        assert_eq!(paginate(items(4)).iter().map(Vec::len).collect::<Vec<_>>(), [62, 38]);
-        assert!(paginate(items(240)).iter().all(|page| page.len() < 30));
+        assert!(size <= 64 * 90, "{} bytes an item", size / 64);
     }
 }

@@ -9,6 +9,7 @@ mod medium;
 mod overlay;
 mod pages;
 mod read;
+mod staged;
 mod write;
 
 pub(crate) use crate::fault::{During, StoreError};
@@ -21,9 +22,11 @@ pub(crate) use write::Writer;
 use crate::holder;
 use crate::page::{Page, PageError};
 use crate::path::HostPath;
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
+use redb::{Builder, CompactionError, Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
+use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -45,9 +48,9 @@ const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 const FORMAT_KEY: &str = "format";
 /// What this version writes and reads.
-pub(crate) const FORMAT: u8 = 2;
-/// The one before: its pages are read as they are, all else is the same.
-const OLD_FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 3;
+/// Those before: their pages are read as they are, all else is the same.
+const OLD_FORMATS: Range<u8> = 1..FORMAT;
 /// The socket in a state directory at which the process that holds it answers questions.
 pub const SOCKET: &str = "agent.sock";
 const FILE: &str = "vedette.redb";
@@ -232,7 +235,7 @@ impl Store {
         match self.read()?.meta(FORMAT_KEY)?.as_deref() {
             Some([FORMAT]) => Ok(()),
             // From here on an older version refuses the state by name.
-            Some([OLD_FORMAT]) => self.initialize(),
+            Some([old]) if OLD_FORMATS.contains(old) => self.initialize(),
             Some([found, ..]) => Err(StoreError::Format { path: self.file(), found: *found }),
             Some([]) | None => Err(StoreError::damaged("its format is missing")),
         }
@@ -247,13 +250,27 @@ impl Store {
         Ok(Reader { transaction, pages })
     }
 
+    /// Gives back the room in the file that nothing lies in, unless somebody reads just now: the file grows by doubling, and
+    /// what lies at its end keeps it.
+    pub(crate) fn compact(&self) -> Result<(), StoreError> {
+        if self.is_unchanged() {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_mut().ok_or_else(StoreError::closed)?;
+        match database.compact() {
+            Err(CompactionError::Storage(error)) => Err(error).during("write"),
+            _ => Ok(()),
+        }
+    }
+
     /// The one write transaction; all of it is durable once committed, or none.
     pub(crate) fn write(&self) -> Result<Writer, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(StoreError::closed)?;
         let mut transaction = database.begin_write().during("write")?;
         transaction.set_durability(Durability::Immediate).during("write")?;
-        Ok(Writer { transaction })
+        Ok(Writer { transaction, failed: Cell::default() })
     }
 }
 
@@ -277,6 +294,10 @@ fn found(key: &[u8], value: &[u8]) -> Result<Found, StoreError> {
 
 fn decode_page(directory: &HostPath, bytes: &[u8]) -> Result<Page, StoreError> {
     Page::decode(bytes).map_err(|error: PageError| StoreError::damaged(format!("the page of {directory}: {error}")))
+}
+
+fn is_mark(directory: &HostPath, bytes: &[u8]) -> Result<bool, StoreError> {
+    Page::is_mark(bytes).map_err(|error| StoreError::damaged(format!("the page of {directory}: {error}")))
 }
 
 fn seal(value: &[u8]) -> Vec<u8> {

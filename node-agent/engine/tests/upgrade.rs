@@ -2,7 +2,8 @@
 //!
 //! `fixtures/state-v1.redb.gz` is what the version with page format 1 left after three compares of the tree below: with
 //! `/etc` alone as its baseline, after `/etc/empty` had lost what stood in it, and with all entries. It is of another
-//! host root: the test gives it the identities of its own before it is opened.
+//! host root: the test gives it the identities of its own before it is opened. `state-v2.redb.gz` is the same state with its
+//! pages in format 2.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -62,11 +63,11 @@ fn formats(database: &Database) -> Vec<u8> {
     pages.iter().unwrap().map(|page| page.unwrap().1.value()[8]).collect()
 }
 
-/// The state that version 1 left, as one of this host root.
-fn unpack(host: &Host, state: &Path) {
+/// The state that a version left, as one of this host root.
+fn unpack(host: &Host, state: &Path, format: u8) {
     let (own, volume) = identities(&open(&host.state_dir()));
     std::fs::create_dir(state).unwrap();
-    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state-v1.redb.gz");
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/state-v{format}.redb.gz"));
     let unpacked = Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
     assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
     std::fs::write(state.join("vedette.redb"), unpacked.stdout).unwrap();
@@ -78,16 +79,25 @@ fn unpack(host: &Host, state: &Path) {
     writer.open_table(META).unwrap().insert("state", meta.as_slice()).unwrap();
     writer.open_table(VOLUMES).unwrap().insert(1, volume.as_slice()).unwrap();
     writer.commit().unwrap();
-    assert!(formats(&database).iter().all(|format| *format == 1));
+    assert!(formats(&database).iter().all(|found| *found == format));
 }
 
 #[test]
 fn a_state_of_format_1_goes_on_without_a_word_and_finds_what_changed_since() {
+    goes_on(1);
+}
+
+#[test]
+fn a_state_of_format_2_goes_on_without_a_word_and_finds_what_changed_since() {
+    goes_on(2);
+}
+
+fn goes_on(format: u8) {
     let mut host = Host::new(entries());
     host.compare();
     host.stop();
     let state = host.root().with_file_name("older");
-    unpack(&host, &state);
+    unpack(&host, &state, format);
     tree(&host);
     host.set_state_dir(state.clone());
     host.start();
@@ -109,5 +119,5 @@ fn a_state_of_format_1_goes_on_without_a_word_and_finds_what_changed_since() {
     assert_eq!(passwd["before"]["sha256"], "79492b90d473e2387338ef1518dfbceb9e3392ae5740235a6696621e42218efa");
     assert_eq!(passwd["before"]["xattrs"].as_array().map(Vec::len), Some(2));
     host.stop();
-    assert!(formats(&open(&state)).contains(&2), "a page is written in today's format with the first change in it");
+    assert!(formats(&open(&state)).contains(&3), "a page is written in today's format with the first change in it");
 }

@@ -1,13 +1,18 @@
 //! The pages inside a write transaction: the one that holds a name, subtrees in order, and what was never seen.
 
-use super::{During, StoreError, decode_page, found};
-use crate::page::{Named, Page, PlanId, Volume, directory_prefix, merge, paginate, subtree_prefix};
+use super::staged::{Staged, after};
+use super::{During, StoreError, decode_page, found, is_mark};
+use crate::page::{Leaf, Named, Page, PlanId, Volume, directory_prefix, fill, merge, spread, subtree_prefix};
 use crate::path::HostPath;
-use redb::{ReadableTable, Table};
+use redb::ReadableTable;
+use std::ops::Bound;
 
-/// The pages inside a write transaction.
+/// The pages inside a write transaction. What is written reaches their table when they are dropped; the commit says whether
+/// it did.
 pub(crate) struct Pages<'a> {
-    pub(super) table: Table<'a, &'static [u8], &'static [u8]>,
+    pub(super) staged: Staged<'a>,
+    /// Where the next page of a new directory comes, for commits go through them in order.
+    pub(super) leaf: Leaf,
 }
 
 /// A page as it lies in the table.
@@ -66,20 +71,11 @@ impl Pages<'_> {
     ) -> Result<Option<Placed>, StoreError> {
         let prefix = directory_prefix(volume, directory);
         let key = crate::page::key(volume, directory, name);
-        let before = match self.table.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back() {
-            Some(entry) => Some(entry.during("read")?),
-            None => None,
-        };
-        let from = before.as_ref().map_or_else(|| prefix.clone(), |(found, _)| found.value().to_vec());
-        let mut here = self.table.range(from.as_slice()..).during("read")?;
-        let Some(entry) = here.next() else { return Ok(None) };
-        let (found, value) = entry.during("read")?;
-        if !found.value().starts_with(&prefix) {
-            return Ok(None);
-        }
-        let next = here.next().transpose().during("read")?.map(|(key, _)| key.value().to_vec());
-        let next = next.filter(|next| next.starts_with(&prefix));
-        Ok(Some(Placed { key: found.value().to_vec(), page: decode_page(directory, value.value())?, next }))
+        let before = self.staged.last(&prefix, Bound::Included(&key))?;
+        let found = before.map_or_else(|| self.staged.first(&prefix, &prefix), |before| Ok(Some(before)))?;
+        let Some((key, value)) = found else { return Ok(None) };
+        let next = self.staged.first_key(&prefix, &after(&key))?;
+        Ok(Some(Placed { page: decode_page(directory, &value)?, key, next }))
     }
 
     /// Whether any item lies below a path.
@@ -94,13 +90,21 @@ impl Pages<'_> {
             if batch.iter().any(|found| !found.page.items.is_empty()) {
                 return Ok(true);
             }
-            from = [last.key.as_slice(), &[0]].concat();
+            from = after(&last.key);
         }
     }
 
     /// The pages of a subtree, at most `limit` from `from` on.
     pub(crate) fn subtree(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
-        subtree(&self.table, prefix, from, limit)
+        let mut pages = Vec::new();
+        self.staged.each(from, |key, value| {
+            if pages.len() == limit || !key.starts_with(prefix) {
+                return Ok(true);
+            }
+            pages.push(found(key, value)?);
+            Ok(false)
+        })?;
+        Ok(pages)
     }
 
     /// Cuts a directory's pages at `upto`, so that what is written between `from` and it does not touch what comes after:
@@ -113,14 +117,9 @@ impl Pages<'_> {
         plan: PlanId,
     ) -> Result<(), StoreError> {
         let (prefix, key) = (directory_prefix(volume, directory), crate::page::key(volume, directory, upto));
-        let begins_there = self.table.get(key.as_slice()).during("read")?.is_some();
-        let before = match self.table.range(prefix.as_slice()..key.as_slice()).during("read")?.next_back() {
-            Some(entry) => {
-                let (key, value) = entry.during("read")?;
-                Some((key.value().to_vec(), decode_page(directory, value.value())?))
-            }
-            None => None,
-        };
+        let begins_there = self.staged.first_key(&key, &key)?.is_some_and(|first| first == key);
+        let before = self.staged.last(&prefix, Bound::Excluded(&key))?;
+        let before = before.map(|(key, value)| Ok((key, decode_page(directory, &value)?))).transpose()?;
         let (before_key, mut before) = match before {
             Some(before) => before,
             None => {
@@ -153,17 +152,17 @@ impl Pages<'_> {
     ) -> Result<(), StoreError> {
         let prefix = directory_prefix(volume, directory);
         let upto = upto.map(|upto| crate::page::key(volume, directory, upto));
-        let mut marks = Vec::new();
-        for entry in self.table.range(crate::page::key(volume, directory, from).as_slice()..).during("read")? {
-            let (key, value) = entry.during("read")?;
-            if !key.value().starts_with(&prefix) || upto.as_ref().is_some_and(|upto| key.value() >= upto.as_slice()) {
+        let mut from = crate::page::key(volume, directory, from);
+        while let Some((key, value)) = self.staged.first(&prefix, &from)? {
+            if upto.as_ref().is_some_and(|upto| key >= *upto) {
                 break;
             }
-            if decode_page(directory, value.value())?.items.is_empty() {
-                marks.push(key.value().to_vec());
+            if is_mark(directory, &value)? {
+                self.staged.remove(&key)?;
             }
+            from = after(&key);
         }
-        marks.iter().try_for_each(|mark| self.remove(mark))
+        Ok(())
     }
 
     /// Puts items among those of a directory, sorted like them; of two under one name the one that was looked at later
@@ -192,44 +191,39 @@ impl Pages<'_> {
             let before = page.items.len();
             let merged = merge(page.items, here);
             came += (merged.len() - before) as u64;
-            self.replace(key.as_deref(), volume, directory, plan, merged)?;
+            self.replace(key.as_deref(), volume, directory, plan, &merged, before == 0)?;
         }
         Ok(came)
     }
 
-    /// Writes the items that take the place of a page.
+    /// Writes the items that take the place of a page, or where `is_new` of none.
     pub(crate) fn replace(
         &mut self,
         old: Option<&[u8]>,
         volume: Volume,
         directory: &HostPath,
         plan: PlanId,
-        items: Vec<Named>,
+        items: &[Named],
+        is_new: bool,
     ) -> Result<(), StoreError> {
-        let cut = paginate(items);
-        let key_of = |items: &[Named]| crate::page::key(volume, directory, &items[0].name);
-        let first = cut.first().map(|items| key_of(items));
-        if let Some(old) = old.filter(|old| first.as_deref() != Some(old)) {
-            self.remove(old)?;
+        let prefix = directory_prefix(volume, directory);
+        let cut = if is_new { fill(plan, &prefix, items, &mut self.leaf) } else { spread(plan, &prefix, items) };
+        if let Some(old) = old.filter(|old| cut.first().is_none_or(|(first, _)| first != old)) {
+            self.staged.remove(old)?;
         }
-        for items in cut {
-            self.put(&key_of(&items), &Page { plan, items })?;
-        }
-        Ok(())
+        cut.into_iter().try_for_each(|(key, value)| self.staged.put(key, value))
     }
 
     pub(crate) fn put(&mut self, key: &[u8], page: &Page) -> Result<(), StoreError> {
-        self.table.insert(key, page.encode().as_slice()).during("write")?;
-        Ok(())
+        self.staged.put(key.to_vec(), page.encode())
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        self.table.remove(key).during("write")?;
-        Ok(())
+        self.staged.remove(key)
     }
 }
 
-/// The pages of a subtree in either kind of transaction, at most `limit` from `from` on.
+/// The pages of a subtree in a read transaction, at most `limit` from `from` on.
 pub(super) fn subtree(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     prefix: &[u8],

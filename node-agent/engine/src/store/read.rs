@@ -46,8 +46,13 @@ impl Reader {
     ) -> Result<Part<Page>, StoreError> {
         let prefix = directory_prefix(volume, directory);
         let key = crate::page::key(volume, directory, from);
-        let first = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back();
-        let first = first.transpose().during("read")?.map_or(prefix.clone(), |(key, _)| key.value().to_vec());
+        let mut first = prefix.clone();
+        if !from.is_empty() {
+            let before = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back();
+            if let Some((key, _)) = before.transpose().during("read")? {
+                first = key.value().to_vec();
+            }
+        }
         let mut part = Part { found: Vec::new(), next: None };
         for entry in self.pages.range(first.as_slice()..).during("read")? {
             let (key, value) = entry.during("read")?;

@@ -3,16 +3,20 @@
 use super::kept::Kept;
 use super::pages::Pages;
 use super::read::{self, shown_path};
+use super::staged::Staged;
 use super::{
     CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PAGES, PLANS, StoreError, VOLUMES, frozen_table, seal, unseal,
 };
-use crate::page::{PlanId, Volume};
+use crate::page::{Leaf, PlanId, Volume};
 use crate::path::HostPath;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use std::cell::Cell;
 
 /// A write transaction.
 pub(crate) struct Writer {
     pub(super) transaction: WriteTransaction,
+    /// Why pages could not be written.
+    pub(super) failed: Cell<Option<StoreError>>,
 }
 
 impl Writer {
@@ -37,7 +41,7 @@ impl Writer {
     pub(crate) fn frozen(&self, rule: &str) -> Result<Pages<'_>, StoreError> {
         let name = frozen_table(rule);
         let table = TableDefinition::<&[u8], &[u8]>::new(&name);
-        Ok(Pages { table: self.transaction.open_table(table).during("write")? })
+        self.staged(table)
     }
 
     /// Forgets what a rule's items froze as.
@@ -50,7 +54,12 @@ impl Writer {
 
     /// The pages, for as long as the result lives.
     pub(crate) fn pages(&self) -> Result<Pages<'_>, StoreError> {
-        Ok(Pages { table: self.transaction.open_table(PAGES).during("write")? })
+        self.staged(PAGES)
+    }
+
+    fn staged(&self, table: TableDefinition<'_, &'static [u8], &'static [u8]>) -> Result<Pages<'_>, StoreError> {
+        let table = self.transaction.open_table(table).during("write")?;
+        Ok(Pages { staged: Staged::new(table, &self.failed), leaf: Leaf::default() })
     }
 
     pub(crate) fn set_meta(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
@@ -165,6 +174,9 @@ impl Writer {
     }
 
     pub(crate) fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().during("commit")
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.transaction.commit().during("commit"),
+        }
     }
 }

@@ -1,22 +1,37 @@
-//! The items of pages in format 1: read when one is met, never written.
+//! The items of pages in formats 1 and 2: read when one is met, never written.
 //!
 //! A page is written anew in today's format with the first change in it; till then it stays as it is. The types stand
 //! as they were then.
 
+use super::Named;
 use crate::clock::Time;
 use crate::digest::Digests;
 use crate::item::{Attributes, ItemState};
 use serde::Deserialize;
 use vedette_crds::record::{ContentState, ItemType};
 
+/// Of format 1.
 #[derive(Deserialize)]
-struct OldDigests {
+pub(super) struct TwoDigests {
     md5: Option<[u8; 16]>,
     sha256: Option<[u8; 32]>,
 }
 
+impl From<TwoDigests> for Digests {
+    fn from(TwoDigests { md5, sha256 }: TwoDigests) -> Self {
+        Self { md5, sha256, ..Self::default() }
+    }
+}
+
 #[derive(Deserialize)]
-pub(super) struct OldState {
+struct OldNamed<'a, D> {
+    shared: u16,
+    rest: &'a [u8],
+    state: OldState<D>,
+}
+
+#[derive(Deserialize)]
+struct OldState<D> {
     kind: ItemType,
     mode: u16,
     uid: u32,
@@ -33,14 +48,13 @@ pub(super) struct OldState {
     flags: u8,
     attributes: Option<Attributes>,
     content: Option<ContentState>,
-    digests: OldDigests,
+    digests: D,
     looked: Time,
     read: Option<Time>,
 }
 
-impl From<OldState> for ItemState {
-    fn from(old: OldState) -> Self {
-        let OldDigests { md5, sha256 } = old.digests;
+impl<D: Into<Digests>> From<OldState<D>> for ItemState {
+    fn from(old: OldState<D>) -> Self {
         Self {
             kind: old.kind,
             mode: old.mode,
@@ -58,9 +72,21 @@ impl From<OldState> for ItemState {
             flags: old.flags,
             attributes: old.attributes,
             content: old.content,
-            digests: Digests { md5, sha256, ..Digests::default() },
+            digests: old.digests.into(),
             looked: old.looked,
             read: old.read,
         }
     }
+}
+
+/// The next item, whose digests are stored as a `D`; `previous` is the name of the one before.
+pub(super) fn take<'b, D>(bytes: &mut &'b [u8], previous: &[u8]) -> Option<Named>
+where
+    D: Deserialize<'b> + Into<Digests>,
+{
+    let (OldNamed { shared, rest, state }, after) = postcard::take_from_bytes::<OldNamed<'_, D>>(bytes).ok()?;
+    *bytes = after;
+    let mut name = previous.get(..usize::from(shared))?.to_vec();
+    name.extend_from_slice(rest);
+    Some(Named { name, state: state.into() })
 }
