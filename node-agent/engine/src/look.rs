@@ -10,6 +10,8 @@ use crate::hard_links::HardLinks;
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{FLAGS, ItemState};
 use crate::mounts::MountId;
+use crate::pace::Pace;
+use crate::page_cache::PageCache;
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::xattrs::{self, Of};
@@ -60,6 +62,10 @@ pub(crate) struct Looker {
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
     links: Arc<HardLinks>,
+    pace: Arc<Pace>,
+    /// Who holds a transaction that others wait for reads at once.
+    keeps_pace: bool,
+    cache: PageCache,
     /// What the system last said where content could not be read.
     refused: Option<Errno>,
 }
@@ -80,9 +86,26 @@ impl Looker {
         own: Own,
         progress: Arc<Progress>,
         links: Arc<HardLinks>,
+        pace: Arc<Pace>,
     ) -> Self {
-        let buffer = vec![0; BUFFER + PAGE];
-        Self { clock, stop, own, buffer, attributes: xattrs::Reader::new(), progress, links, refused: None }
+        Self {
+            clock,
+            stop,
+            own,
+            buffer: vec![0; BUFFER + PAGE],
+            attributes: xattrs::Reader::new(),
+            progress,
+            links,
+            pace,
+            keeps_pace: true,
+            cache: PageCache::new(),
+            refused: None,
+        }
+    }
+
+    /// The same without waiting for its budget; what it reads counts.
+    pub(crate) fn at_once(self) -> Self {
+        Self { keeps_pace: false, ..self }
     }
 
     /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
@@ -248,6 +271,7 @@ impl Looker {
             Ok(_) => return Content::Again,
             Err(errno) => return self.unreadable(errno),
         }
+        self.cache.at(seen.stx_mnt_id);
         match self.hash(&file, seen.stx_size, hashes(stored, want)) {
             Ok(Some(digests)) => Content::Is(ContentState::Read, digests, Some(file)),
             Ok(None) => Content::Interrupted,
@@ -268,15 +292,19 @@ impl Looker {
         let buffer = &mut self.buffer[aligned..aligned + BUFFER];
         let mut left = size;
         while left > 0 {
+            if self.keeps_pace {
+                self.pace.keep(&self.stop);
+            }
             if self.stop.is_set() {
                 return Ok(None);
             }
             let wanted = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-            match rustix::io::read(file, &mut buffer[..wanted]) {
+            match self.cache.read(file.as_fd(), size - left, size, &mut buffer[..wanted]) {
                 Ok(0) => break,
                 Ok(count) => {
                     hasher.update(&buffer[..count]);
                     self.progress.hashed(count as u64);
+                    self.pace.read(count as u64);
                     left -= count as u64;
                 }
                 Err(Errno::INTR) => {}
