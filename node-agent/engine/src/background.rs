@@ -6,11 +6,15 @@
 )]
 
 use std::io::Error;
+use std::sync::Once;
 
-/// Puts the calling thread, and those that it starts from now on, behind all others; there is no way back.
+/// Every compare has new threads.
+static SAID: Once = Once::new();
+
+/// Puts the calling thread behind all others; there is no way back.
 ///
 /// To SCHED_IDLE belongs the idle class of I/O, as long as no other was set.
-pub fn enter() {
+pub(crate) fn enter() {
     // SAFETY: the structure lives until the call returns and is not written; 0 is the calling thread.
     let result = unsafe {
         let parameters: libc::sched_param = std::mem::zeroed();
@@ -18,6 +22,8 @@ pub fn enter() {
     };
     if result != 0 {
         let error = Error::last_os_error();
-        tracing::warn!(%error, "cannot work in the background: it takes its share of processors like any other");
+        SAID.call_once(
+            || tracing::warn!(%error, "cannot work in the background: it takes its share of processors like any other"),
+        );
     }
 }

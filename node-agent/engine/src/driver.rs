@@ -4,7 +4,6 @@
 //! ends by itself.
 
 use crate::anchor::Anchor;
-use crate::background;
 use crate::commit::Identity;
 use crate::engine::{Engine, EngineError, Outcome, Standing, Summary};
 use crate::plan::Due;
@@ -154,9 +153,6 @@ struct Driving {
 
 impl Driving {
     fn run(mut self) -> Engine {
-        if self.engine.pace.budget().is_background {
-            background::enter();
-        }
         loop {
             // Lowered before the queue is read: a command that comes later raises it again.
             self.stop.store(false, Ordering::Relaxed);

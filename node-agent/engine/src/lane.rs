@@ -260,6 +260,7 @@ impl Lane {
 /// Reads one file on the thread. What cannot be seen is named by the next compare, whose looks repeat it.
 fn read(task: Task, stop: &Stop) -> Vec<Sent> {
     let Task { outcome, stored, ground, .. } = task;
+    ground.pace.enlist();
     let Candidate { volume, directory, .. } = outcome.here().clone();
     let Some(open) = ground.open_on(volume, &directory) else { return Vec::new() };
     let Look::Seen(after) = outcome.look(&mut ground.looker(stop.clone()), &open, stored.as_ref(), false) else {

@@ -23,7 +23,7 @@
 //! | `host`, `mounts`, `mounted`, `newcomers` | confined opening; mounts; one that came, went or was exchanged; in mid-compare |
 //! | `look`, `gate`, `xattrs`, `digest` | one look; whether it has to read; attributes; hashing |
 //! | `budget`, `pace`, `pressure`, `machine` | what may be taken of the machine; how it is kept; when to make way; what it says |
-//! | [`background`], `page_cache` | behind all others; reading without driving theirs out of the cache |
+//! | `background`, `page_cache` | behind all others; reading without driving theirs out of the cache |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `vanish`, `records`, `render` | the transaction; what is gone; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
@@ -41,7 +41,7 @@ mod absent;
 mod adopt;
 mod anchor;
 mod attributes;
-pub mod background;
+mod background;
 mod budget;
 pub mod clock;
 mod commit;

@@ -3,6 +3,7 @@
 //! Processor time is that of the process, so it also pays for the committer and for answers to others, which never wait.
 //! What is owed is kept, not forgiven, so the average holds; no one waits while nothing is to be done.
 
+use crate::background;
 use crate::budget::{Budget, Usage, Wait};
 use crate::machine::{Machine, System};
 use crate::pressure::Pressure;
@@ -106,6 +107,14 @@ impl Pace {
     pub fn usage(&self) -> Usage {
         let waited = self.waited.each_ref().map(|waited| Duration::from_nanos(waited.load(Ordering::Relaxed)));
         Usage { cpu: self.machine.cpu(), read: self.read.load(Ordering::Relaxed), waited }
+    }
+
+    /// The calling thread is one that looks: in the background it goes behind all others from now on. The one that commits does
+    /// not, for whoever reads the state would wait with it.
+    pub(crate) fn enlist(&self) {
+        if self.budget.is_background {
+            background::enter();
+        }
     }
 
     /// So much content was read; the next [`Pace::keep`] pays for it.
