@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -78,28 +79,22 @@ impl Tenth {
     /// `None` where no cgroup can be made, by cgroup v2 or by v1.
     fn new() -> Option<Self> {
         let name = format!("vedette-test-{}", std::process::id());
-        let unified = |top: &Path| {
-            let folder = top.join(&name);
-            let given = fs::create_dir(&folder).and_then(|()| fs::write(folder.join("cpu.max"), "10000 100000"));
-            (given, folder)
-        };
-        let legacy = |top: &Path| {
-            let folder = top.join(&name);
-            let given = fs::create_dir(&folder).and_then(|()| fs::write(folder.join("cpu.cfs_quota_us"), "10000"));
-            (given, folder)
-        };
         let tops = [
-            unified(Path::new("/sys/fs/cgroup")),
-            legacy(Path::new("/sys/fs/cgroup/cpu,cpuacct")),
-            legacy(Path::new("/sys/fs/cgroup/cpu")),
+            ("/sys/fs/cgroup", "cpu.max", "10000 100000"),
+            ("/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us", "10000"),
+            ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "10000"),
         ];
-        let mut made = None;
-        for (given, folder) in tops {
-            match given {
-                Ok(()) if made.is_none() => made = Some(Self { folder }),
-                _ => drop(fs::remove_dir(folder)),
+        let made = tops.into_iter().find_map(|(top, file, quota)| {
+            let folder = Path::new(top).join(&name);
+            fs::create_dir(&folder).ok()?;
+            // Not made: in a folder that is no cgroup it is not there.
+            let file = fs::OpenOptions::new().write(true).open(folder.join(file));
+            let is_given = file.and_then(|mut file| file.write_all(quota.as_bytes())).is_ok();
+            if !is_given {
+                fs::remove_dir(&folder).unwrap();
             }
-        }
+            is_given.then_some(Self { folder })
+        });
         if made.is_none() {
             eprintln!("SKIPPED without the right to make a cgroup with a quota of processor time");
         }
