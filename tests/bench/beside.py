@@ -15,7 +15,7 @@ import argparse, math, os, shutil, signal, statistics, subprocess, sys, tempfile
 RULE = """apiVersion: vedette.dev/v1alpha1
 kind: DataCollectionRule
 metadata: {name: bench}
-spec: {files: {interval: 10s, hashes: [Md5, Sha256], maxContentSize: 1Ti, paths: [{name: all, path: %s}]}}
+spec: {files: {interval: 10s, paths: [{name: all, path: %s, hashes: [Md5, Sha256], maxContentSize: 1Ti}]}}
 """
 ADDRESS = "127.0.0.1:18973"
 
@@ -81,7 +81,7 @@ class Agent:
 def build(folder):
     """Compiles as make -j would, a job a core."""
     sources = []
-    for at in range(12):
+    for at in range(6):
         sources.append(f"{folder}/{at}.c")
         with open(sources[-1], "w") as source:
             for f in range(120):
@@ -98,8 +98,8 @@ def build(folder):
 
 
 def read(folder):
-    """Reads 1 GiB in files of 1 MiB from the disk, none of it in the page cache before."""
-    files = [f"{folder}/{at}" for at in range(1024)]
+    """Reads 512 MiB in files of 1 MiB from the disk, none of it in the page cache before."""
+    files = [f"{folder}/{at}" for at in range(512)]
     for file in files:
         with open(file, "wb") as out:
             out.write(os.urandom(1 << 20))
@@ -112,7 +112,7 @@ def read(folder):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
         began = time.monotonic()
-        subprocess.run(["xargs", "-P", "2", "-n", "128", "cat"], input="\n".join(files), text=True, check=True,
+        subprocess.run(["xargs", "-P", "2", "-n", "64", "cat"], input="\n".join(files), text=True, check=True,
                        stdout=subprocess.DEVNULL)
         return time.monotonic() - began
     return work

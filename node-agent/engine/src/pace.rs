@@ -162,7 +162,7 @@ impl Pace {
             owes(Wait::Read, read.owed());
         }
         if let Some(pressure) = pressure {
-            owes(Wait::Pressure, pressure.owed(now, || self.machine.stalls()));
+            owes(Wait::Pressure, pressure.owed(now, taken.0, || self.machine.stalls()));
         }
         (*at, *spent) = (now.max(*at), taken);
         let next = if longest.is_some() { now } else { now + EVERY };
