@@ -1,6 +1,7 @@
 //! The command line: flags, where their values come from, and the words that explain them.
 
 use crate::Trouble;
+use crate::budget::{Limits, Share};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
 const STANDALONE: &str = "Examples:
   vedette-agent standalone --rule web.yaml --state-dir /var/lib/vedette
   vedette-agent standalone --rule web.yaml --rule ssh.yaml --state-dir /var/lib/vedette \\
-    --records /var/log/vedette.jsonl --listen 127.0.0.1:8080
+    --records /var/log/vedette.jsonl --listen 127.0.0.1:8080 --cpu-limit 250m
 
 Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
 
@@ -31,6 +32,7 @@ const SCAN: &str = "Examples:
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette        # the first run makes the baseline
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq   # what changed since the last run
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --dry-run
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --background --read-limit 50Mi
 
 Exit: 0 no change, 1 changes (or the state is not the expected one), 2 trouble, 3 no change found, but some items are unknown (standard error names them).
 Records that could not be written come with the next run.";
@@ -126,40 +128,37 @@ pub struct Places {
 
 impl Places {
     /// Opens the state and the host.
-    pub(crate) fn open(&self, first_detection: Detection) -> Result<Engine, Trouble> {
-        self.open_by(Engine::open, first_detection)
+    pub(crate) fn open(&self, share: Share, first_detection: Detection) -> Result<Engine, Trouble> {
+        self.open_by(Engine::open, share, first_detection)
     }
 
     /// The same without changing the state.
-    pub(crate) fn rehearse(&self, first_detection: Detection) -> Result<Engine, Trouble> {
-        self.open_by(Engine::rehearse, first_detection)
+    pub(crate) fn rehearse(&self, share: Share, first_detection: Detection) -> Result<Engine, Trouble> {
+        self.open_by(Engine::rehearse, share, first_detection)
     }
 
     fn open_by(
         &self,
         open: impl FnOnce(Settings, Arc<dyn Clock>) -> Result<Engine, EngineError>,
+        share: Share,
         first_detection: Detection,
     ) -> Result<Engine, Trouble> {
         let settings = Settings {
             state_dir: self.state_dir.clone(),
             host_root: self.host_root.clone(),
-            threads: walkers(),
+            threads: share.threads,
             first_detection,
             answer_within: ANSWER,
         };
         let mut engine = open(settings, Arc::new(SystemClock)).map_err(Trouble::of)?;
         engine.set_journal_max(self.journal_max);
+        engine.set_budget(share.budget);
         Ok(engine)
     }
 }
 
 /// Servers that were away for a moment answer within that; a reader of a status should not wait longer.
 const ANSWER: Duration = Duration::from_secs(30);
-
-/// How many threads walk: two reach what one disk gives, and leave a node's other cores alone.
-fn walkers() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
-}
 
 /// `vedette-agent run`.
 #[derive(Clone, Debug, Args)]
@@ -170,6 +169,9 @@ pub struct Run {
     /// State and host.
     #[command(flatten)]
     pub places: Places,
+    /// What may be taken of the node.
+    #[command(flatten)]
+    pub limits: Limits,
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
@@ -190,6 +192,9 @@ pub struct Standalone {
     /// State and host.
     #[command(flatten)]
     pub places: Places,
+    /// What may be taken of the node.
+    #[command(flatten)]
+    pub limits: Limits,
     /// The name that records give this host; without it, the host's own
     #[arg(long, value_parser = node_name)]
     pub node: Option<String>,
@@ -210,12 +215,18 @@ pub struct Scan {
     /// State and host.
     #[command(flatten)]
     pub places: Places,
+    /// What may be taken of the node.
+    #[command(flatten)]
+    pub limits: Limits,
     /// The name that records give this host; without it, the host's own
     #[arg(long, value_parser = node_name)]
     pub node: Option<String>,
     /// Say what changed and leave the state as it is: the records have no sequence and no chain, and come again
     #[arg(long)]
     pub dry_run: bool,
+    /// Take only what others leave of processors and disks, as a service does
+    #[arg(long)]
+    pub background: bool,
 }
 
 /// `vedette-agent verify`.

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`cli`], `standard_output` | flags and subcommands; whether there is an output to write to |
 //! | [`scan`], [`standalone`], [`run`], [`verify`], [`inventory`], [`explain`] | the subcommands |
+//! | [`budget`], `cgroup` | what may be taken of the node; the quota of its container |
 //! | `socket` | questions to a running agent |
 //! | `answer` | what `verify` and its like print |
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
@@ -22,6 +23,8 @@
 
 mod anchors;
 mod answer;
+pub mod budget;
+mod cgroup;
 pub mod cli;
 mod config;
 pub mod explain;

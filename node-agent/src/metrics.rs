@@ -4,17 +4,18 @@
 
 use crate::observe::{FaultKind, Watch};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use vedette_crds::node_config::NodeRule;
 use vedette_crds::record::{Category, ChangeType, Detection};
 use vedette_crds::rule::Severity;
 use vedette_crds::settings::resolve;
 use vedette_engine::engine::Summary;
 use vedette_engine::journal::Sink;
+use vedette_engine::{Budget, Pace, Wait};
 
 const COLLECTOR: &str = "Files";
 const SEVERITIES: [Severity; 5] = [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
@@ -63,6 +64,7 @@ pub(crate) struct Metrics {
     errors: IntCounterVec,
     sink_errors: IntCounterVec,
     watch_errors: IntCounterVec,
+    pace: Arc<Pace>,
     inner: Mutex<Inner>,
 }
 
@@ -83,7 +85,7 @@ fn name(name: &str) -> String {
 impl Metrics {
     /// # Errors
     /// Never for the names in this file; a clash would be a mistake of ours.
-    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(pace: Arc<Pace>, threads: usize) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let collector = |opts: Opts| opts.const_label("collector", COLLECTOR);
         let buckets = vec![0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
@@ -113,6 +115,7 @@ impl Metrics {
                 Opts::new(name("watch_errors_total"), "Watches of the API server that broke and were begun again."),
                 &["kind"],
             )?,
+            pace,
             inner: Mutex::default(),
             registry,
         };
@@ -130,7 +133,28 @@ impl Metrics {
         let build = IntGaugeVec::new(Opts::new(name("build_info"), "Always 1; the version is a label."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics.registry.register(Box::new(build))?;
+        metrics.limits(threads)?;
         Ok(metrics)
+    }
+
+    /// What may be taken; infinite where that is as much as there is.
+    fn limits(&self, threads: usize) -> Result<(), prometheus::Error> {
+        let Budget { cpu, read, .. } = self.pace.budget();
+        let gauges = [
+            ("cpu_limit_cores", "Processor time that may be taken, in cores.", cpu),
+            (
+                "read_limit_bytes_per_second",
+                "Bytes of content that may be read in a second.",
+                read.map(|read| read as f64),
+            ),
+            ("scan_threads", "Threads that look at files.", Some(threads as f64)),
+        ];
+        for (short, help, value) in gauges {
+            let gauge = Gauge::new(name(short), help)?;
+            gauge.set(value.unwrap_or(f64::INFINITY));
+            self.registry.register(Box::new(gauge))?;
+        }
+        Ok(())
     }
 
     /// A complete compare.
@@ -192,10 +216,29 @@ impl Metrics {
     pub(crate) fn render(&self, watch: &Watch) -> Result<Vec<u8>, prometheus::Error> {
         let stored = self.stored(watch)?;
         let mut families = self.registry.gather();
+        families.extend(self.taken()?.gather());
         families.extend(stored.gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
+    }
+
+    /// What was taken so far: the engine counts it.
+    fn taken(&self) -> Result<Registry, prometheus::Error> {
+        let (registry, usage) = (Registry::new(), self.pace.usage());
+        let cpu = Counter::new(name("cpu_seconds_total"), "Processor time that this process took.")?;
+        cpu.inc_by(usage.cpu.as_secs_f64());
+        registry.register(Box::new(cpu))?;
+        let read = IntCounter::new(name("read_bytes_total"), "Bytes of content that were read.")?;
+        read.inc_by(usage.read);
+        registry.register(Box::new(read))?;
+        let help = "Time that threads waited to stay in the budget or to make way for others, added up.";
+        let waited = CounterVec::new(Opts::new(name("scan_waited_seconds_total"), help), &["reason"])?;
+        for reason in Wait::ALL {
+            waited.with_label_values(&[reason.as_str()]).inc_by(usage.waited[reason as usize].as_secs_f64());
+        }
+        registry.register(Box::new(waited))?;
+        Ok(registry)
     }
 
     /// What the store says, in a registry of its own: every total is set, never counted twice.

@@ -27,10 +27,13 @@ const UNREADABLE_PLAN: &str = "unreadable-plan";
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
     let anchor = anchors::of_records(&options.records)?;
-    let mut engine = options.places.open(Detection::Startup)?;
+    let share = options.limits.of_service();
+    let mut engine = options.places.open(share, Detection::Startup)?;
     anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
     let stored = stored_plan(&engine, &options.places.state_dir)?;
-    let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
+    let metrics = Arc::new(
+        Metrics::new(engine.pace(), share.threads).map_err(|error| Trouble::because("cannot make metrics", error))?,
+    );
     on_runtime(async |signals| {
         let server = ApiServer::find(options.kubeconfig.as_deref()).await;
         let server = server.map_err(|error| Trouble::because("cannot start", error))?;

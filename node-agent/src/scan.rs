@@ -32,9 +32,10 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let identity =
         Identity { node: rules::node_name(options.node.as_ref(), &options.places.host_root), ..Identity::default() };
     let asleep = asleep(&rules);
+    let share = options.limits.of_command(options.background);
     let mut engine = match options.dry_run {
-        false => options.places.open(Detection::Scan)?,
-        true => options.places.rehearse(Detection::Scan)?,
+        false => options.places.open(share, Detection::Scan)?,
+        true => options.places.rehearse(share, Detection::Scan)?,
     };
     let is_first = !engine.standing().baseline_made;
     engine.configure(rules, identity, 1);

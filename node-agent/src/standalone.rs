@@ -33,13 +33,16 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
     let node = rules::node_name(options.node.as_ref(), &options.places.host_root);
     let anchor = anchors::of_records(&options.records)?;
-    let mut engine = options.places.open(Detection::Startup)?;
+    let share = options.limits.of_service();
+    let mut engine = options.places.open(share, Detection::Startup)?;
     let identity = Identity { node, ..Identity::default() };
     engine.configure(rules.clone(), identity.clone(), 1);
     anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
     // Before a sink delivers what another journal is about to take the place of.
     engine.settle().map_err(Trouble::of)?;
-    let metrics = Arc::new(Metrics::new().map_err(|error| Trouble::because("cannot make metrics", error))?);
+    let metrics = Arc::new(
+        Metrics::new(engine.pace(), share.threads).map_err(|error| Trouble::because("cannot make metrics", error))?,
+    );
     metrics.configured(&rules);
     on_runtime(async |signals| {
         let (published, watch) = observe(engine.standing(), Arc::clone(&metrics));

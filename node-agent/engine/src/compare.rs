@@ -252,6 +252,7 @@ impl Engine {
             own: [FileId::at(&self.store.file()).ok(), FileId::of_socket(&self.store.socket())],
             progress: Arc::clone(&self.progress),
             links: Arc::default(),
+            pace: Arc::clone(&self.pace),
             compared,
         }
     }
@@ -274,7 +275,7 @@ impl Engine {
             identity: &self.identity,
             owners,
             clock: &*self.clock,
-            looker,
+            looker: looker.at_once(),
             moves,
             lane: &self.lane,
             aside: if self.lane.has_thread() { Aside::Large } else { Aside::Nothing },

@@ -113,7 +113,10 @@ impl Crew {
 
 fn spawn(shared: &Arc<Walk>, sender: SyncSender<Sent>, work: Work) -> std::io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    Builder::new().name("walker".into()).spawn(move || work_to_the_end(&sender, || work(&shared, &sender), Sent::Ended))
+    Builder::new().name("walker".into()).spawn(move || {
+        shared.ground.pace.enlist();
+        work_to_the_end(&sender, || work(&shared, &sender), Sent::Ended);
+    })
 }
 
 /// Does a thread's work and says that it has ended, even when it panicked.

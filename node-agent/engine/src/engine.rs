@@ -3,6 +3,7 @@
 //! Opens the state and the host root; the work of a compare stands in `compare`.
 
 use crate::anchor::Anchor;
+use crate::budget::Budget;
 use crate::clock::{Clock, Time};
 use crate::commit::Identity;
 use crate::follow::Follows;
@@ -11,8 +12,10 @@ use crate::idle::IdleEntry;
 use crate::journal::Journal;
 use crate::lane::Lane;
 use crate::leads::Room;
+use crate::machine::System;
 use crate::meta::Meta;
 use crate::mounts::Mounts;
+use crate::pace::Pace;
 use crate::path::HostPath;
 use crate::plan::{Plan, entries};
 use crate::plans::Plans;
@@ -91,6 +94,7 @@ pub struct Engine {
     /// So much is followed.
     pub(crate) room: Room,
     pub(crate) lane: Arc<Lane>,
+    pub(crate) pace: Arc<Pace>,
     /// Of the last compare.
     pub(crate) mounts: Option<Arc<Mounts>>,
 }
@@ -166,6 +170,7 @@ impl Engine {
             pass: PASS,
             room: Room::default(),
             lane: Arc::default(),
+            pace: Arc::default(),
             mounts: None,
         };
         // A restart takes no baseline back.
@@ -230,6 +235,16 @@ impl Engine {
     /// Sets how many bytes of lines the journal holds: from the next commit on the oldest lines go first.
     pub fn set_journal_max(&mut self, bytes: u64) {
         self.journal_max = bytes;
+    }
+
+    /// Sets what compares may take of the machine from the next one on; without it, as much as there is.
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.pace = Arc::new(Pace::new(budget, Box::new(System)));
+    }
+
+    /// What keeps the budget, for whoever wants to know what was taken.
+    pub fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.pace)
     }
 
     /// The values in rules that this version does not know.

@@ -15,6 +15,7 @@ use crate::item::ItemState;
 use crate::look::{Look, Looker, Own};
 use crate::mounts::{MountId, Mounts};
 use crate::moves::{Candidate, Moves, Outcome};
+use crate::pace::Pace;
 use crate::page::Volume;
 use crate::path::HostPath;
 use crate::progress::Progress;
@@ -43,14 +44,15 @@ pub(crate) struct Ground {
     pub(crate) own: Own,
     pub(crate) progress: Arc<Progress>,
     pub(crate) links: Arc<HardLinks>,
+    pub(crate) pace: Arc<Pace>,
     /// What was compared before the compare that met the file: it was seen as before then.
     pub(crate) compared: Arc<Compared>,
 }
 
 impl Ground {
     pub(crate) fn looker(&self, stop: Stop) -> Looker {
-        let Self { clock, own, progress, links, .. } = self;
-        Looker::new(Arc::clone(clock), stop, *own, Arc::clone(progress), Arc::clone(links))
+        let Self { clock, own, progress, links, pace, .. } = self;
+        Looker::new(Arc::clone(clock), stop, *own, Arc::clone(progress), Arc::clone(links), Arc::clone(pace))
     }
 
     /// A directory and its mount, as long as that shows the volume on which it was listed.
@@ -224,6 +226,7 @@ impl Lane {
 
     fn run(&self, stop: &Arc<AtomicBool>) {
         let Some(first) = self.take(stop, true) else { return };
+        first.ground.pace.enlist();
         let mut looker = first.ground.looker(Stop::new(stop));
         let mut first = Some(first);
         let mut next = |is_idle: bool| {

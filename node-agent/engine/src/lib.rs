@@ -8,8 +8,8 @@
 //! ```
 //!
 //! [`Engine`] does one compare when it is told to; [`driver::Driver`] tells it to, by intervals, on a thread of its own.
-//! No Kubernetes, no HTTP, no async runtime. What only Linux has stands in `host`, `mounts`, `look`, `xattrs` and `volumes`;
-//! `item`, `plan`, `select`, `page`, `meta`, `commit` and `records` do not know it.
+//! No Kubernetes, no HTTP, no async runtime. What only Linux has stands in `host`, `mounts`, `look`, `xattrs`, `volumes`,
+//! `machine`, `background` and `page_cache`; `item`, `plan`, `select`, `page`, `meta`, `commit` and `records` do not know it.
 //!
 //! | room | what it holds |
 //! |---|---|
@@ -21,7 +21,10 @@
 //! | `follow`, `leads` | links that are followed, and where they lead; how much of it |
 //! | `walk`, `frontier`, `crew`, `flow`, `remote` | the way down, its stack, its threads, what they send, those that may never come back; `stop` ends it |
 //! | `host`, `mounts`, `mounted`, `newcomers` | confined opening; mounts; one that came, went or was exchanged; in mid-compare |
-//! | `look`, `gate`, `xattrs`, `digest` | one look; whether it has to read; attributes; hashing |
+//! | `look`, `gate`, `xattrs` | one look; whether it has to read; attributes |
+//! | `digest`, `hashing`, `lanes` | digests; contents that are hashed together; many messages on the lanes of a processor |
+//! | `budget`, `pace`, `pressure`, `machine` | what may be taken of the machine; how it is kept; when to make way; what it says |
+//! | `background`, `page_cache` | behind all others; reading without driving theirs out of the cache |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
 //! | `commit`, `vanish`, `records`, `render` | the transaction; what is gone; who reports what; a state as a record shows it |
 //! | `store`, `page`, `meta`, `volumes` | the database; its pages; its description; file systems by lasting identity |
@@ -29,7 +32,7 @@
 //! | [`verify`] | whether a state, or lines that were taken out of one, are whole |
 //! | [`inspect`], [`explain`] | what the state holds; why a path is tracked or not |
 //! | `fault`, `holder` | why the state cannot be used; who else uses it |
-//! | `lane` | large files that wait to be read |
+//! | `batch`, `lane`, `side_by_side` | small files that wait to be hashed together; large ones that wait to be read; several of them at once |
 //! | `moves`, `hard_links` | files that are gone here and there again; files with several names |
 //! | `unknown`, `absent` | what could not be seen; file systems that are not mounted where they were |
 //! | `compared`, `idle`, `progress` | when what was last compared; entries that select nothing; how far a compare is |
@@ -39,7 +42,9 @@ mod absent;
 mod adopt;
 mod anchor;
 mod attributes;
+mod background;
 mod batch;
+mod budget;
 pub mod clock;
 mod commit;
 mod compare;
@@ -69,17 +74,21 @@ mod lane;
 mod lanes;
 mod leads;
 mod look;
+mod machine;
 mod meta;
 mod mounted;
 mod mounts;
 mod moves;
 mod newcomers;
 mod outcome;
+mod pace;
 mod page;
+mod page_cache;
 mod path;
 mod plan;
 mod plans;
 mod prepare;
+mod pressure;
 mod progress;
 mod prune;
 mod records;
@@ -100,12 +109,14 @@ mod walk;
 mod xattrs;
 
 pub use anchor::Anchor;
+pub use budget::{Budget, Usage, Wait};
 pub use commit::Identity;
 pub use engine::{Engine, EngineError, Settings};
 pub use fault::{Cause, StoreError};
 pub use holder::Holder;
 pub use idle::IdleEntry;
 pub use meta::{RuleTotals, Totals};
+pub use pace::Pace;
 pub use path::HostPath;
 pub use plan::Due;
 pub use progress::{Progress, SoFar};

@@ -13,6 +13,8 @@ use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
 use crate::item::{Attributes, FLAGS, ItemState};
 use crate::lane::Ground;
 use crate::mounts::MountId;
+use crate::pace::Pace;
+use crate::page_cache::PageCache;
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::xattrs::{self, Of};
@@ -63,6 +65,10 @@ pub(crate) struct Looker {
     attributes: xattrs::Reader,
     progress: Arc<Progress>,
     links: Arc<HardLinks>,
+    pace: Arc<Pace>,
+    /// Who holds a transaction that others wait for reads at once.
+    keeps_pace: bool,
+    cache: PageCache,
     /// What the system last said where content could not be read.
     refused: Option<Errno>,
 }
@@ -100,9 +106,26 @@ impl Looker {
         own: Own,
         progress: Arc<Progress>,
         links: Arc<HardLinks>,
+        pace: Arc<Pace>,
     ) -> Self {
-        let (batch, attributes) = (Batch::new(), xattrs::Reader::new());
-        Self { clock, stop, own, batch, attributes, progress, links, refused: None }
+        Self {
+            clock,
+            stop,
+            own,
+            batch: Batch::new(),
+            attributes: xattrs::Reader::new(),
+            progress,
+            links,
+            pace,
+            keeps_pace: true,
+            cache: PageCache::new(),
+            refused: None,
+        }
+    }
+
+    /// The same without waiting for its budget; what it reads counts.
+    pub(crate) fn at_once(self) -> Self {
+        Self { keeps_pace: false, ..self }
     }
 
     /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
@@ -370,16 +393,17 @@ impl Looker {
 
     fn read(&mut self, opened: &Opened, may_wait: bool) -> Result<Read, Errno> {
         let (mut hasher, mut left) = opened.to_hash();
-        let filler = Filler { stop: &self.stop, progress: &self.progress };
+        let Self { stop, progress, pace, keeps_pace, cache, batch, links, .. } = self;
+        let mut filler = Filler { stop, progress, pace, keeps_pace: *keeps_pace, cache };
         if may_wait {
             let len = usize::try_from(left).unwrap_or(usize::MAX);
-            let count = filler.fill(opened, &mut self.batch.memory_for(len, &self.links)[..len])?;
-            return Ok(count.map_or(Read::Interrupted, |count| Read::Later(self.batch.push(hasher, count))));
+            let count = filler.fill(opened, left, &mut batch.memory_for(len, links)[..len])?;
+            return Ok(count.map_or(Read::Interrupted, |count| Read::Later(batch.push(hasher, count))));
         }
-        let buffer = self.batch.all_memory(&self.links);
+        let buffer = batch.all_memory(links);
         loop {
             let wanted = usize::try_from(left).unwrap_or(READ).min(READ);
-            let Some(len) = filler.fill(opened, &mut buffer[..wanted])? else { return Ok(Read::Interrupted) };
+            let Some(len) = filler.fill(opened, left, &mut buffer[..wanted])? else { return Ok(Read::Interrupted) };
             left -= len as u64;
             let is_last = left == 0 || len < wanted;
             take_in(&mut [Piece { hasher: &mut hasher, buffer, len, is_last }]);
@@ -391,13 +415,14 @@ impl Looker {
 
     /// From now on it looks for another compare.
     pub(crate) fn stand_on(&mut self, ground: &Ground) {
-        (self.own, self.progress, self.links) = (ground.own, Arc::clone(&ground.progress), Arc::clone(&ground.links));
+        (self.own, self.progress) = (ground.own, Arc::clone(&ground.progress));
+        (self.links, self.pace) = (Arc::clone(&ground.links), Arc::clone(&ground.pace));
     }
 
     /// Memory for parts of files that are hashed at once, and what fills it.
     pub(crate) fn reading(&mut self) -> (&mut [u8], Filler<'_>) {
-        let Self { stop, progress, batch, links, .. } = self;
-        (batch.all_memory(links), Filler { stop, progress })
+        let Self { stop, progress, pace, keeps_pace, cache, batch, links, .. } = self;
+        (batch.all_memory(links), Filler { stop, progress, pace, keeps_pace: *keeps_pace, cache })
     }
 
     /// Computes the digests that are waited for.
@@ -422,24 +447,33 @@ impl Looker {
     }
 }
 
-/// Reads open files as long as nobody says that it should end.
+/// Reads open files at the pace of the budget, as long as nobody says that it should end.
 pub(crate) struct Filler<'l> {
     stop: &'l Stop,
     progress: &'l Progress,
+    pace: &'l Pace,
+    keeps_pace: bool,
+    cache: &'l mut PageCache,
 }
 
 impl Filler<'_> {
-    /// Reads until the buffer is full or the file ends; `None` when told to end.
-    pub(crate) fn fill(&self, opened: &Opened, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
-        let mut filled = 0;
+    /// Reads of a file of which so many bytes are left until the buffer is full or the file ends; `None` when told to end.
+    pub(crate) fn fill(&mut self, opened: &Opened, left: u64, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
+        let Opened { file, stat, seen, .. } = opened;
+        self.cache.at(stat.stx_mnt_id);
+        let (begin, mut filled) = (seen.size - left, 0);
         while filled < buffer.len() {
+            if self.keeps_pace {
+                self.pace.keep(self.stop);
+            }
             if self.stop.is_set() {
                 return Ok(None);
             }
-            match rustix::io::read(&opened.file, &mut buffer[filled..]) {
+            match self.cache.read(file.as_fd(), begin + filled as u64, seen.size, &mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(count) => {
                     self.progress.hashed(count as u64);
+                    self.pace.read(count as u64);
                     filled += count;
                 }
                 Err(Errno::INTR) => {}

@@ -75,11 +75,11 @@ pub(crate) fn read_side_by_side<T>(
 
 /// Reads the next part of each, and takes all of them in.
 fn advance<T>(looker: &mut Looker, files: &mut [UnderWay<T>]) {
-    let (memory, filler) = looker.reading();
+    let (memory, mut filler) = looker.reading();
     let mut pieces = Vec::with_capacity(files.len());
     for (file, buffer) in files.iter_mut().zip(memory.chunks_mut(PART + PAGE)) {
         let wanted = usize::try_from(file.left).unwrap_or(PART).min(PART);
-        match filler.fill(&file.opened, &mut buffer[..wanted]) {
+        match filler.fill(&file.opened, file.left, &mut buffer[..wanted]) {
             Ok(Some(len)) => {
                 file.left -= len as u64;
                 let is_last = file.left == 0 || len < wanted;

@@ -56,6 +56,35 @@ rows! {
             ended(scene.agent("standalone", &[("--journal-max", "1MB")])).await
         };
 
+    cores_that_are_none: "2",
+        "error: invalid value <value> for <flag>: write cores as Kubernetes does, at least 10m, for example 500m or 0.5, or none" =>
+        async |scene: &Scene| {
+            assert_eq!(scene.scan(&[("--cpu-limit", "1.5")]).await.exit, "0");
+            for cores in ["0", "9m", "-1", "500M", "half"] {
+                assert_eq!(scene.scan(&[("--cpu-limit", cores)]).await.exit, "2", "{cores}");
+            }
+            let mut standalone = scene.agent("standalone", &[]);
+            standalone.env("VEDETTE_CPU_LIMIT", "0");
+            assert_eq!(ended(standalone).await.exit, "2");
+            ended(scene.agent("standalone", &[("--cpu-limit", "all")])).await
+        };
+
+    a_rate_of_reading_that_is_none: "2",
+        "error: invalid value <value> for <flag>: write the bytes of a second as a size of at least 1Mi, for example 50Mi, or none" =>
+        async |scene: &Scene| {
+            assert_eq!(scene.scan(&[("--read-limit", "none")]).await.exit, "0");
+            for rate in ["0", "1023Ki", "50MB", "50Mi/s"] {
+                assert_eq!(scene.scan(&[("--read-limit", rate)]).await.exit, "2", "{rate}");
+            }
+            ended(scene.agent("run", &[("--read-limit", "fast")])).await
+        };
+
+    a_number_of_threads_that_is_none: "2",
+        "error: invalid value <value> for <flag>: write a number of threads from 1 to 64" => async |scene: &Scene| {
+            assert_eq!(scene.scan(&[("--threads", "64")]).await.exit, "0");
+            ended(scene.agent("scan", &[("--threads", "0")])).await
+        };
+
     records_to_nothing: "2",
         "error: invalid value <value> for <flag>: write stdout, none, or the path of a file" =>
         async |scene: &Scene| {

@@ -250,6 +250,7 @@ impl Walker<'_> {
         visit.plans = pages.iter().map(|page| (first(page), page.plan)).collect();
         let already = visit.found.len();
         for Entry { name, kind } in entries {
+            self.walk.ground.pace.keep(&self.walk.stop);
             if self.walk.stop.is_set() {
                 return Ok(());
             }
