@@ -297,7 +297,8 @@ impl Directory {
             };
             entries.push(Entry { name: name.to_vec(), kind });
         }
-        let mut entries = entries.into_sorted_vec();
+        let mut entries = entries.into_vec();
+        entries.sort_unstable();
         // What is renamed meanwhile may be listed twice.
         entries.dedup_by(|a, b| a.name == b.name);
         Ok((entries, is_all))

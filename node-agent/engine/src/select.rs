@@ -168,6 +168,15 @@ impl Plan {
         self.arrive(live, directory.way.and_then(|way| self.places.child(way, name)), depth)
     }
 
+    /// Whether every name in a directory is selected by the same selectors, whatever it is.
+    pub(crate) fn is_uniform(&self, directory: &Context) -> bool {
+        let asks_no_name = |live: &Live| {
+            let excluded = &self.selectors[usize::from(live.selector)].excluded;
+            live.cursor.is_dead() && excluded.names.is_empty() && live.excludes.iter().all(Cursor::is_dead)
+        };
+        directory.way.is_none() && directory.live.iter().all(asks_no_name)
+    }
+
     /// An object to which these selectors lead, with those that begin there.
     fn arrive(&self, mut live: Vec<Live>, way: Option<Way>, depth: u32) -> Step {
         if let Some(way) = way {

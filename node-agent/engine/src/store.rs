@@ -252,6 +252,7 @@ impl Store {
 
     /// Gives back the room in the file that nothing lies in, unless somebody reads just now: the file grows by doubling, and
     /// what lies at its end keeps it.
+    #[allow(dead_code)]
     pub(crate) fn compact(&self) -> Result<(), StoreError> {
         if self.is_unchanged() {
             return Ok(());

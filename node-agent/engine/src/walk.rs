@@ -112,6 +112,9 @@ struct Walker<'w> {
     asks: BTreeMap<Vec<u16>, Asked>,
 }
 
+/// The entries that select an item, and what they ask of it together.
+type Asking = (Arc<[u16]>, Arc<Ask>);
+
 #[derive(Clone)]
 struct Asked {
     selecting: Arc<[u16]>,
@@ -172,7 +175,7 @@ impl<'w> Walker<'w> {
     }
 
     /// What these entries ask together, when one of them is due.
-    fn ask(&mut self, selecting: &[u16], all_due: bool) -> Option<(Arc<[u16]>, Arc<Ask>)> {
+    fn ask(&mut self, selecting: &[u16], all_due: bool) -> Option<Asking> {
         if selecting.is_empty() {
             return None;
         }

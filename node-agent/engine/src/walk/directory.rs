@@ -2,7 +2,7 @@
 
 use super::held::Found;
 use super::name::Spot;
-use super::{Before, Walk, Walker};
+use super::{Asking, Before, Walk, Walker};
 use crate::commit::Report;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
@@ -33,6 +33,10 @@ pub(super) struct Visit {
     pub(super) path: HostPath,
     pub(super) phase: u64,
     pub(super) context: Context,
+    /// Whether all names in it are selected alike.
+    pub(super) is_uniform: bool,
+    /// What is asked of its files then, once that was found out; nothing when none is due.
+    pub(super) asked_alike: Option<Option<Asking>>,
     pub(super) volume: Volume,
     pub(super) mount: MountId,
     pub(super) has_mounts: bool,
@@ -70,6 +74,8 @@ impl Visit {
             phase: xxh3_64(path.as_bytes()),
             path,
             context,
+            is_uniform: false,
+            asked_alike: None,
             volume,
             mount,
             has_mounts: false,
@@ -205,6 +211,7 @@ impl Walker<'_> {
         let mut visit = Visit::new(open, path, context, volume.number, here, is_new_ground);
         visit.has_mounts = mounts.any_in(&visit.path);
         visit.is_new_volume = volume.is_new;
+        visit.is_uniform = plan.is_uniform(&visit.context);
         if visit.path == HostPath::root() && from.is_empty() {
             let selecting = plan.selecting(&plan.root(), false);
             let spot = visit.spot();
@@ -228,6 +235,7 @@ impl Walker<'_> {
             }
             known = self.known(visit.volume, &visit.path, &next)?;
             visit.is_new_ground |= known.is_unseen();
+            visit.asked_alike = None;
             (left, from) = (rest, next);
         }
         let Visit { path, context, is_new_ground, mut found, .. } = visit;
@@ -249,21 +257,24 @@ impl Walker<'_> {
         let first = |page: &Page| page.items.first().map(|first| first.name.clone()).unwrap_or_default();
         visit.plans = pages.iter().map(|page| (first(page), page.plan)).collect();
         let already = visit.found.len();
+        let mut stored = pages.iter().flat_map(|page| &page.items).filter(|item| !item.name.is_empty()).peekable();
+        let mut unlisted = Vec::new();
         for Entry { name, kind } in entries {
             self.walk.ground.pace.keep(&self.walk.stop);
             if self.walk.stop.is_set() {
                 return Ok(());
             }
-            self.name(visit, name, *kind, find(&pages, name), reports)?;
+            unlisted.extend(std::iter::from_fn(|| stored.next_if(|item| item.name < *name)));
+            let item = stored.next_if(|item| item.name == *name);
+            self.name(visit, name, *kind, item.map(|item| &item.state), reports)?;
         }
+        unlisted.extend(stored);
         if self.walk.stop.is_set() {
             return Ok(());
         }
         if is_whole {
-            for named in pages.iter().flat_map(|page| &page.items) {
-                if !named.name.is_empty() && is_in(&named.name) && !listed(&named.name) {
-                    self.missing(visit, &named.name, &named.state);
-                }
+            for named in unlisted.into_iter().filter(|named| is_in(&named.name)) {
+                self.missing(visit, &named.name, &named.state);
             }
         }
         self.unmounted(visit, &is_in);

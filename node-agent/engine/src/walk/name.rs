@@ -3,7 +3,7 @@
 use super::directory::Visit;
 use super::held::Found;
 use super::mount::MOUNTED_MEANWHILE;
-use super::{Before, Walk, Walker};
+use super::{Asking, Before, Walk, Walker};
 use crate::commit::{Finding, What};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
@@ -52,20 +52,39 @@ impl Walker<'_> {
         reports: &SyncSender<Sent>,
     ) -> Result<(), StoreError> {
         let Walk { plan, mounts, .. } = self.walk;
-        let step = plan.child(&visit.context, name);
         // Known before the name is touched: what is mounted there may hang.
         if visit.has_mounts
             && let Some(mount) = mounts.at(&visit.path.join(name))
         {
+            let step = plan.child(&visit.context, name);
             return self.mounted(visit, Named { name, kind }, &step, mount, stored, reports);
         }
         if self.walk.host.bars(|| visit.path.join(name)) {
+            let step = plan.child(&visit.context, name);
             visit.directories.insert(name.to_vec());
             self.covered_meanwhile(visit.path.join(name), &step.context);
             return Ok(());
         }
         let spot = visit.spot();
+        if kind == EntryKind::Other && visit.is_uniform {
+            if let Some(asked) = self.asked_alike(visit, name) {
+                self.asked_item(visit, name, spot, asked, stored);
+            }
+            return Ok(());
+        }
+        let step = plan.child(&visit.context, name);
         self.object(visit, Named { name, kind }, step, spot, stored)
+    }
+
+    /// What is asked of any file of a directory in which all names are selected alike, when that is due.
+    fn asked_alike(&mut self, visit: &mut Visit, name: &[u8]) -> Option<Asking> {
+        if let Some(asked) = &visit.asked_alike {
+            return asked.clone();
+        }
+        let plan = &self.walk.plan;
+        let selecting = plan.selecting(&plan.child(&visit.context, name), false);
+        let asked = self.ask(&selecting, visit.is_new_ground);
+        visit.asked_alike.insert(asked).clone()
     }
 
     /// What shows under a name.
@@ -145,7 +164,19 @@ impl Walker<'_> {
         selecting: &[u16],
         stored: Option<&ItemState>,
     ) {
-        let Some((selecting, ask)) = self.ask(selecting, visit.is_new_ground) else { return };
+        if let Some(asked) = self.ask(selecting, visit.is_new_ground) {
+            self.asked_item(visit, name, spot, asked, stored);
+        }
+    }
+
+    fn asked_item(
+        &mut self,
+        visit: &mut Visit,
+        name: &[u8],
+        spot: Spot,
+        (selecting, ask): Asking,
+        stored: Option<&ItemState>,
+    ) {
         if stored.is_none() && self.may_have_moved(visit, name) && self.held(visit, name, &selecting, &ask) {
             return;
         }
