@@ -126,6 +126,7 @@ impl Committer<'_> {
             transaction.forget_volume(&mut pages, volume)?;
         }
         drop(pages);
+        writer.written()?;
         let meta = transaction.meta;
         meta.save(&writer)?;
         writer.commit()?;

@@ -196,6 +196,7 @@ impl Adoption<'_> {
             Reporter { writer: &writer, plan, identity: self.identity, owners: &owners, now: self.clock.now() };
         suspensions.report(&pages, &mut change, &reporter, &mut meta)?;
         drop((pages, kept));
+        writer.written()?;
         meta.put_into_force(plan.id, plans::hash(&plan.source)?, now);
         writer.set_plan(plan.id, &plans::encode(&plan.source)?, |id| meta.holds(id))?;
         meta.save(&writer)?;

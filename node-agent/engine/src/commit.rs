@@ -185,6 +185,7 @@ impl Committer<'_> {
             transaction.report(&mut pages, report)?;
         }
         drop(pages);
+        writer.written()?;
         let mut meta = transaction.meta;
         prune(&writer, &mut meta, self.identity, now, self.journal_max)?;
         meta.alive = meta.alive.max(Some(now));

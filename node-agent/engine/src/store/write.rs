@@ -173,10 +173,14 @@ impl Writer {
         read::meta(&table, key)
     }
 
+    /// Whether what pages held back could be written when they were dropped: the first failure says why, later ones only
+    /// that there was one.
+    pub(crate) fn written(&self) -> Result<(), StoreError> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
     pub(crate) fn commit(self) -> Result<(), StoreError> {
-        match self.failed.take() {
-            Some(error) => Err(error),
-            None => self.transaction.commit().during("commit"),
-        }
+        self.written()?;
+        self.transaction.commit().during("commit")
     }
 }
