@@ -141,12 +141,12 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
             }
             if walk.frontier.is_hungry() {
                 // What lies below a directory is nobody's before that was reported.
-                walker.release(reports);
+                walker.release_all(reports);
                 walk.frontier.share(&mut below);
             }
         }
         if !walk.stop.is_set() {
-            walker.release(reports);
+            walker.release_all(reports);
         }
         walk.frontier.done();
     }
@@ -162,7 +162,7 @@ pub(crate) fn remote(walk: &Walk, remote: &Remote, reports: &SyncSender<Sent>) -
             break;
         }
         waiting.extend(walker.directory(directory, reports)?);
-        walker.release(reports);
+        walker.release_all(reports);
     }
     Ok(walker.walked)
 }

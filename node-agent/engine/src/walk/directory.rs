@@ -294,6 +294,7 @@ impl Walker<'_> {
             self.report(visit, report, reports);
         }
         self.report_tops(visit, reports);
+        self.forget_tickets();
         Ok(())
     }
 
@@ -318,6 +319,7 @@ impl Walker<'_> {
         let report = Report { unseen: unseen.collect(), ..Report::of(visit.volume, visit.path.clone(), Vec::new()) };
         self.report(&mut visit, report, reports);
         self.report_tops(&mut visit, reports);
+        self.forget_tickets();
         visit.found
     }
 

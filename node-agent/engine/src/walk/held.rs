@@ -75,7 +75,7 @@ impl Walker<'_> {
     }
 
     /// Sends all that waits.
-    pub(super) fn release(&mut self, reports: &SyncSender<Sent>) {
+    fn release(&mut self, reports: &SyncSender<Sent>) {
         let Held { sent, .. } = std::mem::take(&mut self.held);
         self.looker.hash_batch();
         for Waiting { mut sent, tickets } in sent {
@@ -88,6 +88,18 @@ impl Walker<'_> {
             }
             self.send_now(reports, sent);
         }
-        self.looker.batch.clear();
+    }
+
+    /// Sends all that waits, between two directories.
+    pub(super) fn release_all(&mut self, reports: &SyncSender<Sent>) {
+        self.release(reports);
+        self.forget_tickets();
+    }
+
+    /// All that was found so far was given to be sent: without anything that waits, no ticket is looked at again.
+    pub(super) fn forget_tickets(&mut self) {
+        if self.held.sent.is_empty() {
+            self.looker.batch.clear();
+        }
     }
 }
