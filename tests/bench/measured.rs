@@ -3,14 +3,15 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 use std::{fs, io};
 
 use vedette_tests::{Error, Result};
 
-/// What a process needed, as GNU time says it.
+/// What a process needed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
-    /// Seconds on the clock.
+    /// Seconds on the clock: ours, for GNU time knows hundredths alone.
     pub(crate) wall: f64,
     /// Seconds of processors, user and system.
     pub(crate) cpu: f64,
@@ -19,7 +20,7 @@ pub(crate) struct Measured {
 }
 
 /// Says what failed.
-pub(crate) fn doing(what: &str) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn doing(what: &str) -> impl FnOnce(io::Error) -> Error + use<> {
     let what = what.to_owned();
     move |source| Error::Io { what, source }
 }
@@ -33,8 +34,10 @@ pub(crate) fn measure(
 ) -> Result<(Measured, Output)> {
     let times = folder.join("times");
     let mut command = Command::new("/usr/bin/time");
-    command.args(["--quiet", "--format", "%e %U %S %M", "--output"]).arg(&times).arg(program).args(arguments);
+    command.args(["--quiet", "--format", "%U %S %M", "--output"]).arg(&times).arg(program).args(arguments);
+    let began = Instant::now();
     let output = command.output().map_err(doing(&format!("run {}", program.display())))?;
+    let wall = began.elapsed().as_secs_f64();
     if !output.status.code().is_some_and(|code| codes.contains(&code)) {
         return Err(Error::Unexpected(format!(
             "{} {arguments:?} ended with {}: {}{}",
@@ -46,8 +49,11 @@ pub(crate) fn measure(
     }
     let text = fs::read_to_string(&times).map_err(doing("read what GNU time wrote"))?;
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-    let [wall, user, system, kib] = numbers[..] else {
+    let [user, system, kib] = numbers[..] else {
         return Err(Error::Unexpected(format!("GNU time wrote {text:?}")));
     };
-    Ok((Measured { wall, cpu: user + system, mib: kib / 1024.0 }, output))
+    let measured = Measured { wall, cpu: user + system, mib: kib / 1024.0 };
+    let name = program.file_name().unwrap_or_default().display();
+    eprintln!("  {name}: {:.2} s, {:.2} cpu s, {:.0} MiB", measured.wall, measured.cpu, measured.mib);
+    Ok((measured, output))
 }
