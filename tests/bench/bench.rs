@@ -8,13 +8,16 @@ use vedette_tests::{Error, Result};
 
 use crate::arguments::Arguments;
 use crate::corpora::{Corpora, Corpus};
-use crate::measured::doing;
+use crate::measured::{Meter, doing};
 use crate::vedette;
 
 pub(crate) struct Bench {
     pub(crate) agent: PathBuf,
     pub(crate) corpora: Corpora,
     pub(crate) pairs: usize,
+    meter: Meter,
+    /// Gone with it.
+    _tools: TempDir,
 }
 
 impl Bench {
@@ -32,12 +35,15 @@ impl Bench {
             Some(agent) => agent.canonicalize().map_err(doing(&format!("find {}", agent.display())))?,
             None => vedette::build()?,
         };
-        Ok(Self { agent, corpora, pairs: arguments.pairs })
+        let tools = tempfile::tempdir_in(&corpora.folder).map_err(doing("make a temporary folder"))?;
+        Ok(Self { agent, corpora, pairs: arguments.pairs, meter: Meter::build(tools.path())?, _tools: tools })
     }
 
     /// A folder for states and databases, on the disk that the corpora are on: what is in memory would cost nothing to write.
     pub(crate) fn folder(&self) -> Result<TempDir> {
-        tempfile::tempdir_in(&self.corpora.folder).map_err(doing("make a temporary folder"))
+        let folder = tempfile::tempdir_in(&self.corpora.folder).map_err(doing("make a temporary folder"))?;
+        self.meter.put_into(folder.path())?;
+        Ok(folder)
     }
 
     /// Pairs of runs, each in a folder of its own, that alternate who begins: whoever comes second finds warmer caches.

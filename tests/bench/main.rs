@@ -5,7 +5,7 @@
 //! arguments ─► corpora (made once, checked) ─► rows, each: pairs of runs, alternating who begins ─► medians of ratios ─► table
 //!                                                │ baselines, recheck, cold, scale    what a row does
 //!                                                │ vedette, aide, others              the programs, their configurations
-//!                                                └ measured                           one process under GNU time
+//!                                                └ measured                           one process, and what it needed
 //! ```
 //! Before a figure counts, ours and the peer must have seen the same entries, found nothing changed, and agree on the
 //! digests of sampled files. It writes to the corpora's folder alone.

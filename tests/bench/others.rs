@@ -7,7 +7,7 @@ use std::process::Command;
 
 use vedette_tests::{Error, Result};
 
-use crate::measured::{Measured, doing, measure};
+use crate::measured::{Measured, compile, doing, measure};
 
 /// A database by Integrit, which keeps RIPEMD-160 of content and less of metadata.
 pub(crate) fn integrit(folder: &Path, tree: &Path) -> Result<Measured> {
@@ -60,11 +60,7 @@ pub(crate) struct RawWalk(PathBuf);
 
 impl RawWalk {
     pub(crate) fn build(folder: &Path) -> Result<Self> {
-        let (source, program) =
-            (Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/raw_walk.c"), folder.join("raw_walk"));
-        let status = Command::new("cc").args(["-O2", "-pthread", "-o"]).arg(&program).arg(source).status();
-        let status = status.map_err(doing("run cc"))?;
-        status.success().then_some(Self(program)).ok_or_else(|| Error::Unexpected(format!("cc ended with {status}")))
+        compile("raw_walk", folder).map(Self)
     }
 
     /// One walk, and how many entries it met.

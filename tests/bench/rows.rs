@@ -93,7 +93,6 @@ impl Row {
         match self {
             Self::Tripwire => &["tripwire"],
             Self::Tiny => &["aide", "integrit"],
-            Self::Recheck => &["aide", "cc"],
             Self::Ladder | Self::Hundred => &[],
             _ => &["aide"],
         }
@@ -103,7 +102,7 @@ impl Row {
 /// Refuses before anything is made.
 pub(crate) fn prerequisites(rows: &[Row]) -> Result<()> {
     let mut programs: Vec<&str> = rows.iter().flat_map(|row| row.peers()).copied().collect();
-    programs.push("time");
+    programs.push("cc");
     programs.sort_unstable();
     programs.dedup();
     let is_missing = |program: &&str| {

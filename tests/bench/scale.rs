@@ -37,7 +37,7 @@ pub(crate) fn memory(bench: &Bench) -> Result<Vec<Line>> {
 
 /// Processor time an entry from the smallest of three trees to the largest.
 pub(crate) fn ladder(bench: &Bench) -> Result<Vec<Line>> {
-    // GNU time counts in hundredths of a second: what is small is done more often.
+    // What is small is done more often, or chance decides.
     const RUNGS: [(Corpus, usize); 3] = [(Corpus::TenThousand, 10), (Corpus::HundredThousand, 2), (Corpus::Million, 1)];
     let mut jobs = [("first baseline", Vec::new()), ("re-scan", Vec::new())];
     for number in 0..bench.pairs {
