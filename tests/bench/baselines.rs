@@ -5,7 +5,7 @@ use std::path::Path;
 use vedette_tests::{Error, Result};
 
 use crate::aide::{self, Best, Hashes};
-use crate::bench::{Bench, warm};
+use crate::bench::Bench;
 use crate::corpora::Corpus;
 use crate::measured::Measured;
 use crate::others;
@@ -46,6 +46,7 @@ pub(crate) fn tiny(bench: &Bench, notes: &mut Vec<String>) -> Result<Vec<Line>> 
         equal(ours.entries, "integrit", others::integrit_entries(folder)?)
     };
     let pairs = bench.pairs(
+        &tree,
         |folder| Known::new(&bench.agent, folder, &tree, Hashes::Md5),
         |folder| others::integrit(folder, &tree),
         same,
@@ -62,8 +63,8 @@ pub(crate) fn big(bench: &Bench, notes: &mut Vec<String>) -> Result<Vec<Line>> {
 /// A copy of /etc and /usr, beside Tripwire.
 pub(crate) fn tripwire(bench: &Bench) -> Result<Vec<Line>> {
     let tree = bench.corpora.tree(Corpus::Sys);
-    warm(&tree)?;
     let pairs = bench.pairs(
+        &tree,
         |folder| Known::new(&bench.agent, folder, &tree, Hashes::Md5),
         |folder| others::tripwire(folder, &tree),
         |_, ours, _| ours.again(&[]).map(drop),
@@ -81,10 +82,10 @@ fn beside_aide(
     notes: &mut Vec<String>,
 ) -> Result<(Best, Pairs, Vec<(f64, f64)>)> {
     let tree = bench.corpora.tree(corpus);
-    warm(&tree)?;
     let mut best = Best::default();
     let mut states = Vec::new();
     let pairs = bench.pairs(
+        &tree,
         |folder| Known::new(&bench.agent, folder, &tree, hashes).and_then(|known| Ok((known.bytes()?, known))),
         |folder| Ok((best.init(folder, &tree, hashes)?, aide::bytes(folder)?)),
         |folder, (_, ours), _| {

@@ -46,9 +46,10 @@ impl Bench {
         Ok(folder)
     }
 
-    /// Pairs of runs, each in a folder of its own, that alternate who begins: whoever comes second finds warmer caches.
+    /// Pairs of runs on a tree that is in the page cache, each in a folder of its own, that alternate who begins.
     pub(crate) fn pairs<A, B>(
         &self,
+        tree: &Path,
         mut ours: impl FnMut(&Path) -> Result<A>,
         mut peer: impl FnMut(&Path) -> Result<B>,
         mut check: impl FnMut(&Path, &A, &B) -> Result<()>,
@@ -57,6 +58,7 @@ impl Bench {
         for number in 0..self.pairs {
             eprintln!("pair {} of {}", number + 1, self.pairs);
             let folder = self.folder()?;
+            warm(tree)?;
             let pair = if number % 2 == 0 {
                 let peer = peer(folder.path())?;
                 (ours(folder.path())?, peer)

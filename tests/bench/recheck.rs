@@ -26,6 +26,7 @@ pub(crate) fn run(bench: &Bench, notes: &mut Vec<String>) -> Result<Vec<Line>> {
     let (mut read, mut looked, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..bench.pairs {
         eprintln!("pair {} of {}", number + 1, bench.pairs);
+        warm(&tree)?;
         let ours = || -> Result<[Measured; 2]> { Ok([known.again(&["--reread"])?, known.again(&[])?]) };
         let (([reread, metadata], walked), aide) = if number % 2 == 0 {
             let aide = aide::check(folder)?;

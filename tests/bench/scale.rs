@@ -7,7 +7,7 @@ use vedette_tests::Result;
 
 use crate::aide::{self, Hashes};
 use crate::baselines::equal;
-use crate::bench::Bench;
+use crate::bench::{Bench, warm};
 use crate::corpora::Corpus;
 use crate::measured::{Measured, doing};
 use crate::table::{Line, Spread};
@@ -45,6 +45,7 @@ pub(crate) fn ladder(bench: &Bench) -> Result<Vec<Line>> {
         let mut rungs = [[0.0; 3]; 2];
         for (rung, (corpus, times)) in RUNGS.into_iter().enumerate() {
             let tree = bench.corpora.tree(corpus);
+            warm(&tree)?;
             for _ in 0..times {
                 let folder = bench.folder()?;
                 let known = Known::new(&bench.agent, folder.path(), &tree, Hashes::Both)?;
