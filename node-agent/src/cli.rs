@@ -32,6 +32,7 @@ const SCAN: &str = "Examples:
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette        # the first run makes the baseline
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette | jq   # what changed since the last run
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --dry-run
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --reread       # every byte, whatever metadata says
   vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette --background --read-limit 50Mi
 
 Exit: 0 no change, 1 changes (or the state is not the expected one), 2 trouble, 3 no change found, but some items are unknown (standard error names them).
@@ -224,6 +225,9 @@ pub struct Scan {
     /// Say what changed and leave the state as it is: the records have no sequence and no chain, and come again
     #[arg(long)]
     pub dry_run: bool,
+    /// Read all content now, also of files whose metadata is what it was and whose re-hash is not due yet
+    #[arg(long)]
+    pub reread: bool,
     /// Take only what others leave of processors and disks, as a service does
     #[arg(long)]
     pub background: bool,

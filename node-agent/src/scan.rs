@@ -46,6 +46,9 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let start = if engine.standing().journal == before.journal { before.sequence } else { 0 };
     let mut delivery =
         Delivery::new(&engine, start, options.dry_run).map_err(|error| failed(options, EngineError::Store(error)))?;
+    if options.reread {
+        engine.reread();
+    }
     let outcome = compare(&mut engine, is_first, &mut delivery);
     // After a fault the database refuses all work until it is opened anew; what is in memory alone would be gone.
     if let Err(EngineError::Store(_)) = outcome

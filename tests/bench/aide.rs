@@ -1,4 +1,4 @@
-//! AIDE: its configuration, its two runs, and what its database holds.
+//! AIDE: its configuration, its runs, and what its database holds.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,23 +8,72 @@ use std::path::{Path, PathBuf};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use vedette_tests::{Error, Result};
 
-use crate::measured::{doing, measure};
-use crate::{Hashes, Runs};
+use crate::measured::{Measured, doing, measure};
 
 /// What vedette-agent keeps of every item, in AIDE's words, without the digests.
 const ATTRIBUTES: &str = "ftype+p+i+n+l+u+g+s+m+c+acl+xattrs+caps+e2fsattrs";
-/// vedette-agent walks on as many threads.
-const WORKERS: usize = 2;
 /// So many files' digests are compared.
 const SAMPLE: usize = 300;
 
 /// A file, and its digests in hex under the names that records give them.
 pub(crate) type Digests = BTreeMap<PathBuf, Vec<(&'static str, String)>>;
 
-/// A database made, and a check that must find nothing.
-pub(crate) fn run(folder: &Path, tree: &Path, hashes: Hashes) -> Result<Runs> {
+/// What both compute of every file's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hashes {
+    Md5,
+    Sha256,
+    Both,
+}
+
+impl Hashes {
+    /// As AIDE writes them.
+    pub(crate) fn aide(self) -> &'static str {
+        match self {
+            Self::Md5 => "md5",
+            Self::Sha256 => "sha256",
+            Self::Both => "md5+sha256",
+        }
+    }
+
+    /// As a rule writes them.
+    pub(crate) fn rule(self) -> &'static str {
+        match self {
+            Self::Md5 => "Md5",
+            Self::Sha256 => "Sha256",
+            Self::Both => "Md5, Sha256",
+        }
+    }
+}
+
+/// AIDE at its best: with one worker or with two, whatever was faster when both were tried.
+#[derive(Debug, Default)]
+pub(crate) struct Best {
+    pub(crate) workers: Option<usize>,
+}
+
+impl Best {
+    /// A database made.
+    pub(crate) fn init(&mut self, folder: &Path, tree: &Path, hashes: Hashes) -> Result<Measured> {
+        if let Some(workers) = self.workers {
+            return init(folder, tree, hashes, workers);
+        }
+        let one = init(folder, tree, hashes, 1)?;
+        let two = init(folder, tree, hashes, 2)?;
+        let (workers, best) = if one.wall <= two.wall { (1, one) } else { (2, two) };
+        self.workers = Some(workers);
+        Ok(best)
+    }
+
+    /// For the table.
+    pub(crate) fn name(&self) -> String {
+        format!("aide, num_workers={}", self.workers.unwrap_or(1))
+    }
+}
+
+/// A database made by so many workers.
+pub(crate) fn init(folder: &Path, tree: &Path, hashes: Hashes, workers: usize) -> Result<Measured> {
     let (config, database, new) = (folder.join("aide.conf"), folder.join("aide.db"), folder.join("aide.db.new"));
-    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS));
     let text = format!(
         "database_in=file:{}\ndatabase_out=file:{}\nnum_workers={workers}\ngzip_dbout=no\nreport_url=stdout\n{}(/|$) {ATTRIBUTES}+{}\n",
         database.display(),
@@ -33,13 +82,30 @@ pub(crate) fn run(folder: &Path, tree: &Path, hashes: Hashes) -> Result<Runs> {
         hashes.aide(),
     );
     fs::write(&config, text).map_err(doing("write AIDE's configuration"))?;
-    let config = [OsStr::new("--config"), config.as_os_str()];
-    let aide = |what: &str| measure(folder, Path::new("aide"), &[config[0], config[1], OsStr::new(what)], &[0]);
-    let (baseline, _) = aide("--init")?;
+    let made = run(folder, "--init")?;
     fs::rename(&new, &database).map_err(doing("put AIDE's database in its place"))?;
-    let (again, _) = aide("--check")?;
-    let entries = lines(folder)?.1.len() as u64;
-    Ok(Runs { baseline, again, entries })
+    Ok(made)
+}
+
+/// A check that must find nothing, as the last database was made.
+pub(crate) fn check(folder: &Path) -> Result<Measured> {
+    run(folder, "--check")
+}
+
+fn run(folder: &Path, what: &str) -> Result<Measured> {
+    let config = folder.join("aide.conf");
+    let arguments = [OsStr::new("--config"), config.as_os_str(), OsStr::new(what)];
+    measure(folder, Path::new("aide"), &arguments, &[0]).map(|(measured, _)| measured)
+}
+
+/// How many entries its database has.
+pub(crate) fn entries(folder: &Path) -> Result<u64> {
+    Ok(lines(folder)?.1.len() as u64)
+}
+
+/// How many bytes its database has.
+pub(crate) fn bytes(folder: &Path) -> Result<u64> {
+    Ok(fs::metadata(folder.join("aide.db")).map_err(doing("look at AIDE's database"))?.len())
 }
 
 /// A path as a regular expression that matches it alone.

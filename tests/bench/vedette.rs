@@ -1,8 +1,9 @@
-//! vedette-agent as a user runs it: a release build, `scan`, twice.
+//! vedette-agent as a user runs it: a release build, `scan`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -10,9 +11,8 @@ use serde_json::Value;
 use vedette_tests::products::cargo;
 use vedette_tests::{Error, Result};
 
-use crate::aide::Digests;
+use crate::aide::{Digests, Hashes};
 use crate::measured::{Measured, doing, measure};
-use crate::{Hashes, Runs};
 
 /// Builds the agent in the release profile; cargo shows its progress.
 pub(crate) fn build() -> Result<PathBuf> {
@@ -32,14 +32,55 @@ pub(crate) fn build() -> Result<PathBuf> {
     agent.ok_or_else(|| Error::Unexpected("cargo build names no vedette-agent".into()))
 }
 
-/// A first baseline, and a re-scan that must find nothing.
-pub(crate) fn run(agent: &Path, folder: &Path, tree: &Path, hashes: Hashes) -> Result<Runs> {
-    let state = folder.join("vedette-state");
-    let rule = rule(folder, tree, hashes)?;
-    let (baseline, said) = scan(agent, folder, &rule, &state, 0)?;
-    let entries = entries(&said)?;
-    let (again, _) = scan(agent, folder, &rule, &state, 0)?;
-    Ok(Runs { baseline, again, entries })
+/// A state of ours.
+pub(crate) struct Known {
+    agent: PathBuf,
+    rule: PathBuf,
+    state: PathBuf,
+    /// What the first baseline needed.
+    pub(crate) baseline: Measured,
+    /// How many entries it has.
+    pub(crate) entries: u64,
+}
+
+impl Known {
+    /// A first baseline, in this folder.
+    pub(crate) fn new(agent: &Path, folder: &Path, tree: &Path, hashes: Hashes) -> Result<Self> {
+        let state = folder.join("vedette-state");
+        let rule = rule(folder, tree, hashes)?;
+        let (baseline, said) = scan(agent, folder, &rule, &state, &[], 0)?;
+        Ok(Self { agent: agent.to_owned(), rule, state, baseline, entries: entries(&said)? })
+    }
+
+    /// Another scan, which must find nothing.
+    pub(crate) fn again(&self, flags: &[&str]) -> Result<Measured> {
+        self.scan(flags, 0).map(|(measured, _)| measured)
+    }
+
+    /// Another scan, which must find so many changes.
+    pub(crate) fn changed(&self, changes: usize) -> Result<Measured> {
+        let (measured, output) = self.scan(&[], 1)?;
+        let found = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+        if found != changes {
+            return Err(Error::Unexpected(format!("vedette-agent told {found} changes instead of {changes}")));
+        }
+        Ok(measured)
+    }
+
+    /// What the state takes on disk, all its files together.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let looking = || doing("look at the state");
+        let mut bytes = 0;
+        for file in fs::read_dir(&self.state).map_err(looking())? {
+            bytes += file.and_then(|file| file.metadata()).map_err(looking())?.blocks() * 512;
+        }
+        Ok(bytes)
+    }
+
+    fn scan(&self, flags: &[&str], code: i32) -> Result<(Measured, Output)> {
+        let folder = self.rule.parent().unwrap_or(Path::new("/"));
+        scan(&self.agent, folder, &self.rule, &self.state, flags, code)
+    }
 }
 
 fn rule(folder: &Path, tree: &Path, hashes: Hashes) -> Result<PathBuf> {
@@ -54,9 +95,17 @@ fn rule(folder: &Path, tree: &Path, hashes: Hashes) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn scan(agent: &Path, folder: &Path, rule: &Path, state: &Path, code: i32) -> Result<(Measured, Output)> {
+fn scan(
+    agent: &Path,
+    folder: &Path,
+    rule: &Path,
+    state: &Path,
+    flags: &[&str],
+    code: i32,
+) -> Result<(Measured, Output)> {
     let [rule_flag, state_flag] = ["--rule", "--state-dir"].map(OsStr::new);
-    let arguments = [OsStr::new("scan"), rule_flag, rule.as_os_str(), state_flag, state.as_os_str()];
+    let mut arguments = vec![OsStr::new("scan"), rule_flag, rule.as_os_str(), state_flag, state.as_os_str()];
+    arguments.extend(flags.iter().map(OsStr::new));
     measure(folder, agent, &arguments, &[code])
 }
 
@@ -74,14 +123,14 @@ pub(crate) fn differing(agent: &Path, folder: &Path, hashes: Hashes, sample: &Di
     let (copies, state) = (folder.join("copies"), folder.join("copies-state"));
     fs::create_dir(&copies).map_err(doing("make a folder for the sample"))?;
     let rule = rule(folder, &copies, hashes)?;
-    scan(agent, folder, &rule, &state, 0)?;
+    scan(agent, folder, &rule, &state, &[], 0)?;
     let mut originals = BTreeMap::new();
     for (number, (path, digests)) in sample.iter().enumerate() {
         let copy = copies.join(number.to_string());
         fs::copy(path, &copy).map_err(doing(&format!("copy {}", path.display())))?;
         originals.insert(copy.display().to_string(), (path, digests));
     }
-    let (_, output) = scan(agent, folder, &rule, &state, 1)?;
+    let (_, output) = scan(agent, folder, &rule, &state, &[], 1)?;
     let mut differing = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let record: Value = serde_json::from_str(line)

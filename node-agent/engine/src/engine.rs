@@ -237,6 +237,11 @@ impl Engine {
         self.journal_max = bytes;
     }
 
+    /// Reads all content at the next compare, whatever its turn.
+    pub fn reread(&mut self) {
+        self.meta.reread = true;
+    }
+
     /// Sets what compares may take of the machine from the next one on; without it, as much as there is.
     pub fn set_budget(&mut self, budget: Budget) {
         self.pace = Arc::new(Pace::new(budget, Box::new(System)));

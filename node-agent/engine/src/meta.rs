@@ -158,7 +158,7 @@ pub(crate) struct Meta {
     /// Journals that this one took the place of.
     #[serde(default)]
     pub(crate) predecessors: Vec<String>,
-    /// Whether all content is to be read again because the clock went back.
+    /// Whether all content is to be read again: the clock went back, or somebody asked for it.
     #[serde(default)]
     pub(crate) reread: bool,
     /// The plan in force and older ones that the state holds, oldest first.
