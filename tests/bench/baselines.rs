@@ -20,7 +20,7 @@ pub(crate) fn sys(bench: &Bench, hashes: Hashes, notes: &mut Vec<String>) -> Res
         Hashes::Both => (Target::Times(10.0), Target::Open),
     };
     let job = format!("first baseline of sys, {}", hashes.aide());
-    let (best, pairs, states) = beside_aide(bench, Corpus::Sys, hashes, notes)?;
+    let Beside { best, pairs, states } = beside_aide(bench, Corpus::Sys, hashes, notes)?;
     let mut lines = vec![Line::wall(&job, &best.name(), &pairs, wall), Line::cpu(&job, &best.name(), &pairs, cpu)];
     if hashes == Hashes::Both {
         let ours: Vec<f64> = states.iter().map(|(ours, _)| *ours).collect();
@@ -39,7 +39,7 @@ pub(crate) fn sys(bench: &Bench, hashes: Hashes, notes: &mut Vec<String>) -> Res
 /// Many small files.
 pub(crate) fn tiny(bench: &Bench, notes: &mut Vec<String>) -> Result<Vec<Line>> {
     let (job, tree) = ("first baseline of tiny, md5", bench.corpora.tree(Corpus::Tiny));
-    let (best, pairs, _) = beside_aide(bench, Corpus::Tiny, Hashes::Md5, notes)?;
+    let Beside { best, pairs, .. } = beside_aide(bench, Corpus::Tiny, Hashes::Md5, notes)?;
     let aide = Line::wall(job, &best.name(), &pairs, Target::Times(14.0));
     let same = |folder: &Path, ours: &Known, _: &Measured| {
         ours.again(&[])?;
@@ -56,7 +56,7 @@ pub(crate) fn tiny(bench: &Bench, notes: &mut Vec<String>) -> Result<Vec<Line>> 
 
 /// Few large files.
 pub(crate) fn big(bench: &Bench, notes: &mut Vec<String>) -> Result<Vec<Line>> {
-    let (best, pairs, _) = beside_aide(bench, Corpus::Big, Hashes::Md5, notes)?;
+    let Beside { best, pairs, .. } = beside_aide(bench, Corpus::Big, Hashes::Md5, notes)?;
     Ok(vec![Line::wall("first baseline of big, md5", &best.name(), &pairs, Target::Times(5.0))])
 }
 
@@ -74,13 +74,15 @@ pub(crate) fn tripwire(bench: &Bench) -> Result<Vec<Line>> {
 
 type Pairs = Vec<(Measured, Measured)>;
 
-/// Pairs, and of each the bytes an entry of both states.
-fn beside_aide(
-    bench: &Bench,
-    corpus: Corpus,
-    hashes: Hashes,
-    notes: &mut Vec<String>,
-) -> Result<(Best, Pairs, Vec<(f64, f64)>)> {
+/// Runs of ours and of AIDE.
+struct Beside {
+    best: Best,
+    pairs: Pairs,
+    /// Bytes an entry of both states.
+    states: Vec<(f64, f64)>,
+}
+
+fn beside_aide(bench: &Bench, corpus: Corpus, hashes: Hashes, notes: &mut Vec<String>) -> Result<Beside> {
     let tree = bench.corpora.tree(corpus);
     let mut best = Best::default();
     let mut states = Vec::new();
@@ -100,7 +102,7 @@ fn beside_aide(
         (ours.baseline, aide)
     });
     let pairs = pairs.collect();
-    Ok((best, pairs, states))
+    Ok(Beside { best, pairs, states })
 }
 
 fn measured(pairs: &[(Known, Measured)]) -> Pairs {
