@@ -125,7 +125,8 @@ fn lines(folder: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)> {
 
 /// Regular files with content and plain names, taken evenly from the database, with what it holds of them.
 pub(crate) fn sample(folder: &Path, hashes: Hashes) -> Result<Digests> {
-    const LONGEST: u64 = 16 << 20;
+    const MOST: u64 = 1 << 30;
+    let mut bytes = 0;
     let (names, lines) = lines(folder)?;
     let at = |name: &str| names.iter().position(|column| column == name);
     let wanted: &[&'static str] = match hashes {
@@ -140,8 +141,9 @@ pub(crate) fn sample(folder: &Path, hashes: Hashes) -> Result<Digests> {
     let of = |line: &Vec<String>| {
         let path = PathBuf::from(line.first()?);
         let metadata = path.symlink_metadata().ok()?;
-        let fits = metadata.is_file() && (1..=LONGEST).contains(&metadata.len());
+        let fits = metadata.is_file() && metadata.len() > 0 && bytes + metadata.len() <= MOST;
         let digests = wanted.iter().map(|name| digest(line, name)).collect::<Option<Vec<_>>>()?;
+        bytes += if fits { metadata.len() } else { 0 };
         fits.then_some((path, digests))
     };
     let files = lines.len();
