@@ -164,7 +164,10 @@ mod tests {
                 return;
             }
             let after = cached(named.path());
-            assert!(after == there, "{way:?}, {pages} pages: {} instead of {}", after.len(), there.len());
+            assert!(there.iter().all(|page| after.contains(page)), "{way:?}, {pages} pages: what was there is gone");
+            // The kernel keeps what it uses itself at that moment: pages, or what it reads of them at once.
+            let more = after.len() - there.len();
+            assert!(more <= BUFFER / PAGE && more < pages, "{way:?}, {pages} pages: {more} more than there were");
         }
     }
 
