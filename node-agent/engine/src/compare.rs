@@ -224,7 +224,8 @@ impl Engine {
                 Ok(walked)
             });
         }
-        if waits {
+        // What an interrupted walk has found and not sent, its files must not be read as if it had been.
+        if waits || result.is_err() || stop.load(Ordering::Relaxed) {
             self.lane.reset();
         } else {
             self.lane.man();

@@ -10,7 +10,7 @@ use crate::compared::Compared;
 use crate::crew::Sent;
 use crate::engine::{Engine, EngineError, Standing};
 use crate::hard_links::HardLinks;
-use crate::host::{Directory, HostRoot};
+use crate::host::{Directory, HostRoot, is_lack};
 use crate::item::ItemState;
 use crate::look::{Look, Looker, Own};
 use crate::mounts::{MountId, Mounts};
@@ -24,6 +24,7 @@ use crate::side_by_side::read_side_by_side;
 use crate::stop::Stop;
 use crate::store::StoreError;
 use crate::volumes::Volumes;
+use rustix::io::Errno;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,11 +57,17 @@ impl Ground {
     }
 
     /// A directory and its mount, as long as that shows the volume on which it was listed.
-    pub(crate) fn open_on(&self, volume: Volume, directory: &HostPath) -> Option<(Directory, MountId)> {
+    ///
+    /// # Errors
+    /// When this process lacks something: then nothing is known of what lies there.
+    pub(crate) fn open_on(&self, volume: Volume, directory: &HostPath) -> Result<Option<(Directory, MountId)>, Errno> {
         let Self { host, mounts, volumes, .. } = self;
         let open = host.directory(directory).and_then(|open| open.stat(b"").map(|stat| (open, stat.stx_mnt_id)));
-        // An error is not named: the directory was listed a moment ago, and the next compare meets it again.
-        open.ok().filter(|(_, mount)| volumes.known(host, mounts, *mount) == Some(volume))
+        match open {
+            Err(errno) if is_lack(errno) => Err(errno),
+            // Any other is not named: the directory was listed a moment ago, and the next compare meets it again.
+            open => Ok(open.ok().filter(|(_, mount)| volumes.known(host, mounts, *mount) == Some(volume))),
+        }
     }
 }
 

@@ -81,6 +81,8 @@ fn ask_first(file: BorrowedFd<'_>, offset: u64, size: u64, buffer: &mut [u8]) ->
     }
     match preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
         Err(Errno::AGAIN) => {}
+        // Before Linux 5.11 that also means that it is not there, and not only the end of the file.
+        Ok(0) if offset < size => {}
         result => return result,
     }
     let count = pread(file, buffer, offset)?;

@@ -43,9 +43,16 @@ pub(crate) fn read_side_by_side<T>(
             let Some((task, held)) = next(under_way.is_empty()) else { break };
             let Task { outcome, stored, ground, .. } = task;
             let Candidate { volume, directory, .. } = outcome.here();
-            let Some(directory) = ground.open_on(*volume, directory) else {
-                told(looker, outcome, stored, None, held);
-                continue;
+            let directory = match ground.open_on(*volume, directory) {
+                Ok(Some(directory)) => directory,
+                Ok(None) => {
+                    told(looker, outcome, stored, None, held);
+                    continue;
+                }
+                Err(errno) => {
+                    told(looker, outcome, stored, Some(Look::Unknown(errno)), held);
+                    continue;
+                }
             };
             looker.stand_on(&ground);
             match outcome.open(looker, &directory, stored.as_ref()) {

@@ -143,6 +143,8 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
                 // What lies below a directory is nobody's before that was reported.
                 walker.release_all(reports);
                 walk.frontier.share(&mut below);
+            } else {
+                walker.release_old(reports);
             }
         }
         if !walk.stop.is_set() {

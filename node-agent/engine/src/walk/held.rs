@@ -8,9 +8,12 @@ use crate::commit::{Finding, Report, What};
 use crate::crew::Sent;
 use crate::item::ItemState;
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
-/// It is sent when it takes so many bytes.
+/// It is sent when it takes so many bytes,
 const LIMIT: usize = 1024 * 1024;
+/// or has waited so long when a directory ends.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A finding, and where its digests will be when its state lacks them.
 pub(super) struct Found {
@@ -29,6 +32,8 @@ impl From<Finding> for Found {
 pub(super) struct Held {
     sent: Vec<Waiting>,
     bytes: usize,
+    /// Since when the first of it waits.
+    since: Option<Instant>,
 }
 
 struct Waiting {
@@ -56,6 +61,7 @@ impl Walker<'_> {
         if self.held.sent.is_empty() && waiting.tickets.is_empty() {
             return self.send_now(reports, waiting.sent);
         }
+        self.held.since.get_or_insert_with(Instant::now);
         self.held.bytes += waiting.sent.bytes();
         self.held.sent.push(waiting);
         if self.held.bytes >= LIMIT || self.looker.batch.is_full() {
@@ -87,6 +93,13 @@ impl Walker<'_> {
                 }
             }
             self.send_now(reports, sent);
+        }
+    }
+
+    /// Sends all that waits, if that has waited long.
+    pub(super) fn release_old(&mut self, reports: &SyncSender<Sent>) {
+        if self.held.since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            self.release_all(reports);
         }
     }
 

@@ -59,7 +59,7 @@ impl Walker<'_> {
         };
         // Where all is gone, nothing is to be seen.
         let is_gone = batch.iter().all(|outcome| matches!(outcome, Outcome::Gone(_)));
-        let open = if is_gone { None } else { self.walk.ground.open_on(volume, &directory) };
+        let open = if is_gone { None } else { self.walk.ground.open_on(volume, &directory).ok().flatten() };
         let mut findings = Vec::new();
         for outcome in batch {
             let before = match &outcome {
