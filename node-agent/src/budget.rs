@@ -56,6 +56,16 @@ pub struct Limits {
     /// Threads that look at files; without it two, or one where there is but one core
     #[arg(long, env = "VEDETTE_THREADS", value_name = "NUMBER", value_parser = threads)]
     pub threads: Option<usize>,
+    /// Take only what others leave of processors and disks. Without it, true for a service and false for scan
+    #[arg(
+        long,
+        env = "VEDETTE_BACKGROUND",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub background: Option<bool>,
 }
 
 /// What flags come to on this machine.
@@ -81,10 +91,11 @@ impl Limits {
     }
 
     /// Of a command that somebody waits for.
-    pub(crate) fn of_command(&self, is_background: bool) -> Share {
+    pub(crate) fn of_command(&self) -> Share {
         let cpu = self.cpu_limit.and_then(Limit::get).map(|Cores(cores)| cores);
         let read = self.read_limit.and_then(Limit::get).map(|Rate(bytes)| bytes);
         let threads = self.threads(cgroup::quota(), cores());
+        let is_background = self.background.unwrap_or(false);
         Share { budget: Budget { cpu, read, is_background }, threads }
     }
 
@@ -92,7 +103,8 @@ impl Limits {
         let asked = self.cpu_limit.unwrap_or(Limit::Of(CPU)).get().map(|Cores(cores)| cores);
         let cpu = asked.into_iter().chain(quota.map(below)).min_by(f64::total_cmp);
         let read = self.read_limit.unwrap_or(Limit::Of(READ)).get().map(|Rate(bytes)| bytes);
-        Share { budget: Budget { cpu, read, is_background: true }, threads: self.threads(quota, cores) }
+        let is_background = self.background.unwrap_or(true);
+        Share { budget: Budget { cpu, read, is_background }, threads: self.threads(quota, cores) }
     }
 
     fn threads(&self, quota: Option<f64>, cores: usize) -> usize {
@@ -146,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    const UNSAID: Limits = Limits { cpu_limit: None, read_limit: None, threads: None };
+    const UNSAID: Limits = Limits { cpu_limit: None, read_limit: None, threads: None, background: None };
 
     #[test]
     fn cores_are_written_as_kubernetes_does() {
@@ -180,7 +192,7 @@ mod tests {
         assert_eq!(cpu(UNSAID, Some(0.1)), Some(0.09));
         let without = Limits { cpu_limit: Some(Limit::None), ..UNSAID };
         assert_eq!((cpu(without, None), cpu(without, Some(2.0))), (None, Some(1.8)));
-        assert_eq!(UNSAID.of_command(false).budget, Budget::default());
+        assert_eq!(UNSAID.of_command().budget, Budget::default());
     }
 
     #[test]

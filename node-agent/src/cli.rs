@@ -228,9 +228,6 @@ pub struct Scan {
     /// Read all content now, also of files whose metadata is what it was and whose re-hash is not due yet
     #[arg(long)]
     pub reread: bool,
-    /// Take only what others leave of processors and disks, as a service does
-    #[arg(long)]
-    pub background: bool,
 }
 
 /// `vedette-agent verify`.

@@ -32,7 +32,7 @@ pub fn scan(options: &Scan) -> Result<ExitCode, Trouble> {
     let identity =
         Identity { node: rules::node_name(options.node.as_ref(), &options.places.host_root), ..Identity::default() };
     let asleep = asleep(&rules);
-    let share = options.limits.of_command(options.background);
+    let share = options.limits.of_command();
     let mut engine = match options.dry_run {
         false => options.places.open(share, Detection::Scan)?,
         true => options.places.rehearse(share, Detection::Scan)?,

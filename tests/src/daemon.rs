@@ -75,7 +75,8 @@ impl Daemon {
             self.running = None;
         }
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments);
+        // All tests share one cgroup with what they start: in the background an agent would get what they leave, which is nothing.
+        command.args(&self.arguments).env("VEDETTE_BACKGROUND", "false");
         let mut process = Process::start(&self.name, command, &self.log)?;
         let what = format!("{} listens", self.name);
         let address = eventually(&what, LISTENS_WITHIN, async || {
