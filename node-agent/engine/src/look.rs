@@ -245,7 +245,7 @@ impl Looker {
             match directory.read_link(name) {
                 Ok(target) => seen.target = Some(target),
                 // No link any more.
-                Err(Errno::INVAL) => return again(directory, name, seen),
+                Err(Errno::INVAL) => return self.again(directory, name, seen),
                 Err(errno) if is_gone(errno) => return Tried::Over(Look::Gone),
                 Err(errno) => return Tried::Over(Look::Unknown(errno)),
             }
@@ -262,7 +262,7 @@ impl Looker {
                         return Tried::Opened(Box::new(Opened { seen, stat, file, hashes: hashes(stored, want) }));
                     }
                     // It is something else now.
-                    Ok(None) => return again(directory, name, seen),
+                    Ok(None) => return self.again(directory, name, seen),
                     Err(errno) if is_gone(errno) => return Tried::Over(Look::Gone),
                     // That is nothing of the file's.
                     Err(errno) if is_lack(errno) => return Tried::Over(Look::Unknown(errno)),
@@ -272,6 +272,16 @@ impl Looker {
         }
         let (of, after) = (self.attributes.read(&Of::Name(directory, name)), directory.stat(name));
         self.settled(seen, &stat, of, after, None)
+    }
+
+    /// The end of a try that met something else than was seen.
+    fn again(&mut self, directory: &Directory, name: &[u8], mut seen: ItemState) -> Tried {
+        seen.attributes = self.attributes.read(&Of::Name(directory, name)).ok();
+        match directory.stat(name) {
+            Ok(after) => Tried::Again(Box::new(seen), Box::new(after)),
+            Err(errno) if is_gone(errno) => Tried::Over(Look::Gone),
+            Err(errno) => Tried::Over(Look::Unknown(errno)),
+        }
     }
 
     /// Opens what was just seen; `None` when that is not there any more.
@@ -488,14 +498,6 @@ impl Opened {
     /// What is to be hashed, and how many bytes at most.
     pub(crate) fn to_hash(&self) -> (Hasher, u64) {
         (Hasher::new(self.hashes), self.seen.size)
-    }
-}
-
-fn again(directory: &Directory, name: &[u8], seen: ItemState) -> Tried {
-    match directory.stat(name) {
-        Ok(after) => Tried::Again(Box::new(seen), Box::new(after)),
-        Err(errno) if is_gone(errno) => Tried::Over(Look::Gone),
-        Err(errno) => Tried::Over(Look::Unknown(errno)),
     }
 }
 
