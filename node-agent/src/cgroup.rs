@@ -44,6 +44,7 @@ fn unified(folder: &Path) -> Option<f64> {
 
 /// -1 without a quota.
 fn legacy(folder: &Path) -> Option<f64> {
+    // A folder without these files has no quota of its own.
     let read = |file| read_to_string(folder.join(file)).ok();
     cores(read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?.trim())
 }

@@ -174,6 +174,7 @@ impl Corpora {
             _ => expected(shape)?.entries == extent.entries,
         };
         let told = format!("{} entries, {} bytes\n", extent.entries, extent.bytes);
+        // What somebody else made has none: then what it holds decides, and is noted.
         let noted = fs::read_to_string(&stamp).ok();
         if !as_made || noted.as_ref().is_some_and(|noted| *noted != told) {
             return Err(Error::Unexpected(format!(

@@ -1,7 +1,7 @@
 //! The lane for large files: what is to be read of them waits here, so that one huge file never holds up the rest.
 //!
-//! A compare that waits has its walkers read all of it when they have no directory left. Else a thread reads one file after
-//! the other while other compares go on, and tells when something is to be committed. What is lost here, because rules
+//! A compare that waits has its walkers read all of it when they have no directory left. Else a thread reads
+//! several side by side while other compares go on, and tells when something is to be committed. What is lost here, because rules
 //! changed or the process ended, is found again by the next compare: nothing of it is in the state.
 
 use crate::clock::Clock;

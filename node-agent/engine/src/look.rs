@@ -276,6 +276,7 @@ impl Looker {
 
     /// The end of a try that met something else than was seen.
     fn again(&mut self, directory: &Directory, name: &[u8], mut seen: ItemState) -> Tried {
+        // Without them, as when a try ends well, the item is counted and named as unknown.
         seen.attributes = self.attributes.read(&Of::Name(directory, name)).ok();
         match directory.stat(name) {
             Ok(after) => Tried::Again(Box::new(seen), Box::new(after)),

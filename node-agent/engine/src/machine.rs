@@ -39,6 +39,7 @@ impl Machine for System {
     }
 
     fn wait(&self, long: Duration) {
+        // Not for a state to come: to give away the time that the budget does not have.
         std::thread::sleep(long);
     }
 }
