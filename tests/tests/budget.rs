@@ -189,7 +189,8 @@ async fn a_scan_takes_as_long_as_its_read_limit_says_from_the_environment_too() 
         let began = Instant::now();
         let output = tokio::task::spawn_blocking(move || scan.output()).await.unwrap().unwrap();
         assert!(output.status.success(), "{output:?}");
-        assert!(began.elapsed() > Duration::from_secs(3), "4 MiB in {:?}", began.elapsed());
+        // A tenth of a second's budget is there at once, and no one waits for the last of the four files.
+        assert!(began.elapsed() > Duration::from_millis(2900), "4 MiB in {:?}", began.elapsed());
         fs::remove_dir_all(scene.path("state")).unwrap();
     }
 }
