@@ -69,7 +69,8 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Time {
-        Timestamp::now().into()
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Time { secs: time.tv_sec, nanos: u32::try_from(time.tv_nsec).unwrap_or(0) }
     }
 
     fn since_boot(&self) -> Duration {

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::walk::{Walk, Walked};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,15 @@ const REPORTS: usize = 64;
 const CHUNK_FINDINGS: usize = 8_000;
 /// or so many bytes of them,
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-/// or what came in this time.
+/// or what came in this time: a long walk does not make others wait for the disk often,
 const CHUNK_TIME: Duration = Duration::from_secs(2);
+/// and when a short one ends, most of what it found is committed.
+const SHORT_TIME: Duration = Duration::from_millis(200);
+
+/// What is committed together comes in this time, so long after the walk began.
+fn chunk_time(walked: Duration) -> Duration {
+    (walked / 4).clamp(SHORT_TIME, CHUNK_TIME)
+}
 
 /// What a walker says.
 pub(crate) enum Sent {
@@ -36,19 +43,19 @@ pub(crate) enum Sent {
     Ended(Result<Walked, StoreError>),
     RemoteEnded(MountId, Result<Walked, StoreError>),
     Panicked,
-    /// With its share of what is on its way.
-    Weighed(Box<Self>, Share),
+    /// Several, with their share of what is on its way: to wake the committer for each would cost more than the words.
+    Weighed(Vec<Self>, Share),
 }
 
 impl Sent {
-    /// Itself, where room was kept for it on its way.
-    fn arrived(self) -> Self {
+    /// What it holds; what is on its way is that no more.
+    fn arrived(self) -> Vec<Self> {
         match self {
             Self::Weighed(sent, share) => {
                 drop(share);
-                *sent
+                sent
             }
-            sent => sent,
+            sent => vec![sent],
         }
     }
 }
@@ -155,43 +162,47 @@ impl Collected {
     ) -> Result<Walked, StoreError> {
         let (mut chunk, mut moves): (Vec<Report>, Vec<Moved>) = Default::default();
         let (mut findings, mut bytes) = (0, 0);
-        let mut since = Instant::now();
+        let began = Instant::now();
+        let mut since = began;
         while self.running > 0 || !remotes.is_empty() {
-            let left = CHUNK_TIME.saturating_sub(since.elapsed());
+            let chunk_time = chunk_time(since - began);
+            let left = chunk_time.saturating_sub(since.elapsed());
             let wait = if findings == 0 { CHUNK_TIME } else { left };
             let before = findings;
-            let sent = receiver.recv_timeout(wait.min(remotes.next_check())).map(Sent::arrived);
-            bytes += sent.as_ref().map_or(0, Sent::bytes);
-            match sent {
-                Ok(Sent::Report(report)) => {
-                    findings += 1 + report.findings.len();
-                    chunk.push(report);
-                }
-                Ok(Sent::Moved(moved)) => {
-                    findings += 2;
-                    moves.push(*moved);
-                }
-                Ok(Sent::Remote(remote)) => self.all.extend(remotes.begin(*remote, &self.sender)?),
-                Ok(Sent::Ended(walked)) => {
-                    self.running -= 1;
-                    self.took(walked);
-                }
-                Ok(Sent::RemoteEnded(mount, walked)) => {
-                    if remotes.ended(mount) {
+            let arrived = receiver.recv_timeout(wait.min(remotes.next_check())).map(Sent::arrived);
+            // None came in time; the channel ends only with this loop, which holds a sender.
+            for sent in arrived.unwrap_or_default() {
+                bytes += sent.bytes();
+                match sent {
+                    Sent::Report(report) => {
+                        findings += 1 + report.findings.len();
+                        chunk.push(report);
+                    }
+                    Sent::Moved(moved) => {
+                        findings += 2;
+                        moves.push(*moved);
+                    }
+                    Sent::Remote(remote) => self.all.extend(remotes.begin(*remote, &self.sender)?),
+                    Sent::Ended(walked) => {
+                        self.running -= 1;
                         self.took(walked);
                     }
+                    Sent::RemoteEnded(mount, walked) => {
+                        if remotes.ended(mount) {
+                            self.took(walked);
+                        }
+                    }
+                    // What has arrived is not.
+                    Sent::Weighed(..) => {}
+                    Sent::Panicked => return Ok(std::mem::take(&mut self.all)),
                 }
-                // What has arrived is not.
-                Ok(Sent::Weighed(..)) => {}
-                Ok(Sent::Panicked) => return Ok(std::mem::take(&mut self.all)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             if before == 0 {
                 since = Instant::now();
             }
             self.all.extend(remotes.check()?);
             let is_over = self.running == 0 && remotes.is_empty();
-            let is_full = findings >= CHUNK_FINDINGS || bytes >= CHUNK_BYTES || since.elapsed() >= CHUNK_TIME;
+            let is_full = findings >= CHUNK_FINDINGS || bytes >= CHUNK_BYTES || since.elapsed() >= chunk_time;
             if findings > 0 && (is_full || is_over) {
                 *meta = committer.commit(std::mem::take(&mut chunk), std::mem::take(&mut moves), meta)?;
                 (findings, bytes) = (0, 0);

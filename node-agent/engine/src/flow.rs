@@ -50,7 +50,7 @@ impl Sent {
         match self {
             Self::Report(report) => report.bytes(),
             Self::Moved(moved) => moved.bytes(),
-            Self::Weighed(sent, _) => sent.bytes(),
+            Self::Weighed(sent, _) => sent.iter().map(Self::bytes).sum(),
             Self::Remote(_) | Self::Ended(_) | Self::RemoteEnded(..) | Self::Panicked => 0,
         }
     }

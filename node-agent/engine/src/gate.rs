@@ -31,26 +31,39 @@ pub(crate) struct Want {
     pub(crate) leaves_large: bool,
 }
 
+/// What says that something was done to an item, or that it is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    pub(crate) kind: ItemType,
+    pub(crate) changed: Time,
+    pub(crate) modified: Time,
+    pub(crate) created: Option<Time>,
+    pub(crate) size: u64,
+    pub(crate) inode: u64,
+    pub(crate) mode: u16,
+    pub(crate) owner: (u32, u32),
+}
+
+impl Fingerprint {
+    pub(crate) fn of(state: &ItemState) -> Self {
+        let ItemState { kind, changed, modified, created, size, inode, mode, uid, gid, .. } = *state;
+        Self { kind, changed, modified, created, size, inode, mode, owner: (uid, gid) }
+    }
+}
+
 /// Whether content or attributes must be read to say that an item is what it was.
-pub(crate) fn must_look(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
+pub(crate) fn must_look(stored: &ItemState, seen: &Fingerprint, want: Want, now: Time) -> bool {
     stored.attributes.is_none() || must_read(stored, seen, want, now)
 }
 
 /// Whether its content must be: attributes that could not be read are no reason to read a large file at every compare.
-pub(crate) fn must_read(stored: &ItemState, seen: &ItemState, want: Want, now: Time) -> bool {
-    has_moved(stored, seen) || is_racy(stored) || must_read_content(stored, want, now)
+pub(crate) fn must_read(stored: &ItemState, seen: &Fingerprint, want: Want, now: Time) -> bool {
+    Fingerprint::of(stored) != *seen || is_racy(stored) || must_read_content(stored, want, now)
 }
 
 /// Whether statx says that something was done to an item, or that it is another one.
 pub(crate) fn has_moved(stored: &ItemState, seen: &ItemState) -> bool {
-    stored.kind != seen.kind
-        || stored.changed != seen.changed
-        || stored.modified != seen.modified
-        || stored.size != seen.size
-        || stored.inode != seen.inode
-        || stored.created != seen.created
-        || stored.mode != seen.mode
-        || (stored.uid, stored.gid) != (seen.uid, seen.gid)
+    Fingerprint::of(stored) != Fingerprint::of(seen)
 }
 
 /// Whether a file's content is read apart from that of others.

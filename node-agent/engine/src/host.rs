@@ -3,6 +3,7 @@
 //! Reads directories and names; produces descriptors, listings and stat results. Never writes, never opens what is not
 //! a directory (that is `look`'s), never leaves the root.
 
+use crate::listing::{EntryKind, Listing};
 use crate::mounts::{Mount, Mounts};
 use crate::newcomers::Newcomers;
 use crate::path::HostPath;
@@ -10,7 +11,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::cell::Cell;
-use std::collections::BinaryHeap;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -60,22 +60,6 @@ impl FileId {
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
-}
-
-/// A name in a listing, with its type where the file system says it.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Entry {
-    pub(crate) name: Vec<u8>,
-    pub(crate) kind: EntryKind,
-}
-
-/// What a listing says of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum EntryKind {
-    Directory,
-    Symlink,
-    Other,
-    Unknown,
 }
 
 /// Where the literal prefix of an entry leads.
@@ -263,45 +247,43 @@ impl Directory {
         Ok(match FileType::from_raw_mode(self.stat(name)?.stx_mode.into()) {
             FileType::Directory => EntryKind::Directory,
             FileType::Symlink => EntryKind::Symlink,
+            FileType::RegularFile => EntryKind::File,
             _ => EntryKind::Other,
         })
     }
 
-    /// Its first names from `from` on, sorted, at most `limit`, and whether these are all. Takes memory for no more.
+    /// Its first names from `from` on, sorted, at most `limit`, and whether these are all. Takes memory for few more.
     ///
     /// # Errors
     /// When the listing did not come to its end.
-    pub(crate) fn list(&self, from: &[u8], limit: usize) -> Result<(Vec<Entry>, bool), Errno> {
+    pub(crate) fn list(&self, from: &[u8], limit: usize) -> Result<(Listing, bool), Errno> {
         let mut buffer = [const { MaybeUninit::uninit() }; 32 * 1024];
-        let mut entries = BinaryHeap::new();
+        let mut listing = Listing::default();
         let mut is_all = true;
-        let mut listing = RawDir::new(&self.fd, &mut buffer);
-        while let Some(entry) = listing.next() {
+        // The names from here on are too many.
+        let mut end: Option<Vec<u8>> = None;
+        let mut entries = RawDir::new(&self.fd, &mut buffer);
+        while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." || name < from {
+            if name == b"." || name == b".." || name < from || end.as_deref().is_some_and(|end| name > end) {
                 continue;
-            }
-            if entries.len() == limit {
-                is_all = false;
-                if entries.peek().is_none_or(|last: &Entry| name >= last.name.as_slice()) {
-                    continue;
-                }
-                entries.pop();
             }
             let kind = match entry.file_type() {
                 FileType::Directory => EntryKind::Directory,
+                FileType::RegularFile => EntryKind::File,
                 FileType::Symlink => EntryKind::Symlink,
                 FileType::Unknown => EntryKind::Unknown,
                 _ => EntryKind::Other,
             };
-            entries.push(Entry { name: name.to_vec(), kind });
+            listing.push(name, kind);
+            if listing.len() >= limit + limit / 4 + 64 && !listing.settle(limit) {
+                is_all = false;
+                end = listing.last().map(<[u8]>::to_vec);
+            }
         }
-        let mut entries = entries.into_vec();
-        entries.sort_unstable();
-        // What is renamed meanwhile may be listed twice.
-        entries.dedup_by(|a, b| a.name == b.name);
-        Ok((entries, is_all))
+        is_all &= listing.settle(limit);
+        Ok((listing, is_all))
     }
 
     /// Where a link in it points.

@@ -73,6 +73,7 @@ mod known;
 mod lane;
 mod lanes;
 mod leads;
+mod listing;
 mod look;
 mod machine;
 mod meta;

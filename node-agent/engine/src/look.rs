@@ -6,7 +6,7 @@
 use crate::batch::{Batch, Ticket};
 use crate::clock::{Clock, Time};
 use crate::digest::{Digests, kinds, restrict};
-use crate::gate::{Want, has_moved, is_large, is_racy, must_look, must_read};
+use crate::gate::{Fingerprint, Want, has_moved, is_large, is_racy, must_look, must_read};
 use crate::hard_links::HardLinks;
 use crate::hashing::{Hasher, Piece, take_in};
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
@@ -32,6 +32,20 @@ const READ: usize = 128 * 1024;
 
 /// Files that are the agent's own: its open database, and the socket beside it.
 pub(crate) type Own = [Option<FileId>; 2];
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'s> {
+    pub(crate) directory: &'s Directory,
+    /// Empty for the directory itself.
+    pub(crate) name: &'s [u8],
+    /// The mount that it lies on.
+    pub(crate) on: MountId,
+    pub(crate) stored: Option<&'s ItemState>,
+    pub(crate) want: Want,
+    /// Whether it was listed as a regular file a moment ago.
+    pub(crate) is_listed_file: bool,
+}
 
 /// What one look found.
 #[derive(Debug)]
@@ -128,41 +142,19 @@ impl Looker {
         Self { keeps_pace: false, ..self }
     }
 
-    /// Looks at `name` in `directory`, where it lies on the mount `on`; the empty name is the directory itself.
-    pub(crate) fn look(
-        &mut self,
-        directory: &Directory,
-        name: &[u8],
-        stored: Option<&ItemState>,
-        want: Want,
-        on: MountId,
-    ) -> Look {
-        self.look_or_wait(directory, name, stored, want, on, false).0
+    /// Looks at it to the end.
+    pub(crate) fn look(&mut self, subject: Subject<'_>) -> Look {
+        self.look_or_wait(subject, false).0
     }
 
     /// The same, but that the digests of a small file may have to be waited for: with a ticket its state lacks them.
-    pub(crate) fn look_in_batch(
-        &mut self,
-        directory: &Directory,
-        name: &[u8],
-        stored: Option<&ItemState>,
-        want: Want,
-        on: MountId,
-    ) -> (Look, Option<Ticket>) {
-        self.look_or_wait(directory, name, stored, want, on, true)
+    pub(crate) fn look_in_batch(&mut self, subject: Subject<'_>) -> (Look, Option<Ticket>) {
+        self.look_or_wait(subject, true)
     }
 
-    fn look_or_wait(
-        &mut self,
-        directory: &Directory,
-        name: &[u8],
-        stored: Option<&ItemState>,
-        want: Want,
-        on: MountId,
-        may_wait: bool,
-    ) -> (Look, Option<Ticket>) {
+    fn look_or_wait(&mut self, subject: Subject<'_>, may_wait: bool) -> (Look, Option<Ticket>) {
         for attempt in 1.. {
-            let tried = match self.attempt(directory, name, stored, want, on, attempt == 1) {
+            let tried = match self.attempt(subject, attempt == 1) {
                 Tried::Opened(opened) => {
                     let read = self.read(&opened, may_wait && !is_large(&opened.seen));
                     self.close(*opened, read)
@@ -173,7 +165,7 @@ impl Looker {
                 Tried::Over(look) => return (look, None),
                 Tried::Read(seen, ticket) => return (Look::Seen(seen), Some(ticket)),
                 Tried::Again(seen, after) if attempt == TRIES => {
-                    return (unstable(*seen, &after, self.clock.now(), want), None);
+                    return (unstable(*seen, &after, self.clock.now(), subject.want), None);
                 }
                 Tried::Again(..) | Tried::Opened(_) => {}
             }
@@ -185,31 +177,20 @@ impl Looker {
     ///
     /// # Errors
     /// What the look came to where nothing is to be read.
-    pub(crate) fn open(
-        &mut self,
-        directory: &Directory,
-        name: &[u8],
-        stored: Option<&ItemState>,
-        want: Want,
-        on: MountId,
-    ) -> Result<Box<Opened>, Look> {
-        match self.attempt(directory, name, stored, want, on, true) {
+    pub(crate) fn open(&mut self, subject: Subject<'_>) -> Result<Box<Opened>, Look> {
+        match self.attempt(subject, true) {
             Tried::Opened(opened) => Ok(opened),
             Tried::Over(look) => Err(look),
-            Tried::Again(..) | Tried::Read(..) => Err(self.look(directory, name, stored, want, on)),
+            Tried::Again(..) | Tried::Read(..) => Err(self.look(subject)),
         }
     }
 
     /// One try; `is_first` may find that nothing is to be looked at.
-    fn attempt(
-        &mut self,
-        directory: &Directory,
-        name: &[u8],
-        stored: Option<&ItemState>,
-        want: Want,
-        on: MountId,
-        is_first: bool,
-    ) -> Tried {
+    fn attempt(&mut self, subject: Subject<'_>, is_first: bool) -> Tried {
+        let Subject { directory, name, on, stored, want, .. } = subject;
+        if is_first && let Some(opened) = self.open_at_once(subject) {
+            return Tried::Opened(opened);
+        }
         let began = self.clock.now();
         let stat = match directory.stat(name) {
             Ok(stat) => stat,
@@ -219,22 +200,23 @@ impl Looker {
         if stat.stx_mnt_id != on {
             return Tried::Over(Look::Elsewhere);
         }
+        let (print, is_own) = (fingerprint(&stat), self.own.contains(&Some(FileId::of(&stat))));
+        if !is_own && is_first && stored.is_some_and(|stored| !must_look(stored, &print, want, began)) {
+            return Tried::Over(Look::Same);
+        }
         let mut seen = from_stat(&stat, began);
-        if self.own.contains(&Some(FileId::of(&stat))) {
+        if is_own {
             return Tried::Over(match stored {
                 None => Look::Own,
                 Some(stored) if stored.is_one_with(&seen) => Look::StillOwn,
-                Some(_) => Look::Seen(Box::new(self.own_in_place(directory, name, seen, want))),
+                Some(_) => Look::Seen(Box::new(self.own_in_place(subject, seen))),
             });
         }
-        if is_first && stored.is_some_and(|stored| !must_look(stored, &seen, want, began)) {
-            return Tried::Over(Look::Same);
-        }
-        let as_it_was = stored.filter(|stored| !must_read(stored, &seen, want, began));
+        let as_it_was = stored.filter(|stored| !must_read(stored, &print, want, began));
         if seen.links > 1 && self.batch.holds(FileId::of(&stat)) {
             self.batch.hash(false, &self.links);
         }
-        if let Some(read) = self.read_under_another_name(&stat, &seen, stored, want) {
+        if let Some(read) = self.read_under_another_name(&stat, &seen, subject) {
             return Tried::Over(Look::Seen(Box::new(read)));
         }
         let is_read = seen.kind == ItemType::Regular && !want.hashes.is_empty() && as_it_was.is_none();
@@ -283,6 +265,25 @@ impl Looker {
             Err(errno) if is_gone(errno) => Tried::Over(Look::Gone),
             Err(errno) => Tried::Over(Look::Unknown(errno)),
         }
+    }
+
+    /// Opens a small file that the state does not know, whose content is asked for, without a look by its name before: whatever
+    /// else lies there by now is opened without waiting, and closed again. `None` where a look has to say what it is.
+    fn open_at_once(
+        &self,
+        Subject { directory, name, on, stored, want, is_listed_file }: Subject<'_>,
+    ) -> Option<Box<Opened>> {
+        if !is_listed_file || stored.is_some() || want.hashes.is_empty() {
+            return None;
+        }
+        let began = self.clock.now();
+        let file = directory.open_file(name).ok()?;
+        let stat = stat_open(file.as_fd()).ok()?;
+        let seen = from_stat(&stat, began);
+        let is_small = seen.kind == ItemType::Regular && !is_large(&seen) && seen.size <= want.max_content_size;
+        let is_plain = is_small && seen.links == 1 && stat.stx_mnt_id == on;
+        let is_own = self.own.contains(&Some(FileId::of(&stat)));
+        (is_plain && !is_own).then(|| Box::new(Opened { seen, stat, file, hashes: want.hashes }))
     }
 
     /// Opens what was just seen; `None` when that is not there any more.
@@ -359,8 +360,7 @@ impl Looker {
         &self,
         stat: &Statx,
         seen: &ItemState,
-        stored: Option<&ItemState>,
-        want: Want,
+        Subject { stored, want, .. }: Subject<'_>,
     ) -> Option<ItemState> {
         let is_asked = !want.hashes.is_empty() && seen.size <= want.max_content_size;
         if seen.links < 2 || seen.kind != ItemType::Regular || !is_asked {
@@ -381,7 +381,7 @@ impl Looker {
     }
 
     /// The agent's own file where there was another item: what it holds is no content to compare.
-    fn own_in_place(&mut self, directory: &Directory, name: &[u8], seen: ItemState, want: Want) -> ItemState {
+    fn own_in_place(&mut self, Subject { directory, name, want, .. }: Subject<'_>, seen: ItemState) -> ItemState {
         let is_asked = seen.kind == ItemType::Regular && !want.hashes.is_empty();
         let content = if is_asked { Some(ContentState::Unreadable) } else { seen.content };
         ItemState { attributes: self.attributes.read(&Of::Name(directory, name)).ok(), content, ..seen }
@@ -509,7 +509,7 @@ fn hashes(stored: Option<&ItemState>, want: Want) -> HashSet {
 
 /// Whether statx still says what was seen.
 pub(crate) fn is_still(seen: &ItemState, stat: &Statx) -> bool {
-    !has_moved(seen, &from_stat(stat, seen.looked))
+    Fingerprint::of(seen) == fingerprint(stat)
 }
 
 /// What is known of an item that changed during every try: nothing, if it is not even of one kind.
@@ -545,22 +545,35 @@ fn kind(stat: &Statx) -> Option<ItemType> {
     }
 }
 
+fn fingerprint(stat: &Statx) -> Fingerprint {
+    let time = |time: rustix::fs::StatxTimestamp| Time { secs: time.tv_sec, nanos: time.tv_nsec };
+    let has_created = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    Fingerprint {
+        // A kind that Linux does not have today is treated as what can only be named, never opened.
+        kind: kind(stat).unwrap_or(ItemType::Socket),
+        changed: time(stat.stx_ctime),
+        modified: time(stat.stx_mtime),
+        created: has_created.then(|| time(stat.stx_btime)),
+        size: stat.stx_size,
+        inode: stat.stx_ino,
+        mode: stat.stx_mode & 0o7777,
+        owner: (stat.stx_uid, stat.stx_gid),
+    }
+}
+
 /// The part of a state that statx gives.
 fn from_stat(stat: &Statx, looked: Time) -> ItemState {
-    let time = |time: rustix::fs::StatxTimestamp| Time { secs: time.tv_sec, nanos: time.tv_nsec };
-    // A kind that Linux does not have today is treated as what can only be named, never opened.
-    let kind = kind(stat).unwrap_or(ItemType::Socket);
-    let created = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    let Fingerprint { kind, changed, modified, created, size, inode, mode, owner: (uid, gid) } = fingerprint(stat);
     ItemState {
         kind,
-        mode: stat.stx_mode & 0o7777,
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
-        size: stat.stx_size,
-        modified: time(stat.stx_mtime),
-        changed: time(stat.stx_ctime),
-        created: created.then(|| time(stat.stx_btime)),
-        inode: stat.stx_ino,
+        mode,
+        uid,
+        gid,
+        size,
+        modified,
+        changed,
+        created,
+        inode,
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         links: stat.stx_nlink,
         device_number: matches!(kind, ItemType::CharDevice | ItemType::BlockDevice)

@@ -11,7 +11,7 @@ use crate::digest::restrict;
 use crate::gate::Want;
 use crate::host::{Directory, is_gone};
 use crate::item::ItemState;
-use crate::look::{Look, Looker, Opened, is_still};
+use crate::look::{Look, Looker, Opened, Subject, is_still};
 use crate::mounts::MountId;
 use crate::page::{PlanId, Volume};
 use crate::path::HostPath;
@@ -94,15 +94,24 @@ impl Outcome {
     pub(crate) fn look(
         &self,
         looker: &mut Looker,
-        (open, on): &(Directory, MountId),
+        open: &(Directory, MountId),
         stored: Option<&ItemState>,
         leaves_large: bool,
     ) -> Look {
-        let Candidate { directory, name, ask, .. } = self.here();
         let looked = looker.now();
-        let want = Want { leaves_large, ..ask.want(phase(directory, name)) };
-        let look = looker.look(open, name, stored, want, *on);
+        let look = looker.look(self.subject(open, stored, leaves_large));
         self.as_moved(look, stored, looked)
+    }
+
+    fn subject<'s>(
+        &'s self,
+        (directory, on): &'s (Directory, MountId),
+        stored: Option<&'s ItemState>,
+        leaves_large: bool,
+    ) -> Subject<'s> {
+        let Candidate { directory: path, name, ask, .. } = self.here();
+        let want = Want { leaves_large, ..ask.want(phase(path, name)) };
+        Subject { directory, name, on: *on, stored, want, is_listed_file: false }
     }
 
     /// Opens it to be read.
@@ -112,12 +121,11 @@ impl Outcome {
     pub(crate) fn open(
         &self,
         looker: &mut Looker,
-        (open, on): &(Directory, MountId),
+        open: &(Directory, MountId),
         stored: Option<&ItemState>,
     ) -> Result<Box<Opened>, Look> {
-        let Candidate { directory, name, ask, .. } = self.here();
         let looked = looker.now();
-        let opened = looker.open(open, name, stored, ask.want(phase(directory, name)), *on);
+        let opened = looker.open(self.subject(open, stored, false));
         opened.map_err(|look| self.as_moved(look, stored, looked))
     }
 

@@ -9,16 +9,15 @@ mod cut;
 mod encoder;
 mod encoding;
 mod old;
+mod stored;
 
 pub(crate) use self::cut::{Leaf, fill, spread};
 use self::encoder::Encoder;
-use self::encoding::Before;
-use self::old::TwoDigests;
-use crate::digest::Digests;
+use self::stored::Head;
+pub(crate) use self::stored::{Items, StoredPage};
 use crate::item::ItemState;
 use crate::path::HostPath;
 use serde::Serialize;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// What this version writes; it reads the ones before too.
 const FORMAT: u8 = 3;
@@ -73,19 +72,14 @@ impl Page {
     /// # Errors
     /// When they are not what was written, or were written by a version that this one does not know.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, PageError> {
-        let Stored { format, plan, count, mut rest } = Stored::open(bytes)?;
-        let mut items: Vec<Named> = Vec::with_capacity(MAX_ITEMS.min(count as usize));
-        let mut before = Before::default();
-        for _ in 0..count {
-            let previous = items.last().map_or(&[][..], |item| &item.name);
-            let item = match format {
-                Format::First => old::take::<TwoDigests>(&mut rest, previous),
-                Format::Second => old::take::<Digests>(&mut rest, previous),
-                Format::Third => before.take(&mut rest, previous),
-            };
-            items.push(item.ok_or(PageError::Malformed)?);
+        let head = Head::of(bytes)?;
+        let mut items: Vec<Named> = Vec::with_capacity(MAX_ITEMS.min(head.count as usize));
+        let mut decoder = head.decoder(bytes);
+        let mut name = Vec::new();
+        while let Some(state) = decoder.next(&mut name)? {
+            items.push(Named { name: name.clone(), state });
         }
-        if rest.is_empty() { Ok(Self { plan, items }) } else { Err(PageError::Malformed) }
+        Ok(Self { plan: head.plan, items })
     }
 
     /// Whether stored bytes are a page without items.
@@ -93,40 +87,7 @@ impl Page {
     /// # Errors
     /// When they are no page.
     pub(crate) fn is_mark(bytes: &[u8]) -> Result<bool, PageError> {
-        Ok(Stored::open(bytes)?.count == 0)
-    }
-}
-
-enum Format {
-    First,
-    Second,
-    Third,
-}
-
-/// A page whose items are still to be decoded.
-struct Stored<'b> {
-    format: Format,
-    plan: PlanId,
-    count: u32,
-    rest: &'b [u8],
-}
-
-impl<'b> Stored<'b> {
-    fn open(bytes: &'b [u8]) -> Result<Self, PageError> {
-        let (checksum, body) = bytes.split_first_chunk::<8>().ok_or(PageError::Checksum)?;
-        if u64::from_le_bytes(*checksum) != xxh3_64(body) {
-            return Err(PageError::Checksum);
-        }
-        let (format, mut rest) = body.split_first().ok_or(PageError::Malformed)?;
-        let format = match *format {
-            1 => Format::First,
-            2 => Format::Second,
-            FORMAT => Format::Third,
-            other => return Err(PageError::Format(other)),
-        };
-        let plan = bytes::take_short(&mut rest).ok_or(PageError::Malformed)?;
-        let count = bytes::take_short(&mut rest).ok_or(PageError::Malformed)?;
-        Ok(Self { format, plan, count, rest })
+        Ok(Head::of(bytes)?.count == 0)
     }
 }
 
@@ -140,14 +101,6 @@ pub(crate) fn merge(mut items: Vec<Named>, others: Vec<Named>) -> Vec<Named> {
         }
     }
     items
-}
-
-/// The state of a name in a directory's pages.
-pub(crate) fn find<'p>(pages: &'p [Page], name: &[u8]) -> Option<&'p ItemState> {
-    let may_hold = |page: &&Page| page.items.last().is_some_and(|last| last.name.as_slice() >= name);
-    let items = &pages.iter().find(may_hold)?.items;
-    let at = items.binary_search_by(|item| item.name.as_slice().cmp(name)).ok()?;
-    Some(&items[at].state)
 }
 
 /// The part of a key that all pages of a directory and of its subtree share.
@@ -202,6 +155,7 @@ pub(crate) mod tests {
     use crate::item::{Attribute, AttributeValue, Attributes};
     use proptest::prelude::*;
     use vedette_crds::record::{ContentState, ItemType};
+    use xxhash_rust::xxh3::xxh3_64;
 
     pub(super) fn state(inode: u64) -> ItemState {
         ItemState {

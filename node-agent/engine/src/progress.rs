@@ -1,5 +1,6 @@
 //! How far a compare is: walkers and committer add to it, anyone may read it while they work.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What the compare under way has done so far. Each number is right by itself; they are not of one moment.
@@ -40,8 +41,8 @@ impl Progress {
         SoFar { hashed: self.hashed.swap(0, Ordering::Relaxed), ..self.sum() }
     }
 
-    pub(crate) fn looked_at_one(&self) {
-        self.items.fetch_add(1, Ordering::Relaxed);
+    fn looked_at(&self, items: u64) {
+        self.items.fetch_add(items, Ordering::Relaxed);
     }
 
     pub(crate) fn hashed(&self, bytes: u64) {
@@ -54,5 +55,40 @@ impl Progress {
             items: self.items.load(Ordering::Relaxed),
             hashed: self.hashed.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// One thread's count of items, told in handfuls: it would wait for a number to which all threads write at each item.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    progress: Arc<Progress>,
+    items: u64,
+}
+
+impl Tally {
+    /// At most so many are not told.
+    const HANDFUL: u64 = 64;
+
+    pub(crate) fn new(progress: &Arc<Progress>) -> Self {
+        Self { progress: Arc::clone(progress), items: 0 }
+    }
+
+    pub(crate) fn looked_at_one(&mut self) {
+        self.items += 1;
+        if self.items == Self::HANDFUL {
+            self.tell();
+        }
+    }
+
+    pub(crate) fn tell(&mut self) {
+        if self.items > 0 {
+            self.progress.looked_at(std::mem::take(&mut self.items));
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.tell();
     }
 }

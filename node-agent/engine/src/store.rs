@@ -3,6 +3,7 @@
 //! Reads and writes the state directory, nothing else. Every value carries a checksum that is verified when it is read,
 //! because the database returns a flipped byte without an error. Nothing here knows what a change is.
 
+mod current;
 mod kept;
 mod make;
 mod medium;
@@ -13,14 +14,15 @@ mod staged;
 mod write;
 
 pub(crate) use crate::fault::{During, StoreError};
+pub(crate) use current::Current;
 pub(crate) use kept::{Kept, Row};
 pub use medium::Medium;
 pub(crate) use pages::{Finder, Found, Pages};
-pub(crate) use read::Reader;
+pub(crate) use read::{Reader, Stretch};
 pub(crate) use write::Writer;
 
 use crate::holder;
-use crate::page::{Page, PageError};
+use crate::page::{Page, PageError, StoredPage};
 use crate::path::HostPath;
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
 use std::cell::Cell;
@@ -30,7 +32,8 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -70,6 +73,8 @@ pub(crate) struct Store {
     medium: Medium,
     /// Empty only while, and after, opening it anew failed.
     database: RwLock<Option<Database>>,
+    /// How often something was committed, or the database opened.
+    changes: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -84,7 +89,7 @@ impl Store {
             ErrorKind::AlreadyExists => StoreError::NoDirectory { path: directory.to_owned() },
             _ => StoreError::Create { path: directory.to_owned(), source },
         })?;
-        let store = Self { directory: directory.to_owned(), medium, database: RwLock::new(None) };
+        let store = Self::closed(directory, medium);
         if !store.medium.is_there(&store.file())? {
             store.make()?;
         }
@@ -92,6 +97,10 @@ impl Store {
         store.sweep();
         store.check_format()?;
         Ok(store)
+    }
+
+    fn closed(directory: &Path, medium: Medium) -> Self {
+        Self { directory: directory.to_owned(), medium, database: RwLock::new(None), changes: Arc::default() }
     }
 
     /// Opens the state in a directory where there has to be one.
@@ -104,7 +113,7 @@ impl Store {
 
     /// Opens the state in a directory without changing anything there; where there is none, an empty one in memory.
     fn open_unchanged(directory: &Path) -> Result<Self, StoreError> {
-        let store = Self { directory: directory.to_owned(), medium: Medium::Unchanged, database: RwLock::new(None) };
+        let store = Self::closed(directory, Medium::Unchanged);
         let is_there = store.medium.is_there(&store.file())?;
         store.reopen()?;
         if !is_there {
@@ -119,6 +128,7 @@ impl Store {
         self.close();
         let database = self.open_file(&self.file())?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        self.changes.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -241,6 +251,11 @@ impl Store {
         }
     }
 
+    /// What tells whether a view is of the state as it is now.
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// A consistent view; short-lived, because the file grows while it is held.
     pub(crate) fn read(&self) -> Result<Reader, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
@@ -256,7 +271,7 @@ impl Store {
         let database = database.as_ref().ok_or_else(StoreError::closed)?;
         let mut transaction = database.begin_write().during("write")?;
         transaction.set_durability(Durability::Immediate).during("write")?;
-        Ok(Writer { transaction, failed: Cell::default() })
+        Ok(Writer { transaction, failed: Cell::default(), changes: Arc::clone(&self.changes) })
     }
 }
 
@@ -279,11 +294,20 @@ fn found(key: &[u8], value: &[u8]) -> Result<Found, StoreError> {
 }
 
 fn decode_page(directory: &HostPath, bytes: &[u8]) -> Result<Page, StoreError> {
-    Page::decode(bytes).map_err(|error: PageError| StoreError::damaged(format!("the page of {directory}: {error}")))
+    Page::decode(bytes).map_err(|error| damaged_page(directory, error))
+}
+
+fn stored_page(directory: &HostPath, first: &[u8], bytes: &[u8]) -> Result<StoredPage, StoreError> {
+    StoredPage::open(first, bytes).map_err(|error| damaged_page(directory, error))
 }
 
 fn is_mark(directory: &HostPath, bytes: &[u8]) -> Result<bool, StoreError> {
-    Page::is_mark(bytes).map_err(|error| StoreError::damaged(format!("the page of {directory}: {error}")))
+    Page::is_mark(bytes).map_err(|error| damaged_page(directory, error))
+}
+
+/// A page whose bytes are none.
+pub(crate) fn damaged_page(directory: &HostPath, error: PageError) -> StoreError {
+    StoreError::damaged(format!("the page of {directory}: {error}"))
 }
 
 fn seal(value: &[u8]) -> Vec<u8> {

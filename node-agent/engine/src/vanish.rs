@@ -6,7 +6,7 @@ use crate::commit::{Committer, Place, Transaction, What};
 use crate::gate::Want;
 use crate::host::{Directory, is_gone};
 use crate::item::ItemState;
-use crate::look::Look;
+use crate::look::{Look, Subject};
 use crate::mounts::MountId;
 use crate::moves::Candidate;
 use crate::page::{Page, Volume, subtree_prefix};
@@ -36,7 +36,8 @@ impl Transaction<'_, '_> {
         let Some(on) = self.mount_of(&open, place) else { return Ok(None) };
         // A large file is left to the next compare.
         let want = Want { leaves_large: true, ..ask.want(phase(place.directory, place.name)) };
-        Ok(match self.committer.looker.look(&open, place.name, stored, want, on) {
+        let subject = Subject { directory: &open, name: place.name, on, stored, want, is_listed_file: false };
+        Ok(match self.committer.looker.look(subject) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),
             Look::Same | Look::Large(_) | Look::Unknown(_) | Look::Elsewhere | Look::Interrupted => None,

@@ -27,10 +27,10 @@ use crate::moves::Moves;
 use crate::page::Volume;
 use crate::path::HostPath;
 use crate::plan::{Ask, Due, Plan};
-use crate::progress::Progress;
+use crate::progress::{Progress, Tally};
 use crate::remote::Remote;
 use crate::stop::Stop;
-use crate::store::{Store, StoreError};
+use crate::store::{Current, Store, StoreError};
 use crate::unknown::{Aspect, Found, Unknown};
 use crate::volumes::Volumes;
 pub(crate) use name::MAX_DEPTH;
@@ -105,8 +105,10 @@ impl Walked {
 /// One thread's part in a walk.
 struct Walker<'w> {
     walk: &'w Walk,
+    state: Current<'w>,
     looker: Looker,
     held: Held,
+    tally: Tally,
     walked: Walked,
     /// The answers so far: most names are selected by the same few sets of entries.
     asks: BTreeMap<Vec<u16>, Asked>,
@@ -150,6 +152,7 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
         if !walk.stop.is_set() {
             walker.release_all(reports);
         }
+        walker.state.let_go();
         walk.frontier.done();
     }
     result.map(|()| walker.walked)
@@ -173,7 +176,8 @@ impl<'w> Walker<'w> {
     fn new(walk: &'w Walk) -> Self {
         let looker = walk.ground.looker(walk.stop.clone());
         let walked = Walked { leads: Leads::new(walk.room), ..Walked::default() };
-        Self { walk, looker, held: Held::default(), walked, asks: BTreeMap::new() }
+        let (state, tally) = (Current::of(&walk.store), Tally::new(&walk.progress));
+        Self { walk, state, looker, held: Held::default(), tally, walked, asks: BTreeMap::new() }
     }
 
     /// What these entries ask together, when one of them is due.
@@ -192,10 +196,10 @@ impl<'w> Walker<'w> {
         Some((Arc::clone(&asked.selecting), Arc::clone(asked.ask.as_ref()?)))
     }
 
-    fn send_now(&self, reports: &SyncSender<Sent>, sent: Sent) {
+    fn send_now(&self, reports: &SyncSender<Sent>, sent: Vec<Sent>) {
         // The committer is gone only after it failed, and then says why itself.
-        let share = self.walk.flow.enter(sent.bytes());
-        if reports.send(Sent::Weighed(Box::new(sent), share)).is_err() {
+        let share = self.walk.flow.enter(sent.iter().map(Sent::bytes).sum());
+        if reports.send(Sent::Weighed(sent, share)).is_err() {
             self.walk.stop.failed.store(true, Ordering::Relaxed);
         }
     }

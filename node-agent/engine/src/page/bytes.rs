@@ -21,7 +21,7 @@ pub(super) fn put(bytes: &mut Vec<u8>, mut value: u64) {
 }
 
 pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
-    u64::try_from(take_wide(bytes)?).ok()
+    take_short_form(bytes).or_else(|| u64::try_from(take_wide(bytes)?).ok())
 }
 
 /// A number of 32 bits.
@@ -52,22 +52,30 @@ pub(super) fn put_instant(bytes: &mut Vec<u8>, from: i128, to: i128) {
 }
 
 pub(super) fn take_instant(bytes: &mut &[u8], from: i128) -> Option<i128> {
+    if let Some(step) = take_short_form(bytes) {
+        return Some(from.wrapping_add(((step >> 1) as i64 ^ -((step & 1) as i64)).into()));
+    }
     let step = take_wide(bytes)?;
     Some(from.wrapping_add((step >> 1) as i128 ^ -((step & 1) as i128)))
 }
 
-fn take_wide(bytes: &mut &[u8]) -> Option<u128> {
-    // Most are short, and numbers of twice a word are slow.
-    let mut low = 0u64;
+/// A number of up to 63 bits, as almost all are: numbers of twice a word are slow.
+#[inline]
+fn take_short_form(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
     for (at, byte) in bytes.iter().take(9).enumerate() {
-        low |= u64::from(byte & 0x7f) << (7 * at);
+        value |= u64::from(byte & 0x7f) << (7 * at);
         if *byte < 0x80 {
             *bytes = &bytes[at + 1..];
-            return Some(u128::from(low));
+            return Some(value);
         }
     }
-    let mut value = u128::from(low);
-    for (at, byte) in bytes.iter().enumerate().take(18).skip(9) {
+    None
+}
+
+fn take_wide(bytes: &mut &[u8]) -> Option<u128> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().enumerate().take(18) {
         value |= u128::from(byte & 0x7f) << (7 * at);
         if *byte < 0x80 {
             *bytes = &bytes[at + 1..];

@@ -169,19 +169,16 @@ impl Before {
         *self = Self { shape, changed, modified, looked, inode: state.inode, owner, device };
     }
 
-    /// The next item, which becomes the one before; `None` where the bytes are none.
-    pub(super) fn take(&mut self, bytes: &mut &[u8], previous: &[u8]) -> Option<Named> {
+    /// The state of the next item, which becomes the one before, its name in the place of that one's; `None` where the bytes
+    /// are none.
+    pub(super) fn take(&mut self, bytes: &mut &[u8], name: &mut Vec<u8>) -> Option<ItemState> {
         let shape = take(bytes)? ^ self.shape;
         if shape >> shape::END != 0 {
             return None;
         }
         let bits = |at: u32, count: u32| (shape >> at & ((1 << count) - 1)) as usize;
         let has = |at: u32| bits(at, 1) == 1;
-        let shared = previous.get(..usize::try_from(take(bytes)?).ok()?)?;
-        let rest = take_text(bytes)?;
-        let mut name = Vec::with_capacity(shared.len() + rest.len());
-        name.extend_from_slice(shared);
-        name.extend_from_slice(rest);
+        put_behind(name, take(bytes)?, take_text(bytes)?)?;
         let size = take(bytes)?;
         let changed = take_instant(bytes, self.changed)?;
         let modified = match bits(shape::MODIFIED, 2) {
@@ -222,7 +219,7 @@ impl Before {
         let digests = take_digests(bytes, bits(shape::DIGESTS, 4))?;
         let (uid, gid) = owner;
         *self = Self { shape, changed, modified, looked, inode, owner, device };
-        let state = ItemState {
+        Some(ItemState {
             kind: *KINDS.get(bits(shape::KIND, 3))?,
             mode: bits(shape::MODE, 16) as u16,
             uid,
@@ -242,9 +239,16 @@ impl Before {
             digests,
             looked: time(looked)?,
             read: present(read.map(time))?,
-        };
-        Some(Named { name, state })
+        })
     }
+}
+
+/// Makes of a name the one that shares so many bytes with it and goes on with these.
+pub(super) fn put_behind(name: &mut Vec<u8>, shared: u64, rest: &[u8]) -> Option<()> {
+    let shared = usize::try_from(shared).ok().filter(|shared| *shared <= name.len())?;
+    name.truncate(shared);
+    name.extend_from_slice(rest);
+    Some(())
 }
 
 /// What is there has to be a time.

@@ -3,7 +3,7 @@
 //! A page is written anew in today's format with the first change in it; till then it stays as it is. The types stand
 //! as they were then.
 
-use super::Named;
+use super::encoding::put_behind;
 use crate::clock::Time;
 use crate::digest::Digests;
 use crate::item::{Attributes, ItemState};
@@ -79,14 +79,13 @@ impl<D: Into<Digests>> From<OldState<D>> for ItemState {
     }
 }
 
-/// The next item, whose digests are stored as a `D`; `previous` is the name of the one before.
-pub(super) fn take<'b, D>(bytes: &mut &'b [u8], previous: &[u8]) -> Option<Named>
+/// The state of the next item, whose digests are stored as a `D`; its name takes the place of that of the one before.
+pub(super) fn take<'b, D>(bytes: &mut &'b [u8], name: &mut Vec<u8>) -> Option<ItemState>
 where
     D: Deserialize<'b> + Into<Digests>,
 {
     let (OldNamed { shared, rest, state }, after) = postcard::take_from_bytes::<OldNamed<'_, D>>(bytes).ok()?;
     *bytes = after;
-    let mut name = previous.get(..usize::from(shared))?.to_vec();
-    name.extend_from_slice(rest);
-    Some(Named { name, state: state.into() })
+    put_behind(name, shared.into(), rest)?;
+    Some(state.into())
 }

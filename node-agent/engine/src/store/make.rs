@@ -92,10 +92,9 @@ mod tests {
 
     use super::*;
     use crate::store::{FILE, Medium};
-    use std::sync::RwLock;
 
     fn store(directory: &Path) -> Store {
-        Store { directory: directory.to_owned(), medium: Medium::File, database: RwLock::new(None) }
+        Store::closed(directory, Medium::File)
     }
 
     fn names(directory: &Path) -> Vec<String> {

@@ -2,12 +2,12 @@
 
 use super::pages::{Found, subtree};
 use super::{
-    CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PLANS, StoreError, VOLUMES, decode_page, frozen_rule, frozen_table,
-    kept, unseal,
+    CURSORS, During, JOURNAL, KEPT, META, MOUNTS, PLANS, StoreError, VOLUMES, damaged_page, decode_page, frozen_rule,
+    frozen_table, kept, stored_page, unseal,
 };
 use crate::clock::Time;
 use crate::item::ItemState;
-use crate::page::{Page, PlanId, Volume, directory_prefix, parse_key, subtree_prefix};
+use crate::page::{Items, PlanId, StoredPage, Volume, directory_prefix, parse_key, subtree_prefix};
 use crate::path::HostPath;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError, TableHandle};
 
@@ -22,10 +22,14 @@ pub(super) fn meta(
     value.map(|value| unseal(value.value(), || format!("its {key}"))).transpose()
 }
 
-/// What lies in a range, as much of it as was asked for.
-pub(crate) struct Part<T> {
-    pub(crate) found: Vec<T>,
-    /// The name at which the rest begins.
+/// What the state has of a directory from one name to another.
+#[derive(Debug, Default)]
+pub(crate) struct Stretch {
+    /// The pages that hold its items.
+    pub(crate) pages: Vec<StoredPage>,
+    /// Names that it has items below.
+    pub(crate) below: Vec<Vec<u8>>,
+    /// Where it has more.
     pub(crate) next: Option<Vec<u8>>,
 }
 
@@ -36,34 +40,76 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The pages of a directory from the one on that holds `from`, or would, at most `limit`; and where the next begins.
-    pub(crate) fn directory(
+    /// What the state has of a directory from the page on that holds `from`, or would: at most so many pages, and so many names
+    /// that it has items below.
+    pub(crate) fn stretch(
         &self,
         volume: Volume,
         directory: &HostPath,
         from: &[u8],
-        limit: usize,
-    ) -> Result<Part<Page>, StoreError> {
+        (pages, names): (usize, usize),
+    ) -> Result<Stretch, StoreError> {
         let prefix = directory_prefix(volume, directory);
-        let key = crate::page::key(volume, directory, from);
-        let mut first = prefix.clone();
-        if !from.is_empty() {
-            let before = self.pages.range(prefix.as_slice()..=key.as_slice()).during("read")?.next_back();
-            if let Some((key, _)) = before.transpose().during("read")? {
-                first = key.value().to_vec();
-            }
-        }
-        let mut part = Part { found: Vec::new(), next: None };
-        for entry in self.pages.range(first.as_slice()..).during("read")? {
+        let first = self.page_holding(&prefix, from)?;
+        let mut stretch = Stretch::default();
+        let mut behind = None;
+        for entry in self.pages.range(first.as_deref().unwrap_or(&prefix)..).during("read")? {
             let (key, value) = entry.during("read")?;
-            let Some(name) = key.value().strip_prefix(prefix.as_slice()) else { break };
-            if part.found.len() == limit {
-                part.next = Some(name.to_vec());
+            let Some(name) = key.value().strip_prefix(prefix.as_slice()) else {
+                behind = Some(key.value().to_vec());
+                break;
+            };
+            if stretch.pages.len() == pages {
+                stretch.next = Some(name.to_vec());
                 break;
             }
-            part.found.push(decode_page(directory, value.value())?);
+            stretch.pages.push(stored_page(directory, name, value.value())?);
         }
-        Ok(part)
+        // A subdirectory's keys go on with its name, the directory's own with 00 and come first.
+        let subtree = &prefix[..prefix.len() - 1];
+        let first = behind.as_deref().map(|key| key.strip_prefix(subtree).map(component));
+        if names == 0 || matches!(first, Some(None)) {
+            return Ok(stretch);
+        }
+        let mut begin = [subtree, if from.is_empty() { &[1] } else { from }].concat();
+        if let Some(Some(first)) = first.filter(|_| from.is_empty()) {
+            stretch.below.push(first.to_vec());
+            go_behind(&mut begin, subtree, first);
+        }
+        let next = self.subdirectories(subtree, begin, names, &mut stretch.below)?;
+        stretch.next = stretch.next.into_iter().chain(next).min();
+        Ok(stretch)
+    }
+
+    /// The key of a directory's page that holds a name or would, unless that is its first.
+    fn page_holding(&self, prefix: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let key = [prefix, name].concat();
+        let last = self.pages.range(prefix..=key.as_slice()).during("read")?.next_back().transpose().during("read")?;
+        Ok(last.map(|(key, _)| key.value().to_vec()))
+    }
+
+    /// The names of the subdirectories in this subtree that have pages in or below them, from a key on until there are so many;
+    /// returns the next one.
+    fn subdirectories(
+        &self,
+        subtree: &[u8],
+        mut from: Vec<u8>,
+        limit: usize,
+        found: &mut Vec<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        loop {
+            let Some(entry) = self.pages.range(from.as_slice()..).during("read")?.next() else { return Ok(None) };
+            let (key, _) = entry.during("read")?;
+            let Some(name) = key.value().strip_prefix(subtree).map(component) else { return Ok(None) };
+            if found.len() == limit {
+                return Ok(Some(name.to_vec()));
+            }
+            found.push(name.to_vec());
+            go_behind(&mut from, subtree, name);
+        }
     }
 
     /// The state of the item that stands there.
@@ -73,8 +119,13 @@ impl Reader {
         directory: &HostPath,
         name: &[u8],
     ) -> Result<Option<ItemState>, StoreError> {
-        let pages = self.directory(volume, directory, name, 1)?.found;
-        Ok(crate::page::find(&pages, name).cloned())
+        let Stretch { pages, .. } = self.stretch(volume, directory, name, (1, 0))?;
+        let damaged = |error| damaged_page(directory, error);
+        let mut items = Items::of(&pages).map_err(damaged)?;
+        while items.current().is_some_and(|(at, _)| at < name) {
+            items.advance().map_err(damaged)?;
+        }
+        Ok(items.current().filter(|(at, _)| *at == name).map(|(_, state)| state.clone()))
     }
 
     /// The pages that a suspended rule's items froze as, from a key on and with this prefix, at most so many.
@@ -110,33 +161,6 @@ impl Reader {
     /// The pages from a key on, at most so many.
     pub(crate) fn pages_from(&self, key: &[u8], limit: usize) -> Result<Vec<Found>, StoreError> {
         subtree(&self.pages, &[], key, limit)
-    }
-
-    /// The names from `from` on, at most `limit`, of a directory's subdirectories that have pages in or below them; and the
-    /// next one.
-    pub(crate) fn subdirectories(
-        &self,
-        volume: Volume,
-        directory: &HostPath,
-        from: &[u8],
-        limit: usize,
-    ) -> Result<Part<Vec<u8>>, StoreError> {
-        let prefix = subtree_prefix(volume, directory);
-        let mut part = Part { found: Vec::new(), next: None };
-        // A subdirectory's keys go on with its name, the directory's own with 00.
-        let mut from = [prefix.as_slice(), if from.is_empty() { &[1] } else { from }].concat();
-        loop {
-            let Some(entry) = self.pages.range(from.as_slice()..).during("read")?.next() else { return Ok(part) };
-            let (key, _) = entry.during("read")?;
-            let Some(rest) = key.value().strip_prefix(prefix.as_slice()) else { return Ok(part) };
-            let name = rest.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-            if part.found.len() == limit {
-                part.next = Some(name);
-                return Ok(part);
-            }
-            from = [prefix.as_slice(), &name, &[1]].concat();
-            part.found.push(name);
-        }
     }
 
     /// How many items lie in and below a directory.
@@ -272,6 +296,18 @@ impl Reader {
         let table = self.transaction.open_table(CURSORS).during("read")?;
         Ok(table.get(sink).during("read")?.map(|value| value.value()))
     }
+}
+
+/// The first component of the rest of a key.
+fn component(rest: &[u8]) -> &[u8] {
+    rest.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Makes of a key the first that may come behind all of a subdirectory's.
+fn go_behind(key: &mut Vec<u8>, subtree: &[u8], name: &[u8]) {
+    key.truncate(subtree.len());
+    key.extend_from_slice(name);
+    key.push(1);
 }
 
 /// The path of a key of what is mounted.

@@ -11,12 +11,16 @@ use crate::page::{Leaf, PlanId, Volume};
 use crate::path::HostPath;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A write transaction.
 pub(crate) struct Writer {
     pub(super) transaction: WriteTransaction,
     /// Why pages could not be written.
     pub(super) failed: Cell<Option<StoreError>>,
+    /// Counts the commits.
+    pub(super) changes: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -181,6 +185,8 @@ impl Writer {
 
     pub(crate) fn commit(self) -> Result<(), StoreError> {
         self.written()?;
-        self.transaction.commit().during("commit")
+        let committed = self.transaction.commit().during("commit");
+        self.changes.fetch_add(1, Ordering::Release);
+        committed
     }
 }

@@ -1,23 +1,25 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
 use super::held::Found;
-use super::name::Spot;
+use super::name::{Named, Spot};
 use super::{Asking, Before, Walk, Walker};
 use crate::commit::Report;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
-use crate::host::{Directory, Entry, EntryKind, is_gone};
+use crate::host::{Directory, is_gone};
+use crate::listing::{EntryKind, Listing};
 use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
-use crate::page::{MAX_ITEMS, NEVER, Page, PlanId, Volume, find};
+use crate::page::{Items, MAX_ITEMS, NEVER, PlanId, StoredPage, Volume};
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
-use crate::select::{Context, Names};
-use crate::store::StoreError;
+use crate::select::{Context, Names, Step};
+use crate::store::{StoreError, Stretch, damaged_page};
 use crate::unknown::Aspect;
 use rustix::io::Errno;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use xxhash_rust::xxh3::xxh3_64;
@@ -35,8 +37,8 @@ pub(super) struct Visit {
     pub(super) context: Context,
     /// Whether all names in it are selected alike.
     pub(super) is_uniform: bool,
-    /// What is asked of its files then, once that was found out; nothing when none is due.
-    pub(super) asked_alike: Option<Option<Asking>>,
+    /// How one of them is then, once that was found out.
+    pub(super) alike: Option<Alike>,
     pub(super) volume: Volume,
     pub(super) mount: MountId,
     pub(super) has_mounts: bool,
@@ -55,8 +57,8 @@ pub(super) struct Visit {
     /// The same for what shows at the tops of other volumes.
     pub(super) tops: BTreeMap<Volume, Top>,
     pub(super) remounts: Vec<Remount>,
-    /// Names that are directories, or covered by a mount.
-    pub(super) directories: BTreeSet<Vec<u8>>,
+    /// Names that are directories, or covered by a mount, in order.
+    pub(super) directories: Vec<Vec<u8>>,
     pub(super) found: Vec<Waiting>,
 }
 
@@ -75,7 +77,7 @@ impl Visit {
             path,
             context,
             is_uniform: false,
-            asked_alike: None,
+            alike: None,
             volume,
             mount,
             has_mounts: false,
@@ -88,7 +90,7 @@ impl Visit {
             findings: Vec::new(),
             tops: BTreeMap::new(),
             remounts: Vec::new(),
-            directories: BTreeSet::new(),
+            directories: Vec::new(),
             found: Vec::new(),
         }
     }
@@ -113,6 +115,13 @@ impl Visit {
     }
 }
 
+/// What all names of a directory have in common.
+pub(super) struct Alike {
+    pub(super) step: Step,
+    /// What is asked of a file; nothing when none is due.
+    pub(super) asked: Option<Asking>,
+}
+
 /// What shows at the top of another volume.
 #[derive(Default)]
 pub(super) struct Top {
@@ -123,34 +132,19 @@ pub(super) struct Top {
 
 /// What is listed of a directory.
 struct Listed {
-    /// Sorted.
-    entries: Vec<Entry>,
+    names: Listing,
     /// Whether a name that is not in it is not in the directory.
     is_whole: bool,
     /// Where the names that it leaves out begin.
     next: Option<Vec<u8>>,
 }
 
-/// What the state has of a directory, from one name to another.
-struct Known {
-    pages: Vec<Page>,
-    /// Names that it has items below.
-    below: Vec<Vec<u8>>,
-    /// Where it has more.
-    next: Option<Vec<u8>>,
-}
-
-impl Known {
-    /// Whether no compare has seen what lies here.
-    fn is_unseen(&self) -> bool {
-        self.pages.iter().any(|page| page.plan == NEVER)
-    }
-}
-
 /// The names of a directory in a range, listed and stored.
 struct Slice<'l> {
-    entries: &'l [Entry],
-    known: Known,
+    listing: &'l Listing,
+    /// Which of the listed ones.
+    listed: Range<usize>,
+    known: Stretch,
     from: Vec<u8>,
     upto: Option<Vec<u8>>,
     is_whole: bool,
@@ -192,7 +186,7 @@ impl Walker<'_> {
         let context = if is_top { plan.enter_directory(context, entered) } else { context };
         is_new_ground |= is_top && volume.is_new && !matches!(self.walk.before, Before::Nothing);
         let mut known = self.known(volume.number, &path, &from)?;
-        is_new_ground |= known.is_unseen();
+        is_new_ground |= is_unseen(&known);
         let due = if is_new_ground { &Due::All } else { due };
         let names = plan.names(&context, due);
         if names == Names::None && path != HostPath::root() {
@@ -215,17 +209,22 @@ impl Walker<'_> {
         if visit.path == HostPath::root() && from.is_empty() {
             let selecting = plan.selecting(&plan.root(), false);
             let spot = visit.spot();
-            self.item(&mut visit, b"", spot, &selecting, find(&known.pages, b""));
+            let items = Items::of(&known.pages).map_err(|error| damaged_page(&visit.path, error))?;
+            let stored = items.current().filter(|(name, _)| name.is_empty()).map(|(_, state)| state);
+            let named = Named { name: b"", kind: EntryKind::Directory };
+            self.item(&mut visit, named, spot, &selecting, stored);
         }
-        let mut left = listed.entries.as_slice();
+        let Listed { names: listing, is_whole, next: listed_next } = listed;
+        let mut begin = 0;
         loop {
-            let listed_to = left.get(SLICE.min(self.walk.pass)).filter(|_| listed.is_whole).map(|entry| &entry.name);
-            let upto = listed_to.or(listed.next.as_ref()).into_iter().chain(&known.next).min().cloned();
-            let is_before = |entry: &Entry| upto.as_ref().is_none_or(|upto| entry.name < *upto);
-            let (here, rest) = left.split_at(left.partition_point(is_before));
-            let is_last = upto.is_none() || upto == listed.next;
+            let listed_to = listing.get(begin + SLICE.min(self.walk.pass)).filter(|_| is_whole).map(|(name, _)| name);
+            let upto = listed_to.or(listed_next.as_deref()).into_iter().chain(known.next.as_deref()).min();
+            let upto = upto.map(<[u8]>::to_vec);
+            let end = upto.as_ref().map_or(listing.len(), |upto| listing.from(upto));
+            let is_last = upto.is_none() || upto == listed_next;
             let next = upto.clone().unwrap_or_default();
-            self.slice(&mut visit, Slice { entries: here, known, from, upto, is_whole: listed.is_whole }, reports)?;
+            let slice = Slice { listing: &listing, listed: begin..end, known, from, upto, is_whole };
+            self.slice(&mut visit, slice, reports)?;
             // Half a slice was no report: what it lacks would be taken for absent.
             if self.walk.stop.is_set() {
                 return Ok(Vec::new());
@@ -234,12 +233,14 @@ impl Walker<'_> {
                 break;
             }
             known = self.known(visit.volume, &visit.path, &next)?;
-            visit.is_new_ground |= known.is_unseen();
-            visit.asked_alike = None;
-            (left, from) = (rest, next);
+            visit.is_new_ground |= is_unseen(&known);
+            visit.alike = None;
+            (begin, from) = (end, next);
         }
         let Visit { path, context, is_new_ground, mut found, .. } = visit;
-        if let Some(from) = listed.next {
+        // The last is walked first: so the walk goes on in the order in which the state lies.
+        found.reverse();
+        if let Some(from) = listed_next {
             // Below what was found: those are walked first, so that no more than one pass waits at each level.
             found.insert(0, Waiting { above: path, name: Vec::new(), context, mount: Some(here), is_new_ground, from });
         }
@@ -248,38 +249,50 @@ impl Walker<'_> {
 
     /// Looks at the names of a directory in a range, and reports what differs there.
     fn slice(&mut self, visit: &mut Visit, slice: Slice<'_>, reports: &SyncSender<Sent>) -> Result<(), StoreError> {
-        let Slice { entries, known, from, upto, is_whole } = slice;
-        let Known { pages, below, .. } = known;
+        let Slice { listing, listed, known, from, upto, is_whole } = slice;
         let is_in = |name: &[u8]| name >= from.as_slice() && upto.as_ref().is_none_or(|upto| name < upto.as_slice());
-        let listed = |name: &[u8]| entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).is_ok();
+        visit.may_pair = self.may_pair(visit.is_new_ground, &known.pages);
+        let Stretch { pages, below, .. } = known;
         visit.known_below = below;
-        visit.may_pair = self.may_pair(visit.is_new_ground, &pages);
-        let first = |page: &Page| page.items.first().map(|first| first.name.clone()).unwrap_or_default();
-        visit.plans = pages.iter().map(|page| (first(page), page.plan)).collect();
+        visit.plans = pages.iter().map(|page| (page.first.clone(), page.plan())).collect();
         let already = visit.found.len();
-        let mut stored = pages.iter().flat_map(|page| &page.items).filter(|item| !item.name.is_empty()).peekable();
         let mut unlisted = Vec::new();
-        for Entry { name, kind } in entries {
+        let mut stored = Items::of(&pages).map_err(|error| damaged_page(&visit.path, error))?;
+        let mut pass_to = |stored: &mut Items<'_>, visit: &Visit, end: Option<&[u8]>| -> Result<(), StoreError> {
+            while let Some((name, state)) = stored.current().filter(|(name, _)| end.is_none_or(|end| *name < end)) {
+                // The directory itself, which stands at the host's root, is no name in it.
+                if is_whole && !name.is_empty() && is_in(name) {
+                    unlisted.push((name.to_vec(), state.clone()));
+                }
+                stored.advance().map_err(|error| damaged_page(&visit.path, error))?;
+            }
+            Ok(())
+        };
+        for (name, kind) in listed.filter_map(|at| listing.get(at)) {
             self.walk.ground.pace.keep(&self.walk.stop);
             if self.walk.stop.is_set() {
                 return Ok(());
             }
-            unlisted.extend(std::iter::from_fn(|| stored.next_if(|item| item.name < *name)));
-            let item = stored.next_if(|item| item.name == *name);
-            self.name(visit, name, *kind, item.map(|item| &item.state), reports)?;
+            pass_to(&mut stored, visit, Some(name))?;
+            let state = stored.current().filter(|(stored, _)| *stored == name).map(|(_, state)| state);
+            let is_stored = state.is_some();
+            self.name(visit, name, kind, state, reports)?;
+            if is_stored {
+                stored.advance().map_err(|error| damaged_page(&visit.path, error))?;
+            }
         }
-        unlisted.extend(stored);
+        pass_to(&mut stored, visit, None)?;
         if self.walk.stop.is_set() {
             return Ok(());
         }
-        if is_whole {
-            for named in unlisted.into_iter().filter(|named| is_in(&named.name)) {
-                self.missing(visit, &named.name, &named.state);
-            }
+        for (name, state) in unlisted {
+            self.missing(visit, &name, &state);
         }
         self.unmounted(visit, &is_in);
         let mut vanished = std::mem::take(&mut visit.known_below);
-        vanished.retain(|name| is_in(name) && !visit.directories.contains(name) && (is_whole || listed(name)));
+        vanished.retain(|name| {
+            is_in(name) && visit.directories.binary_search(name).is_err() && (is_whole || listing.has(name))
+        });
         visit.directories.clear();
         if self.walk.is_remote {
             // The committer does not look there: this is the second lookup.
@@ -295,6 +308,7 @@ impl Walker<'_> {
         }
         self.report_tops(visit, reports);
         self.forget_tickets();
+        self.tally.tell();
         Ok(())
     }
 
@@ -331,44 +345,41 @@ impl Walker<'_> {
 
     fn list(&self, open: &Directory, names: Names, from: &[u8]) -> Result<Listed, Errno> {
         match names {
-            Names::None => Ok(Listed { entries: Vec::new(), is_whole: false, next: None }),
+            Names::None => Ok(Listed { names: Listing::default(), is_whole: false, next: None }),
             Names::Listing => {
-                let (entries, is_all) = open.list(from, self.walk.pass)?;
-                let next = entries.last().filter(|_| !is_all).map(|last| [last.name.as_slice(), &[1]].concat());
-                Ok(Listed { entries, is_whole: true, next })
+                let (names, is_all) = open.list(from, self.walk.pass)?;
+                let next = names.last().filter(|_| !is_all).map(|last| [last, &[1]].concat());
+                Ok(Listed { names, is_whole: true, next })
             }
-            Names::These(names) => {
-                let entries = names.into_iter().map(|name| Entry { kind: EntryKind::Unknown, name });
-                Ok(Listed { entries: entries.collect(), is_whole: false, next: None })
-            }
+            Names::These(names) => Ok(Listed { names: Listing::of(&names), is_whole: false, next: None }),
         }
     }
 
     /// What the state has of a directory from a name on.
-    fn known(&self, volume: Volume, path: &HostPath, from: &[u8]) -> Result<Known, StoreError> {
-        let reader = self.walk.store.read()?;
-        let pages = reader.directory(volume, path, from, SLICE_PAGES)?;
-        let below = reader.subdirectories(volume, path, from, SLICE)?;
-        let next = pages.next.into_iter().chain(below.next).min();
-        Ok(Known { pages: pages.found, below: below.found, next })
+    fn known(&mut self, volume: Volume, path: &HostPath, from: &[u8]) -> Result<Stretch, StoreError> {
+        let known = self.state.read()?.stretch(volume, path, from, (SLICE_PAGES, SLICE));
+        if self.walk.is_remote {
+            self.state.let_go();
+        }
+        known
     }
 
     /// What it has of the directory itself and of these names, which are sorted.
-    fn known_of(&self, volume: Volume, path: &HostPath, names: &[Vec<u8>]) -> Result<Known, StoreError> {
+    fn known_of(&mut self, volume: Volume, path: &HostPath, names: &[Vec<u8>]) -> Result<Stretch, StoreError> {
         let reader = self.walk.store.read()?;
-        let mut known = Known { pages: reader.directory(volume, path, b"", 1)?.found, below: Vec::new(), next: None };
+        let mut known = Stretch { next: None, ..reader.stretch(volume, path, b"", (1, 0))? };
         for name in names {
-            let page = reader.directory(volume, path, name, 1)?.found.pop();
-            known.pages.extend(page.filter(|page| known.pages.last() != Some(page)));
-            let below = reader.subdirectories(volume, path, name, 1)?.found.pop();
-            known.below.extend(below.filter(|below| below == name));
+            let Stretch { mut pages, mut below, .. } = reader.stretch(volume, path, name, (1, 1))?;
+            let is_new = |page: &StoredPage| known.pages.last().is_none_or(|last| last.first != page.first);
+            known.pages.extend(pages.pop().filter(is_new));
+            known.below.extend(below.pop().filter(|below| below == name));
         }
         Ok(known)
     }
 
-    fn may_pair(&self, is_new_ground: bool, stored: &[Page]) -> bool {
+    fn may_pair(&self, is_new_ground: bool, stored: &[StoredPage]) -> bool {
         let Walk { before, plan, .. } = self.walk;
-        let known = |older: &Arc<Plan>| stored.iter().all(|page| page.plan <= older.id || page.plan == plan.id);
+        let known = |older: &Arc<Plan>| stored.iter().all(|page| page.plan() <= older.id || page.plan() == plan.id);
         match before {
             Before::Nothing => false,
             Before::Same => !is_new_ground,
@@ -401,7 +412,7 @@ impl Walker<'_> {
                 Before::Same => !is_new_ground,
                 Before::Other(plan) => !is_new_ground && plan.as_ref().is_some_and(|plan| self.walks(plan, &path)),
             };
-            if !was_seen && reader.directory(volume, &path, b"", 1)?.found.is_empty() {
+            if !was_seen && reader.stretch(volume, &path, b"", (1, 0))?.pages.is_empty() {
                 let unseen = vec![Vec::new()];
                 let report = Report { unseen, ..Report::of(volume, path.clone(), Vec::new()) };
                 self.send(reports, Sent::Report(report));
@@ -415,4 +426,9 @@ impl Walker<'_> {
         let crossed: Vec<Mount> = self.walk.mounts.on_the_way(directory).cloned().collect();
         plan.names(&plan.context(directory, &crossed), &Due::All) != Names::None
     }
+}
+
+/// Whether no compare has seen what lies there.
+fn is_unseen(known: &Stretch) -> bool {
+    known.pages.iter().any(|page| page.plan() == NEVER)
 }

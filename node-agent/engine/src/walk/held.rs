@@ -59,7 +59,7 @@ impl Walker<'_> {
 
     fn hold(&mut self, reports: &SyncSender<Sent>, waiting: Waiting) {
         if self.held.sent.is_empty() && waiting.tickets.is_empty() {
-            return self.send_now(reports, waiting.sent);
+            return self.send_now(reports, vec![waiting.sent]);
         }
         self.held.since.get_or_insert_with(Instant::now);
         self.held.bytes += waiting.sent.bytes();
@@ -83,8 +83,11 @@ impl Walker<'_> {
     /// Sends all that waits.
     fn release(&mut self, reports: &SyncSender<Sent>) {
         let Held { sent, .. } = std::mem::take(&mut self.held);
+        if sent.is_empty() {
+            return;
+        }
         self.looker.hash_batch();
-        for Waiting { mut sent, tickets } in sent {
+        let with_digests = |Waiting { mut sent, tickets }| {
             if let Sent::Report(Report { findings, .. }) = &mut sent {
                 for (at, ticket) in tickets {
                     if let What::Seen(state) = &mut findings[at].what {
@@ -92,8 +95,9 @@ impl Walker<'_> {
                     }
                 }
             }
-            self.send_now(reports, sent);
-        }
+            sent
+        };
+        self.send_now(reports, sent.into_iter().map(with_digests).collect());
     }
 
     /// Sends all that waits, if that has waited long.

@@ -5,8 +5,8 @@ use super::name::{Named, Spot};
 use super::{Before, Walk, Walker};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
-use crate::host::EntryKind;
 use crate::item::ItemState;
+use crate::listing::EntryKind;
 use crate::mounted::{Remount, Shown};
 use crate::mounts::{Mount, MountId};
 use crate::path::HostPath;
@@ -34,7 +34,7 @@ impl Walker<'_> {
     ) -> Result<(), StoreError> {
         let Walk { plan, mounts, .. } = self.walk;
         let name = named.name;
-        visit.directories.insert(name.to_vec());
+        visit.directories.push(name.to_vec());
         let step = plan.enter(beneath, mount);
         self.covered(visit, name, mount, &beneath.context, stored.filter(|_| step.is_dead()))?;
         let entered = mounts.id_at(&mount.point).filter(|_| !step.is_dead() && !mount.is_hidden);
@@ -132,7 +132,7 @@ impl Walker<'_> {
         };
         let stored = store.read()?.item(volume, &visit.path, name)?;
         let below = visit.found.len();
-        self.object(visit, named, step, Spot { on, volume }, stored.as_ref())?;
+        self.object(visit, named, &step, Spot { on, volume }, stored.as_ref())?;
         if is_new && !matches!(self.walk.before, Before::Nothing) && visit.found.len() > below {
             // What is committed before it is walked must not make it known.
             visit.tops.entry(volume).or_default().unseen.push(name.to_vec());
@@ -146,6 +146,9 @@ impl Walker<'_> {
     /// The names in a part of a directory that nothing is mounted on any more.
     pub(super) fn unmounted(&mut self, visit: &mut Visit, is_in: &dyn Fn(&[u8]) -> bool) {
         let Walk { plan, mounts, shown, .. } = self.walk;
+        if shown.is_empty() {
+            return;
+        }
         // No name sorts before this one.
         let first = visit.path.join(&[1]);
         let below = first.as_bytes().len() - 1;

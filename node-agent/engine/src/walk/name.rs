@@ -1,6 +1,6 @@
 //! One name in a directory: what is mounted there, whether it is walked, and a look at it.
 
-use super::directory::Visit;
+use super::directory::{Alike, Visit};
 use super::held::Found;
 use super::mount::MOUNTED_MEANWHILE;
 use super::{Asking, Before, Walk, Walker};
@@ -8,10 +8,11 @@ use crate::commit::{Finding, What};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::gate::Want;
-use crate::host::{EntryKind, MAX_PATH, is_gone};
+use crate::host::{MAX_PATH, is_gone};
 use crate::item::ItemState;
 use crate::lane::{Pushed, Task};
-use crate::look::Look;
+use crate::listing::EntryKind;
+use crate::look::{Look, Subject};
 use crate::mounts::MountId;
 use crate::moves::{Candidate, Outcome};
 use crate::page::Volume;
@@ -61,30 +62,33 @@ impl Walker<'_> {
         }
         if self.walk.host.bars(|| visit.path.join(name)) {
             let step = plan.child(&visit.context, name);
-            visit.directories.insert(name.to_vec());
+            visit.directories.push(name.to_vec());
             self.covered_meanwhile(visit.path.join(name), &step.context);
             return Ok(());
         }
-        let spot = visit.spot();
-        if kind == EntryKind::Other && visit.is_uniform {
-            if let Some(asked) = self.asked_alike(visit, name) {
-                self.asked_item(visit, name, spot, asked, stored);
-            }
-            return Ok(());
+        let (named, spot) = (Named { name, kind }, visit.spot());
+        if !visit.is_uniform {
+            let step = plan.child(&visit.context, name);
+            return self.object(visit, named, &step, spot, stored);
         }
-        let step = plan.child(&visit.context, name);
-        self.object(visit, Named { name, kind }, step, spot, stored)
+        let alike = visit.alike.take().unwrap_or_else(|| self.alike(visit, name));
+        let mut looked = Ok(());
+        match &alike.asked {
+            asked if matches!(kind, EntryKind::File | EntryKind::Other) => {
+                asked.iter().for_each(|asked| self.asked_item(visit, named, spot, asked, stored));
+            }
+            _ => looked = self.object(visit, named, &alike.step, spot, stored),
+        }
+        visit.alike = Some(alike);
+        looked
     }
 
-    /// What is asked of any file of a directory in which all names are selected alike, when that is due.
-    fn asked_alike(&mut self, visit: &mut Visit, name: &[u8]) -> Option<Asking> {
-        if let Some(asked) = &visit.asked_alike {
-            return asked.clone();
-        }
+    /// What any name of a directory is like in which all are selected alike.
+    fn alike(&mut self, visit: &Visit, name: &[u8]) -> Alike {
         let plan = &self.walk.plan;
-        let selecting = plan.selecting(&plan.child(&visit.context, name), false);
-        let asked = self.ask(&selecting, visit.is_new_ground);
-        visit.asked_alike.insert(asked).clone()
+        let step = plan.child(&visit.context, name);
+        let asked = self.ask(&plan.selecting(&step, false), visit.is_new_ground);
+        Alike { step, asked }
     }
 
     /// What shows under a name.
@@ -92,7 +96,7 @@ impl Walker<'_> {
         &mut self,
         visit: &mut Visit,
         Named { name, kind }: Named<'_>,
-        step: Step,
+        step: &Step,
         spot: Spot,
         stored: Option<&ItemState>,
     ) -> Result<(), StoreError> {
@@ -103,7 +107,7 @@ impl Walker<'_> {
                 Ok(kind) => kind,
                 Err(errno) if is_gone(errno) => EntryKind::Other,
                 Err(errno) => {
-                    visit.directories.insert(name.to_vec());
+                    visit.directories.push(name.to_vec());
                     self.walked.met.mark(plan.alive(&step.context));
                     let path = visit.path.join(name);
                     if let Some(interval) = plan.interval_below(&step.context) {
@@ -116,15 +120,15 @@ impl Walker<'_> {
             kind => kind,
         };
         if kind == EntryKind::Symlink {
-            self.follow(visit, name, &step);
+            self.follow(visit, name, step);
         }
         // To an entry that ignores links, an item that becomes one changes, and so does a link that becomes an item.
         let selecting = match (kind, stored) {
-            (EntryKind::Symlink, Some(stored)) => plan.selecting_stored(&step, stored),
-            (kind, _) => plan.selecting(&step, kind == EntryKind::Symlink && stored.is_none()),
+            (EntryKind::Symlink, Some(stored)) => plan.selecting_stored(step, stored),
+            (kind, _) => plan.selecting(step, kind == EntryKind::Symlink && stored.is_none()),
         };
         if kind == EntryKind::Directory {
-            visit.directories.insert(name.to_vec());
+            visit.directories.push(name.to_vec());
             if plan.names(&step.context, due) != Names::None {
                 let path = visit.path.join(name);
                 if path.as_bytes().len() > MAX_PATH || step.context.depth() > MAX_DEPTH {
@@ -136,12 +140,12 @@ impl Walker<'_> {
                 } else {
                     let is_new_ground = visit.is_new_ground || self.uncovers(visit, name, stored);
                     let mount = Some(visit.mount);
-                    let (above, name, context) = (visit.path.clone(), name.to_vec(), step.context);
+                    let (above, name, context) = (visit.path.clone(), name.to_vec(), step.context.clone());
                     visit.found.push(Waiting { above, name, context, mount, is_new_ground, from: Vec::new() });
                 }
             }
         }
-        self.item(visit, name, spot, &selecting, stored);
+        self.item(visit, Named { name, kind }, spot, &selecting, stored);
         Ok(())
     }
 
@@ -159,67 +163,68 @@ impl Walker<'_> {
     pub(super) fn item(
         &mut self,
         visit: &mut Visit,
-        name: &[u8],
+        named: Named<'_>,
         spot: Spot,
         selecting: &[u16],
         stored: Option<&ItemState>,
     ) {
         if let Some(asked) = self.ask(selecting, visit.is_new_ground) {
-            self.asked_item(visit, name, spot, asked, stored);
+            self.asked_item(visit, named, spot, &asked, stored);
         }
     }
 
     fn asked_item(
         &mut self,
         visit: &mut Visit,
-        name: &[u8],
+        Named { name, kind }: Named<'_>,
         spot: Spot,
-        (selecting, ask): Asking,
+        asked: &Asking,
         stored: Option<&ItemState>,
     ) {
-        if stored.is_none() && self.may_have_moved(visit, name) && self.held(visit, name, &selecting, &ask) {
+        let (selecting, ask) = asked;
+        if stored.is_none() && self.may_have_moved(visit, name) && self.held(visit, name, asked) {
             return;
         }
         let want = ask.want(phase_in(visit.phase, name));
         let leaves_large = !self.walk.is_remote && spot.volume == visit.volume;
-        let want_now = Want { leaves_large, ..want };
-        let (mut look, mut ticket) = self.looker.look_in_batch(&visit.open, name, stored, want_now, spot.on);
+        let is_listed_file = kind == EntryKind::File;
+        let subject = Subject { directory: &visit.open, name, on: spot.on, stored, want, is_listed_file };
+        let want = Want { leaves_large, ..want };
+        let (mut look, mut ticket) = self.looker.look_in_batch(Subject { want, ..subject });
         if let Look::Large(state) = look {
-            self.saw(&selecting);
-            if self.left(visit, name, &selecting, &ask, (stored, &state)) {
+            self.saw(selecting);
+            if self.left(visit, name, asked, (stored, &state)) {
                 // So that it is known to be there until its content is.
                 if stored.is_none() && (visit.is_new_ground || matches!(self.walk.before, Before::Nothing)) {
-                    let (name, what) = (name.to_vec(), What::Seen(state));
-                    visit.findings.push(Finding { name, selecting, ask, what, moved: None, under: None }.into());
+                    visit.findings.push(finding(name, asked, What::Seen(state)).into());
                 }
                 return;
             }
             if !self.walk.waits {
-                self.too_many_wait(visit.path.join(name), &ask);
+                self.too_many_wait(visit.path.join(name), ask);
                 return;
             }
-            (look, ticket) = self.looker.look_in_batch(&visit.open, name, stored, want, spot.on);
+            (look, ticket) = self.looker.look_in_batch(subject);
         } else if matches!(look, Look::Seen(_)) {
-            self.saw(&selecting);
+            self.saw(selecting);
         }
         match look {
-            Look::Same => self.saw(&selecting),
+            Look::Same => self.saw(selecting),
             Look::Gone => {
                 // At the top of another volume it was unmounted a moment ago.
                 match stored.filter(|_| spot.volume == visit.volume) {
                     // A name that is gone did not say what it was: the state does.
                     Some(stored) if stored.kind == ItemType::Symlink => self.missing(visit, name, stored),
-                    Some(stored) => self.gone(visit, name, selecting, ask, stored),
+                    Some(stored) => self.gone(visit, name, asked.clone(), stored),
                     None => {}
                 }
             }
             look => {
                 let refused = self.looker.refused();
-                let seen = self.seen(&visit.path, name, &selecting, &ask, look, refused);
+                let seen = self.seen(&visit.path, name, selecting, ask, look, refused);
                 let repeats = |state: &ItemState| stored.is_some_and(|stored| repeats(stored, state));
                 if let Some(state) = seen.filter(|state| !repeats(state)) {
-                    let (name, what) = (name.to_vec(), What::Seen(state));
-                    let finding = Finding { name, selecting, ask, what, moved: None, under: None };
+                    let finding = finding(name, asked, What::Seen(state));
                     visit.findings_at(spot).push(Found { finding, ticket });
                 }
             }
@@ -230,28 +235,21 @@ impl Walker<'_> {
     pub(super) fn missing(&mut self, visit: &mut Visit, name: &[u8], stored: &ItemState) {
         let plan = &self.walk.plan;
         let selecting = plan.selecting_stored(&plan.child(&visit.context, name), stored);
-        if let Some((selecting, ask)) = self.ask(&selecting, visit.is_new_ground) {
-            self.gone(visit, name, selecting, ask, stored);
+        if let Some(asked) = self.ask(&selecting, visit.is_new_ground) {
+            self.gone(visit, name, asked, stored);
         }
     }
 
     /// An item of the state that is not there: it may be there under another name.
-    pub(super) fn gone(
-        &mut self,
-        visit: &mut Visit,
-        name: &[u8],
-        selecting: Arc<[u16]>,
-        ask: Arc<Ask>,
-        stored: &ItemState,
-    ) {
+    pub(super) fn gone(&mut self, visit: &mut Visit, name: &[u8], asked: Asking, stored: &ItemState) {
         if self.walk.is_remote {
             // The committer does not look there: this is the second lookup.
             if visit.open.stat(name).is_err_and(is_gone) {
-                let (name, what) = (name.to_vec(), What::Missing);
-                visit.findings.push(Finding { name, selecting, ask, what, moved: None, under: None }.into());
+                visit.findings.push(finding(name, &asked, What::Missing).into());
             }
             return;
         }
+        let (selecting, ask) = asked;
         let under = visit.plan_of(name);
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
         let gone = self.walk.moves.hold_gone(stored, Candidate { volume, directory, name, selecting, ask, under });
@@ -278,9 +276,9 @@ impl Walker<'_> {
     }
 
     /// Whether a new name waits until all names were seen; its content is not read before.
-    fn held(&self, visit: &Visit, name: &[u8], selecting: &Arc<[u16]>, ask: &Arc<Ask>) -> bool {
+    fn held(&self, visit: &Visit, name: &[u8], asked: &Asking) -> bool {
         let Some(state) = self.looker.glance(&visit.open, name) else { return false };
-        let (selecting, ask) = (Arc::clone(selecting), Arc::clone(ask));
+        let (selecting, ask) = asked.clone();
         let under = visit.plan_of(name);
         let (volume, directory, name) = (visit.volume, visit.path.clone(), name.to_vec());
         self.walk.moves.hold_new(&state, Candidate { volume, directory, name, selecting, ask, under }).is_none()
@@ -291,8 +289,7 @@ impl Walker<'_> {
         &mut self,
         visit: &Visit,
         name: &[u8],
-        selecting: &Arc<[u16]>,
-        ask: &Arc<Ask>,
+        (selecting, ask): &Asking,
         (stored, seen): (Option<&ItemState>, &ItemState),
     ) -> bool {
         let here = Candidate {
@@ -371,9 +368,14 @@ impl Walker<'_> {
 
     /// An item that these entries select is there.
     pub(super) fn saw(&mut self, selecting: &[u16]) {
-        self.walk.progress.looked_at_one();
+        self.tally.looked_at_one();
         self.walked.met.mark(selecting.iter().copied());
     }
+}
+
+fn finding(name: &[u8], (selecting, ask): &Asking, what: What) -> Finding {
+    let (name, selecting, ask) = (name.to_vec(), Arc::clone(selecting), Arc::clone(ask));
+    Finding { name, selecting, ask, what, moved: None, under: None }
 }
 
 /// Whether a look found only once more that something cannot be read.

@@ -1,0 +1,31 @@
+//! The state as it was last committed, for who asks often.
+
+use super::{Reader, Store, StoreError};
+
+/// A view that is held over many reads, and given up for another one after each commit: the file grows while an old one is held.
+pub(crate) struct Current<'s> {
+    store: &'s Store,
+    reader: Option<(u64, Reader)>,
+}
+
+impl<'s> Current<'s> {
+    pub(crate) fn of(store: &'s Store) -> Self {
+        Self { store, reader: None }
+    }
+
+    /// The state as it was last committed.
+    pub(crate) fn read(&mut self) -> Result<&Reader, StoreError> {
+        // Asked before a view is taken: what is committed meanwhile only makes the next one be taken early.
+        let changes = self.store.changes();
+        let reader = match self.reader.take() {
+            Some((of, reader)) if of == changes => reader,
+            _ => self.store.read()?,
+        };
+        Ok(&self.reader.insert((changes, reader)).1)
+    }
+
+    /// Holds nothing while what comes next may take for ever.
+    pub(crate) fn let_go(&mut self) {
+        self.reader = None;
+    }
+}
