@@ -7,7 +7,7 @@ use crate::hard_links::HardLinks;
 use crate::hashing::{BLOCK, Hasher, PADDING, Piece, take_in_but_for_md5};
 use crate::host::FileId;
 use crate::item::ItemState;
-use crate::lanes::md5;
+use vedette_lanes::md5;
 
 /// So many bytes: room for any file that is not large, and for the ones beside it that fill the lanes.
 const BYTES: usize = 2 * 1024 * 1024;

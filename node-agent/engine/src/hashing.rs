@@ -1,12 +1,12 @@
 //! Contents are hashed: several at once, each in one pass over its bytes, all its digests from the same bytes in cache.
 //!
-//! Pure. MD5 and SHA-256 of what is given together are taken in side by side (`lanes`), the others one after the other.
+//! Pure. MD5 and SHA-256 of what is given together are taken in side by side (`vedette_lanes`), the others one after the other.
 
 use crate::digest::Digests;
-use crate::lanes::{Block, Message, md5, sha256};
 use blake3::Hasher as Blake3;
 use sha2::{Digest, Sha512};
 use vedette_crds::settings::{Hash, HashSet};
+use vedette_lanes::{Block, Message, md5, sha256};
 
 /// Bytes of a content come in multiples of this, but for its last ones.
 pub(crate) const BLOCK: usize = size_of::<Block>();

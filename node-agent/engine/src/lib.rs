@@ -22,7 +22,7 @@
 //! | `walk`, `frontier`, `crew`, `flow`, `remote` | the way down, its stack, its threads, what they send, those that may never come back; `stop` ends it |
 //! | `host`, `mounts`, `mounted`, `newcomers` | confined opening; mounts; one that came, went or was exchanged; in mid-compare |
 //! | `look`, `gate`, `xattrs` | one look; whether it has to read; attributes |
-//! | `digest`, `hashing`, `lanes` | digests; contents that are hashed together; many messages on the lanes of a processor |
+//! | `digest`, `hashing` | digests; contents that are hashed together |
 //! | `budget`, `pace`, `pressure`, `machine` | what may be taken of the machine; how it is kept; when to make way; what it says |
 //! | `background`, `page_cache` | behind all others; reading without driving theirs out of the cache |
 //! | `item`, `attributes` | a state and the comparison of two; text of access lists and capabilities |
@@ -71,7 +71,6 @@ mod item;
 pub mod journal;
 mod known;
 mod lane;
-mod lanes;
 mod leads;
 mod listing;
 mod look;

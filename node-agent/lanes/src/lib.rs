@@ -1,11 +1,23 @@
 //! MD5 and SHA-256 of many messages side by side: what one message cannot use of a processor, several can.
 //!
-//! Pure. Takes whole blocks into states; padding is the caller's. The one module of the engine with `unsafe` in it, for two
-//! reasons: instructions that not every processor has, called only after it said that it has them, and pointers to the
-//! messages' blocks, each of which the kernel advances no further than the shortest message is long. Where a processor has
-//! nothing, or a kernel does not agree with the md-5 crate on this machine, the crates' own code takes in one message
-//! after the other.
-#![allow(unsafe_code)]
+//! ```text
+//! messages --(take_in: the longest first)--> as many as a kernel has lanes --(step: as far as the shortest goes)--> states
+//! ```
+//!
+//! Pure. Takes whole blocks into states; padding is the caller's. What is `unsafe` is so for two reasons: instructions that
+//! not every processor has, called only after it said that it has them, and pointers to the messages' blocks, each of
+//! which the kernel advances no further than the shortest message is long. Where a processor has nothing, or a kernel does
+//! not agree with the md-5 and sha2 crates on this machine, the crates' own code takes in one message after the other.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | `md5` | MD5's compression over vectors of any width |
+//! | `x86`, `arm` | the vectors: AVX2 and AVX-512; NEON |
+//! | `sha_ni` | SHA-256 of two messages by a processor's own instructions |
+#![allow(
+    unsafe_code,
+    reason = "instructions that not every processor has, and pointers to blocks, are the purpose of this crate"
+)]
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
@@ -18,15 +30,17 @@ mod x86;
 use std::cmp::Reverse;
 use std::sync::OnceLock;
 
-/// What both take in at a time.
-pub(crate) type Block = [u8; 64];
+/// What both hashes take in at a time.
+pub type Block = [u8; 64];
 /// The most messages that any kernel takes.
 const MOST: usize = 32;
 
 /// A message: its state so far, and the blocks that come next.
-pub(crate) struct Message<'m, const WORDS: usize> {
-    pub(crate) state: &'m mut [u32; WORDS],
-    pub(crate) blocks: &'m [Block],
+pub struct Message<'m, const WORDS: usize> {
+    /// Of all blocks that were taken in.
+    pub state: &'m mut [u32; WORDS],
+    /// Those that were not; what is taken in is there no more.
+    pub blocks: &'m [Block],
 }
 
 /// Takes the same number of blocks into each state, from one pointer for each.
@@ -51,15 +65,15 @@ struct Means<const WORDS: usize> {
     single: fn(&mut [u32; WORDS], &[Block]),
 }
 
-/// Takes blocks into their MD5 states: all of them, or `while_full` as long as more than half of the lanes have a message.
-pub(crate) fn md5(messages: &mut [Message<'_, 4>], while_full: bool) {
+/// Takes blocks into their MD5 states: all of them, or `while_full` as long as half of the lanes have a message.
+pub fn md5(messages: &mut [Message<'_, 4>], while_full: bool) {
     static MEANS: OnceLock<Means<4>> = OnceLock::new();
     let means = MEANS.get_or_init(|| checked(kernels::md5(), md5_one, "MD5"));
     means.take_in(messages, if while_full { means.most().div_ceil(2) } else { 1 });
 }
 
 /// Takes all blocks into their SHA-256 states.
-pub(crate) fn sha256(messages: &mut [Message<'_, 8>]) {
+pub fn sha256(messages: &mut [Message<'_, 8>]) {
     static MEANS: OnceLock<Means<8>> = OnceLock::new();
     let means = MEANS.get_or_init(|| checked(kernels::sha256(), sha2::block_api::compress256, "SHA-256"));
     means.take_in(messages, 1);
