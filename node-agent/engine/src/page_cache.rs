@@ -79,17 +79,25 @@ fn ask_first(file: BorrowedFd<'_>, offset: u64, size: u64, buffer: &mut [u8]) ->
         // Else the kernel reads ahead, and what it brings looks as if it had been there. Advice that is not taken is none.
         let _ = fadvise(file, 0, None, Advice::Random);
     }
-    match preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
-        Err(Errno::AGAIN) => {}
-        // Before Linux 5.11 that also means that it is not there, and not only the end of the file.
-        Ok(0) if offset < size => {}
-        result => return result,
+    let asked = preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+    if !would_wait(asked, offset, size) {
+        return asked;
     }
     let count = pread(file, buffer, offset)?;
     if let Some(length) = NonZeroU64::new(count as u64) {
         let _ = fadvise(file, offset, Some(length), Advice::DontNeed);
     }
     Ok(count)
+}
+
+/// Whether a read that may not wait says that it would have to: that what lies there is not in the cache.
+fn would_wait(asked: Result<usize, Errno>, offset: u64, size: u64) -> bool {
+    match asked {
+        Err(Errno::AGAIN) => true,
+        // Before Linux 5.11 that means it too, and not only the end of the file.
+        Ok(0) => offset < size,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +189,17 @@ mod tests {
     #[test]
     fn where_we_drop_it_ourselves_the_cache_is_as_it_was_too() {
         leaves_no_trace(Way::AskFirst, 320..700);
+    }
+
+    #[test]
+    fn a_read_that_would_have_to_wait_is_no_end_of_a_file() {
+        let size = 10 * PAGE as u64;
+        for offset in [0, size - 1] {
+            assert!(would_wait(Err(Errno::AGAIN), offset, size) && would_wait(Ok(0), offset, size), "{offset}");
+            assert!(!would_wait(Ok(1), offset, size) && !would_wait(Err(Errno::IO), offset, size), "{offset}");
+        }
+        assert!(!would_wait(Ok(0), size, size), "its end is one");
+        assert!(!would_wait(Ok(0), 0, 0), "an empty file has no other");
     }
 
     #[test]
