@@ -34,7 +34,7 @@ pub(crate) fn read(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
     let mut walker = Walker::new(walk);
     let mut looker = walk.ground.looker(walk.stop.clone());
     let next = |_: bool| if walk.stop.is_set() { None } else { walk.lane.next() };
-    read_side_by_side(&mut looker, next, |looker, outcome, stored, look, _reading| {
+    read_side_by_side(&mut looker, walk.ground.files, next, |looker, outcome, stored, look, _reading| {
         let Some(look) = look else { return };
         let Candidate { volume, directory, name, selecting, ask, .. } = outcome.here().clone();
         let after = walker.seen(&directory, &name, &selecting, &ask, look, looker.refused());
@@ -59,7 +59,7 @@ impl Walker<'_> {
         };
         // Where all is gone, nothing is to be seen.
         let is_gone = batch.iter().all(|outcome| matches!(outcome, Outcome::Gone(_)));
-        let open = if is_gone { None } else { self.walk.ground.open_on(volume, &directory).ok().flatten() };
+        let open = if is_gone { Ok(None) } else { self.walk.ground.open_on(volume, &directory) };
         let mut findings = Vec::new();
         for outcome in batch {
             let before = match &outcome {
@@ -69,11 +69,12 @@ impl Walker<'_> {
                 Outcome::Gone(_) | Outcome::There(_) => None,
             };
             let (outcome, before, after) = match (&outcome, &open) {
-                (Outcome::Gone(_), _) | (_, None) => (outcome, before, None),
-                (_, Some(open)) => match self.show(open, outcome, before) {
+                (Outcome::Gone(_), _) | (_, Ok(None)) => (outcome, before, None),
+                (_, Ok(Some(open))) => match self.show(open, outcome, before) {
                     Some(shown) => shown,
                     None => continue,
                 },
+                (_, Err(errno)) => self.shown(outcome, before, Look::Unknown(*errno)),
             };
             // What was not seen because the compare ends is found again by the next one.
             if self.walk.stop.is_set() {
@@ -115,9 +116,14 @@ impl Walker<'_> {
             }
             look => (outcome, stored, look),
         };
+        Some(self.shown(outcome, stored, look))
+    }
+
+    /// What a look at it came to.
+    fn shown(&mut self, outcome: Outcome, stored: Option<ItemState>, look: Look) -> Shown {
         let Candidate { directory, name, selecting, ask, .. } = outcome.here();
         let refused = self.looker.refused();
         let after = self.seen(directory, name, selecting, ask, look, refused);
-        Some((outcome, stored, after))
+        (outcome, stored, after)
     }
 }
