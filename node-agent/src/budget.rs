@@ -47,7 +47,7 @@ pub(crate) const READ: Rate = Rate(64 << 20);
 /// What may be taken of the node.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Limits {
-    /// Processor time that it may take, in cores: a number such as 0.5 or 500m, or none. Without it, 500m for a service and none for scan
+    /// Processor time that looking and committing may take, in cores: a number such as 0.5 or 500m, or none. Without it, 500m for a service and none for scan
     #[arg(long, env = "VEDETTE_CPU_LIMIT", value_name = "CORES|none", value_parser = limit::<Cores>)]
     pub cpu_limit: Option<Limit<Cores>>,
     /// Bytes of content that it may read in a second: a size such as 50Mi, or none. Without it, 64Mi for a service and none for scan
@@ -96,15 +96,16 @@ impl Limits {
         let read = self.read_limit.and_then(Limit::get).map(|Rate(bytes)| bytes);
         let threads = self.threads(cgroup::quota(), cores());
         let is_background = self.background.unwrap_or(false);
-        Share { budget: Budget { cpu, read, is_background }, threads }
+        Share { budget: Budget { cpu, read, is_background, ..Budget::default() }, threads }
     }
 
     fn service_under(&self, quota: Option<f64>, cores: usize) -> Share {
         let asked = self.cpu_limit.unwrap_or(Limit::Of(CPU)).get().map(|Cores(cores)| cores);
-        let cpu = asked.into_iter().chain(quota.map(below)).min_by(f64::total_cmp);
+        let process = quota.map(below);
+        let cpu = asked.into_iter().chain(process).min_by(f64::total_cmp);
         let read = self.read_limit.unwrap_or(Limit::Of(READ)).get().map(|Rate(bytes)| bytes);
         let is_background = self.background.unwrap_or(true);
-        Share { budget: Budget { cpu, read, is_background }, threads: self.threads(quota, cores) }
+        Share { budget: Budget { cpu, process, read, is_background }, threads: self.threads(quota, cores) }
     }
 
     fn threads(&self, quota: Option<f64>, cores: usize) -> usize {
@@ -192,6 +193,8 @@ mod tests {
         assert_eq!(cpu(UNSAID, Some(0.1)), Some(0.09));
         let without = Limits { cpu_limit: Some(Limit::None), ..UNSAID };
         assert_eq!((cpu(without, None), cpu(without, Some(2.0))), (None, Some(1.8)));
+        let process = |quota| UNSAID.service_under(quota, 8).budget.process;
+        assert_eq!((process(None), process(Some(0.1)), process(Some(4.0))), (None, Some(0.09), Some(3.6)));
         assert_eq!(UNSAID.of_command().budget, Budget::default());
     }
 

@@ -141,7 +141,7 @@ impl Metrics {
     fn limits(&self, threads: usize) -> Result<(), prometheus::Error> {
         let Budget { cpu, read, .. } = self.pace.budget();
         let gauges = [
-            ("cpu_limit_cores", "Processor time that may be taken, in cores.", cpu),
+            ("cpu_limit_cores", "Processor time that looking and committing may take, in cores.", cpu),
             (
                 "read_limit_bytes_per_second",
                 "Bytes of content that may be read in a second.",

@@ -7,8 +7,11 @@ use std::time::Duration;
 /// What an engine may take of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Budget {
-    /// Processor time of the whole process, in cores; `None`: as much as there is.
+    /// Processor time of looking and committing, in cores; `None`: as much as there is.
     pub cpu: Option<f64>,
+    /// Processor time of the whole process, in cores, where the system stops it beyond that: what it takes to answer others is
+    /// taken from looking, of which half stays.
+    pub process: Option<f64>,
     /// Bytes of content that are read in a second; `None`: as many as can be.
     pub read: Option<u64>,
     /// Whether all else goes first: it takes what is idle, and makes way while others wait for processors or disks.

@@ -20,6 +20,7 @@ use crate::mounted;
 use crate::mounts::Mounts;
 use crate::moves::Moves;
 use crate::newcomers::Newcomers;
+use crate::pace::Charged;
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
 use crate::progress::SoFar;
@@ -63,6 +64,7 @@ impl Engine {
         stop: &Arc<AtomicBool>,
         committed: &mut dyn FnMut(&Standing),
     ) -> Result<Outcome, EngineError> {
+        let _charged = Charged::begin(&self.pace);
         let first = self.compare_once(due, stop, committed)?;
         match first {
             Outcome::Complete(first) if self.holds => Ok(match self.compare_once(due, stop, committed)? {
@@ -204,7 +206,11 @@ impl Engine {
         let mut left_behind = std::mem::take(&mut self.left_behind);
         let this = &*self;
         let mut committer = this.committer(plan, mounts, &owners, &shared.moves, looker);
-        let mut committed = |meta: &Meta| committed(&this.standing_at(meta));
+        let mut committed = |meta: &Meta| {
+            // The next looks pay for it.
+            this.pace.charge();
+            committed(&this.standing_at(meta));
+        };
         let mut work = |work| -> Result<Walked, EngineError> {
             let crew = Crew::start(&shared, this.settings.threads, work)?;
             let remotes = Remotes::new(&shared, &mut left_behind, this.settings.answer_within);

@@ -121,7 +121,7 @@ impl Crew {
 fn spawn(shared: &Arc<Walk>, sender: SyncSender<Sent>, work: Work) -> std::io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     Builder::new().name("walker".into()).spawn(move || {
-        shared.ground.pace.enlist();
+        let _charged = shared.ground.pace.enlist();
         work_to_the_end(&sender, || work(&shared, &sender), Sent::Ended);
     })
 }

@@ -15,7 +15,7 @@ use crate::item::ItemState;
 use crate::look::{Look, Looker, Own};
 use crate::mounts::{MountId, Mounts};
 use crate::moves::{Candidate, Moves, Outcome};
-use crate::pace::Pace;
+use crate::pace::{Charged, Pace};
 use crate::page::Volume;
 use crate::path::HostPath;
 use crate::progress::Progress;
@@ -233,7 +233,7 @@ impl Lane {
 
     fn run(&self, stop: &Arc<AtomicBool>) {
         let Some(first) = self.take(stop, true) else { return };
-        first.ground.pace.enlist();
+        let _charged = first.ground.pace.enlist();
         let mut looker = first.ground.looker(Stop::new(stop));
         let mut first = Some(first);
         let mut next = |is_idle: bool| {
@@ -300,6 +300,7 @@ impl Engine {
     /// # Errors
     /// When the state cannot be used; then it is read again.
     pub fn commit_read(&mut self, committed: &mut dyn FnMut(&Standing)) -> Result<(), EngineError> {
+        let _charged = Charged::begin(&self.pace);
         let done = std::mem::take(&mut self.lane.lock().done);
         let result = done.into_iter().try_for_each(|done| self.commit_done(done));
         if result.is_err() {

@@ -15,6 +15,8 @@ pub(crate) trait Machine: Send + Sync {
     fn since_boot(&self) -> Duration;
     /// Processor time that this process took.
     fn cpu(&self) -> Duration;
+    /// Processor time that the calling thread took.
+    fn thread_cpu(&self) -> Duration;
     /// `None` where the kernel does not say.
     fn stalls(&self) -> Option<Stalls>;
     fn wait(&self, long: Duration);
@@ -30,6 +32,10 @@ impl Machine for System {
 
     fn cpu(&self) -> Duration {
         time(ClockId::ProcessCPUTime)
+    }
+
+    fn thread_cpu(&self) -> Duration {
+        time(ClockId::ThreadCPUTime)
     }
 
     fn stalls(&self) -> Option<Stalls> {
@@ -57,6 +63,8 @@ fn some(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -68,11 +76,14 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_counts_this_process() {
-        let before = System.cpu();
-        while System.cpu() == before {
+    fn this_machine_counts_this_process_and_in_it_each_thread_alone() {
+        let before = System.thread_cpu();
+        while System.thread_cpu() == before {
             std::hint::spin_loop();
         }
+        let of_another = std::thread::spawn(|| System.thread_cpu()).join().unwrap();
+        let own = System.thread_cpu();
+        assert!(own + of_another <= System.cpu());
         assert!(System.since_boot() > System.cpu());
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Remotes<'a> {
         let remote = Arc::new(remote);
         let (shared, sender) = (Arc::clone(&remote), sender.clone());
         let spawned = Builder::new().name("remote".into()).spawn(move || {
-            walk.ground.pace.enlist();
+            let _charged = walk.ground.pace.enlist();
             let work = || crate::walk::remote(&walk, &shared, &sender);
             work_to_the_end(&sender, work, |walked| Sent::RemoteEnded(shared.id, walked));
         });
