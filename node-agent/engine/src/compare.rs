@@ -26,10 +26,12 @@ use crate::plan::{Due, Plan};
 use crate::progress::SoFar;
 use crate::remote::Remotes;
 use crate::render::Owners;
+use crate::side_by_side::files_at_once;
 use crate::stop::Stop;
 use crate::store::StoreError;
 use crate::unknown::Found;
 use crate::walk::{Before, Walk, Walked, read, settle, walk};
+use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -167,42 +169,11 @@ impl Engine {
             // What waits was asked for by another plan.
             self.lane.reset();
         }
-        let store = Arc::clone(&self.store);
+        let shared = Arc::new(self.to_walk(mounts, plan, due, stop)?);
+        let waits = shared.waits;
         let owners = Owners::read(&self.host, mounts);
         let mut meta = self.meta.clone();
-        let before = match meta.complete {
-            None => Before::Nothing,
-            Some(complete) if complete == plan.id => Before::Same,
-            Some(complete) => Before::Other(self.plans.get(&store, complete)?),
-        };
-        // A baseline is ready when all was read, and what the first compare finds was changed while nobody watched.
-        let waits = !self.lane.has_thread() || meta.complete != Some(plan.id) || self.detection != Detection::Scan;
-        let stops = Stop::new(stop);
-        let ground = self.ground(mounts, Arc::new(meta.compared.clone()));
-        let shared = Arc::new(Walk {
-            store: Arc::clone(&store),
-            host: Arc::clone(&self.host),
-            mounts: Arc::clone(mounts),
-            volumes: Arc::clone(&self.volumes),
-            shown: Arc::new(mounted::load(&store.read()?)?),
-            visitors: Arc::new(meta.visitors.iter().map(|visitor| visitor.volume).collect()),
-            plan: Arc::clone(plan),
-            before,
-            due: due.clone(),
-            reread: meta.reread,
-            stop: stops.clone(),
-            progress: Arc::clone(&self.progress),
-            frontier: Arc::new(Frontier::new(plan)),
-            flow: Arc::default(),
-            pass: self.pass,
-            room: self.room,
-            moves: Arc::<Moves>::default(),
-            lane: Arc::clone(&self.lane),
-            waits,
-            ground,
-            is_remote: false,
-        });
-        let looker = shared.ground.looker(stops);
+        let looker = shared.ground.looker(shared.stop.clone());
         let mut left_behind = std::mem::take(&mut self.left_behind);
         let this = &*self;
         let mut committer = this.committer(plan, mounts, &owners, &shared.moves, looker);
@@ -248,6 +219,46 @@ impl Engine {
         Ok((!stop.load(Ordering::Relaxed)).then_some(walked))
     }
 
+    /// What the walkers of a compare share.
+    pub(crate) fn to_walk(
+        &self,
+        mounts: &Arc<Mounts>,
+        plan: &Arc<Plan>,
+        due: &Due,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Walk, StoreError> {
+        let Self { store, meta, lane, .. } = self;
+        let before = match meta.complete {
+            None => Before::Nothing,
+            Some(complete) if complete == plan.id => Before::Same,
+            Some(complete) => Before::Other(self.plans.get(store, complete)?),
+        };
+        Ok(Walk {
+            store: Arc::clone(store),
+            host: Arc::clone(&self.host),
+            mounts: Arc::clone(mounts),
+            volumes: Arc::clone(&self.volumes),
+            shown: Arc::new(mounted::load(&store.read()?)?),
+            visitors: Arc::new(meta.visitors.iter().map(|visitor| visitor.volume).collect()),
+            plan: Arc::clone(plan),
+            before,
+            due: due.clone(),
+            reread: meta.reread,
+            stop: Stop::new(stop),
+            progress: Arc::clone(&self.progress),
+            frontier: Arc::new(Frontier::new(plan)),
+            flow: Arc::default(),
+            pass: self.pass,
+            room: self.room,
+            moves: Arc::<Moves>::default(),
+            lane: Arc::clone(lane),
+            // A baseline is ready when all was read, and what the first compare finds was changed while nobody watched.
+            waits: !lane.has_thread() || meta.complete != Some(plan.id) || self.detection != Detection::Scan,
+            ground: self.ground(mounts, Arc::new(meta.compared.clone())),
+            is_remote: false,
+        })
+    }
+
     /// What looks need.
     pub(crate) fn ground(&self, mounts: &Arc<Mounts>, compared: Arc<Compared>) -> Ground {
         Ground {
@@ -261,6 +272,7 @@ impl Engine {
             links: Arc::default(),
             pace: Arc::clone(&self.pace),
             compared,
+            files: files_at_once(getrlimit(Resource::Nofile).current, self.settings.threads),
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Ground {
     pub(crate) pace: Arc<Pace>,
     /// What was compared before the compare that met the file: it was seen as before then.
     pub(crate) compared: Arc<Compared>,
+    /// So many large files are read side by side.
+    pub(crate) files: usize,
 }
 
 impl Ground {
@@ -234,14 +236,14 @@ impl Lane {
     fn run(&self, stop: &Arc<AtomicBool>) {
         let Some(first) = self.take(stop, true) else { return };
         let _charged = first.ground.pace.enlist();
-        let mut looker = first.ground.looker(Stop::new(stop));
+        let (mut looker, files) = (first.ground.looker(Stop::new(stop)), first.ground.files);
         let mut first = Some(first);
         let mut next = |is_idle: bool| {
             let task = first.take().or_else(|| self.take(stop, is_idle))?;
             let held = (key(&task.outcome), Arc::clone(&task.ground.compared));
             Some((task, held))
         };
-        read_side_by_side(&mut looker, &mut next, |_, outcome, stored, look, (file, compared)| {
+        read_side_by_side(&mut looker, files, &mut next, |_, outcome, stored, look, (file, compared)| {
             let sent = told(outcome, stored, look);
             let mut inner = self.lock();
             if stop.load(Ordering::Relaxed) {

@@ -95,6 +95,8 @@ mod records;
 mod remote;
 mod render;
 mod retain;
+#[cfg(test)]
+mod scratch;
 mod select;
 mod side_by_side;
 mod stop;

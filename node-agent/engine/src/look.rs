@@ -26,7 +26,7 @@ use vedette_crds::record::{ContentState, Flag, ItemType};
 use vedette_crds::settings::HashSet;
 
 /// How often what changes while it is looked at is tried before it is called unstable.
-const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 3;
 /// So many bytes of one file are read at a time.
 const READ: usize = 128 * 1024;
 
@@ -178,11 +178,17 @@ impl Looker {
     /// # Errors
     /// What the look came to where nothing is to be read.
     pub(crate) fn open(&mut self, subject: Subject<'_>) -> Result<Box<Opened>, Look> {
-        match self.attempt(subject, true) {
-            Tried::Opened(opened) => Ok(opened),
-            Tried::Over(look) => Err(look),
-            Tried::Again(..) | Tried::Read(..) => Err(self.look(subject)),
+        for attempt in 1.. {
+            match self.attempt(subject, attempt == 1) {
+                Tried::Opened(opened) => return Ok(opened),
+                Tried::Over(look) => return Err(look),
+                Tried::Again(seen, after) if attempt == TRIES => {
+                    return Err(unstable(*seen, &after, self.clock.now(), subject.want));
+                }
+                Tried::Again(..) | Tried::Read(..) => {}
+            }
         }
+        unreachable!("the loop ends at its last try")
     }
 
     /// One try; `is_first` may find that nothing is to be looked at.
@@ -301,11 +307,13 @@ impl Looker {
         seen.content = Some(ContentState::Unreadable);
     }
 
-    /// What a file shows that was read side by side with others; `None` when it changed meanwhile.
-    pub(crate) fn show(&mut self, opened: Opened, read: Result<Digests, Errno>) -> Option<Look> {
-        match self.close(opened, read.map(Read::Digests)) {
-            Tried::Over(look) => Some(look),
-            Tried::Again(..) | Tried::Read(..) | Tried::Opened(_) => None,
+    /// What a file shows that was read side by side with others; `None` when it changed meanwhile and is to be tried again.
+    /// At the last try `last` is what was asked.
+    pub(crate) fn show(&mut self, opened: Opened, read: Result<Digests, Errno>, last: Option<Want>) -> Option<Look> {
+        match (self.close(opened, read.map(Read::Digests)), last) {
+            (Tried::Over(look), _) => Some(look),
+            (Tried::Again(seen, after), Some(want)) => Some(unstable(*seen, &after, self.clock.now(), want)),
+            (Tried::Again(..) | Tried::Read(..) | Tried::Opened(_), _) => None,
         }
     }
 

@@ -90,6 +90,12 @@ impl Outcome {
         }
     }
 
+    /// What a look at it has to find out.
+    pub(crate) fn want(&self) -> Want {
+        let Candidate { directory, name, ask, .. } = self.here();
+        ask.want(phase(directory, name))
+    }
+
     /// A look at it. `stored` is the state of the item, or of the one that it was before it moved.
     pub(crate) fn look(
         &self,
@@ -109,8 +115,7 @@ impl Outcome {
         stored: Option<&'s ItemState>,
         leaves_large: bool,
     ) -> Subject<'s> {
-        let Candidate { directory: path, name, ask, .. } = self.here();
-        let want = Want { leaves_large, ..ask.want(phase(path, name)) };
+        let (name, want) = (&self.here().name, Want { leaves_large, ..self.want() });
         Subject { directory, name, on: *on, stored, want, is_listed_file: false }
     }
 

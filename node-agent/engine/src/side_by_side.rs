@@ -1,14 +1,13 @@
 //! Large files that are read side by side: a part of each, and all parts hashed together.
 //!
-//! Reads open files into a looker's memory. Which ones, and what becomes of what they show, is the caller's.
+//! Reads open files into a looker's memory. Which ones, and what becomes of what they show, is the caller's. None waits for
+//! another: one that changed while it was read is begun anew among those under way.
 
 use crate::batch::PAGE;
 use crate::hashing::{Hasher, Piece, take_in};
-use crate::host::Directory;
 use crate::item::ItemState;
-use crate::lane::Task;
-use crate::look::{Look, Looker, Opened};
-use crate::mounts::MountId;
+use crate::lane::{Ground, Task};
+use crate::look::{Look, Looker, Opened, TRIES};
 use crate::moves::{Candidate, Outcome};
 use rustix::io::Errno;
 
@@ -17,50 +16,56 @@ const FILES: usize = 16;
 /// So many bytes of each.
 const PART: usize = 64 * 1024;
 
-/// A large file whose reading has begun.
-struct UnderWay<T> {
+/// How many files one of so many threads reads side by side, where the process may have so many descriptors: half of them are
+/// for directories, connections and all else.
+pub(crate) fn files_at_once(descriptors: Option<u64>, threads: usize) -> usize {
+    let descriptors = descriptors.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    (descriptors / 2 / threads.max(1)).clamp(1, FILES)
+}
+
+/// A large file that is to be read.
+struct File<T> {
     outcome: Outcome,
     stored: Option<ItemState>,
-    directory: (Directory, MountId),
-    opened: Box<Opened>,
-    hasher: Hasher,
-    left: u64,
-    ended: Option<Result<(), Errno>>,
+    ground: Ground,
+    /// This is to be the first try, or a later one.
+    tries: usize,
     /// What the caller holds meanwhile.
     held: T,
 }
 
-/// Reads what `next` gives until that is nothing; `told` is given what each shows, which is nothing where its directory is
-/// gone or on another volume. Ends early when the looker is told to, and then says nothing of those under way.
+/// One whose reading has begun.
+struct UnderWay<T> {
+    file: File<T>,
+    opened: Box<Opened>,
+    hasher: Hasher,
+    left: u64,
+    ended: Option<Result<(), Errno>>,
+}
+
+/// Reads what `next` gives until that is nothing, so many files at once; `told` is given what each shows, which is nothing
+/// where its directory is gone or on another volume. Ends early when the looker is told to, and then says nothing of those
+/// under way.
 pub(crate) fn read_side_by_side<T>(
     looker: &mut Looker,
+    files: usize,
     mut next: impl FnMut(bool) -> Option<(Task, T)>,
     mut told: impl FnMut(&Looker, Outcome, Option<ItemState>, Option<Look>, T),
 ) {
-    let mut under_way: Vec<UnderWay<T>> = Vec::new();
+    let (mut under_way, mut again) = (Vec::<UnderWay<T>>::new(), Vec::<File<T>>::new());
     loop {
-        while under_way.len() < FILES {
-            let Some((task, held)) = next(under_way.is_empty()) else { break };
-            let Task { outcome, stored, ground, .. } = task;
-            let Candidate { volume, directory, .. } = outcome.here();
-            let directory = match ground.open_on(*volume, directory) {
-                Ok(Some(directory)) => directory,
-                Ok(None) => {
-                    told(looker, outcome, stored, None, held);
-                    continue;
-                }
-                Err(errno) => {
-                    told(looker, outcome, stored, Some(Look::Unknown(errno)), held);
-                    continue;
-                }
+        while under_way.len() < files.min(FILES) {
+            let fresh = |(task, held)| {
+                let Task { outcome, stored, ground, .. } = task;
+                File { outcome, stored, ground, tries: 1, held }
             };
-            looker.stand_on(&ground);
-            match outcome.open(looker, &directory, stored.as_ref()) {
+            let Some(file) = again.pop().or_else(|| next(under_way.is_empty()).map(fresh)) else { break };
+            match open(looker, &file) {
                 Ok(opened) => {
                     let (hasher, left) = opened.to_hash();
-                    under_way.push(UnderWay { outcome, stored, directory, opened, hasher, left, ended: None, held });
+                    under_way.push(UnderWay { file, opened, hasher, left, ended: None });
                 }
-                Err(look) => told(looker, outcome, stored, Some(look), held),
+                Err(look) => told(looker, file.outcome, file.stored, look, file.held),
             }
         }
         if under_way.is_empty() {
@@ -71,13 +76,27 @@ pub(crate) fn read_side_by_side<T>(
             return;
         }
         for ended in under_way.extract_if(.., |file| file.ended.is_some()) {
-            let UnderWay { outcome, stored, directory, opened, hasher, ended, held, .. } = ended;
+            let UnderWay { file, opened, hasher, ended, .. } = ended;
             let read = ended.unwrap_or(Ok(())).map(|()| hasher.finish());
-            let look = looker.show(*opened, read);
-            let look = look.unwrap_or_else(|| outcome.look(looker, &directory, stored.as_ref(), false));
-            told(looker, outcome, stored, Some(look), held);
+            let last = (file.tries == TRIES).then(|| file.outcome.want());
+            match looker.show(*opened, read, last) {
+                Some(look) => told(looker, file.outcome, file.stored, Some(look), file.held),
+                None => again.push(File { tries: file.tries + 1, ..file }),
+            }
         }
     }
+}
+
+/// Opens a file; its directory stays open no longer than that.
+///
+/// # Errors
+/// What it shows, where nothing is to be read.
+fn open<T>(looker: &mut Looker, file: &File<T>) -> Result<Box<Opened>, Option<Look>> {
+    let File { outcome, stored, ground, .. } = file;
+    let Candidate { volume, directory, .. } = outcome.here();
+    let directory = ground.open_on(*volume, directory).map_err(|errno| Some(Look::Unknown(errno)))?.ok_or(None)?;
+    looker.stand_on(ground);
+    outcome.open(looker, &directory, stored.as_ref()).map_err(Some)
 }
 
 /// Reads the next part of each, and takes all of them in.
@@ -99,4 +118,101 @@ fn advance<T>(looker: &mut Looker, files: &mut [UnderWay<T>]) {
         }
     }
     take_in(&mut pieces);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::scratch::{Scratch, task};
+    use crate::walk::Walk;
+    use std::cell::{Cell, RefCell};
+    use std::fs::{self, File as Handle};
+    use std::io::Write;
+    use vedette_crds::record::ContentState;
+
+    /// What became of files whose reading began in this order; `meanwhile` happens before each part that is read.
+    fn read(walk: &Walk, paths: &[&str], files: usize, meanwhile: impl Fn()) -> Vec<(String, ItemState)> {
+        let mut waiting = paths.iter().map(|path| (task(walk, path), ()));
+        let mut told = Vec::new();
+        let next = |_| {
+            meanwhile();
+            waiting.next()
+        };
+        let mut looker = walk.ground.looker(walk.stop.clone());
+        read_side_by_side(&mut looker, files, next, |_, outcome, _, look, ()| {
+            let Some(Look::Seen(state)) = look else { panic!("{look:?}") };
+            told.push((outcome.here().place().path().to_string(), *state));
+        });
+        told
+    }
+
+    fn contents(told: &[(String, ItemState)]) -> Vec<(&str, ContentState)> {
+        told.iter().map(|(path, state)| (path.as_str(), state.content.unwrap())).collect()
+    }
+
+    fn append(host: &Scratch, path: &str) {
+        Handle::options().append(true).open(host.at(path)).unwrap().write_all(b"more").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_changes_whenever_it_is_read_is_unstable_and_nobody_waits_for_it() {
+        let mut host = Scratch::new();
+        host.write("restless", vec![1; 3 * PART]);
+        host.write("calm", vec![2; 40 * PART]);
+        let walk = host.walk();
+        let told = read(&walk, &["restless", "calm"], FILES, || append(&host, "restless"));
+        // Between its tries the other is read on: else it would have stood still.
+        assert_eq!(contents(&told), [("/restless", ContentState::Unstable), ("/calm", ContentState::Read)]);
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_read_again_beside_the_others() {
+        let mut host = Scratch::new();
+        host.write("changed", vec![1; 3 * PART]);
+        host.write("calm", vec![2; 40 * PART]);
+        let walk = host.walk();
+        let left = Cell::new(5);
+        let told = read(&walk, &["changed", "calm"], FILES, || {
+            left.set(left.get() - 1);
+            if left.get() == 0 {
+                append(&host, "changed");
+            }
+        });
+        assert_eq!(contents(&told), [("/changed", ContentState::Read), ("/calm", ContentState::Read)]);
+        let now = read(&walk, &["changed"], FILES, || {});
+        assert_eq!((told[0].1.size, &told[0].1.digests), (3 * PART as u64 + 4, &now[0].1.digests));
+    }
+
+    #[test]
+    fn no_more_files_are_open_at_once_than_was_said_and_no_directory_beside_them() {
+        let mut host = Scratch::new();
+        let paths: Vec<String> = (0..7).map(|at| format!("d/{at}")).collect();
+        paths.iter().for_each(|path| host.write(path, vec![1; 3 * PART]));
+        let walk = host.walk();
+        let most = RefCell::new(0);
+        let told = read(&walk, &paths.iter().map(String::as_str).collect::<Vec<_>>(), 3, || {
+            let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|open| fs::read_link(open.ok()?.path()).ok());
+            let here = open.filter(|path| path.starts_with(host.at("d"))).count();
+            most.replace_with(|most| here.max(*most));
+        });
+        assert_eq!((told.len(), most.into_inner()), (7, 2), "whoever is asked for another has room for it");
+    }
+
+    #[test]
+    fn half_of_the_descriptors_are_for_large_files_and_each_thread_has_one() {
+        for (descriptors, threads, files) in [
+            (None, 64, FILES),
+            (Some(u64::MAX), 64, FILES),
+            (Some(1024), 2, FILES),
+            (Some(1024), 64, 8),
+            (Some(256), 64, 2),
+            (Some(64), 64, 1),
+            (Some(0), 1, 1),
+            (Some(1024), 0, FILES),
+        ] {
+            assert_eq!(files_at_once(descriptors, threads), files, "{descriptors:?} {threads}");
+        }
+    }
 }
