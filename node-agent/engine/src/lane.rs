@@ -341,3 +341,29 @@ impl Drop for Engine {
         self.lane.reset();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn an_interrupted_walk_takes_the_large_files_with_it_that_it_met() {
+        let mut host = Scratch::new();
+        host.write("a", "1");
+        host.write("b", "1");
+        host.engine.read_large_files_aside(|| {});
+        assert!(host.compare(&Arc::default()));
+        host.write("a", vec![2; 3 << 20]);
+        host.write("b", "2");
+        let (stop, lane) = (Arc::<AtomicBool>::default(), Arc::clone(&host.engine.lane));
+        // Told to end by the look at the next name: the report of both was not sent then.
+        let told = Arc::clone(&stop);
+        host.clock.when_asked(Some(Box::new(move || _ = told.fetch_or(!lane.is_empty(), Ordering::Relaxed))));
+        assert!(!host.compare(&stop), "a large file waited");
+        assert!(host.engine.lane.lock().known.is_empty());
+        host.clock.when_asked(None);
+        assert!(host.compare(&Arc::default()));
+        assert_eq!(host.engine.lane.lock().known.len(), 1, "the next compare meets it again");
+    }
+}

@@ -8,7 +8,7 @@ use crate::commit::{Finding, Report, What};
 use crate::crew::Sent;
 use crate::item::ItemState;
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// It is sent when it takes so many bytes,
 const LIMIT: usize = 1024 * 1024;
@@ -32,8 +32,8 @@ impl From<Finding> for Found {
 pub(super) struct Held {
     sent: Vec<Waiting>,
     bytes: usize,
-    /// Since when the first of it waits.
-    since: Option<Instant>,
+    /// Since when, on the boot clock, the first of it waits.
+    since: Option<Duration>,
 }
 
 struct Waiting {
@@ -61,7 +61,7 @@ impl Walker<'_> {
         if self.held.sent.is_empty() && waiting.tickets.is_empty() {
             return self.send_now(reports, vec![waiting.sent]);
         }
-        self.held.since.get_or_insert_with(Instant::now);
+        self.held.since.get_or_insert_with(|| self.walk.ground.clock.since_boot());
         self.held.bytes += waiting.sent.bytes();
         self.held.sent.push(waiting);
         if self.held.bytes >= LIMIT || self.looker.batch.is_full() {
@@ -102,7 +102,8 @@ impl Walker<'_> {
 
     /// Sends all that waits, if that has waited long.
     pub(super) fn release_old(&mut self, reports: &SyncSender<Sent>) {
-        if self.held.since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+        let now = || self.walk.ground.clock.since_boot();
+        if self.held.since.is_some_and(|since| now() >= since + PATIENCE) {
             self.release_all(reports);
         }
     }
@@ -117,6 +118,35 @@ impl Walker<'_> {
     pub(super) fn forget_tickets(&mut self) {
         if self.held.sent.is_empty() {
             self.looker.batch.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::scratch::Scratch;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn what_is_held_is_sent_at_the_end_of_a_directory_once_it_has_waited_for_a_second() {
+        let mut host = Scratch::new();
+        host.write("d/f", "1");
+        let walk = host.walk();
+        let (sender, receiver) = sync_channel(64);
+        let mut walker = Walker::new(&walk);
+        let mut waiting = vec![walk.frontier.next().unwrap()];
+        while let Some(directory) = waiting.pop() {
+            waiting.extend(walker.directory(directory, &sender).unwrap());
+        }
+        // What lies above holds no file, and was sent at once.
+        assert_eq!(receiver.try_iter().count(), 1);
+        for (passed, sent) in [(0, 0), (999, 0), (1, 1), (1000, 0)] {
+            host.clock.advance(Duration::from_millis(passed));
+            walker.release_old(&sender);
+            assert_eq!(receiver.try_iter().count(), sent, "after {passed} ms more");
         }
     }
 }
