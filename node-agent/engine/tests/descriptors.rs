@@ -92,13 +92,17 @@ fn without_descriptors_for_a_second_look_what_is_new_is_unknown_and_told_by_a_la
     }
     host.rename("/srv/old", "/srv/moved");
     host.write("/srv/new", "1");
-    let (before, free) = (getrlimit(Resource::Nofile).current.unwrap(), lowest());
+    let before = getrlimit(Resource::Nofile).current.unwrap();
+    let take_all = || {
+        limit(before);
+        limit(lowest());
+    };
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut told = Vec::new();
     for round in 0.. {
         // The commit of this one comes when all names were seen, and before those that are new are looked at.
         host.write("/srv/there", "1".repeat(2 + round));
-        host.engine().compare(&Due::All, &Arc::default(), &mut |_| limit(free)).unwrap();
+        host.engine().compare(&Due::All, &Arc::default(), &mut |_| take_all()).unwrap();
         limit(before);
         told.extend(host.lines().iter().map(support::tell));
         let unknowns = host.standing().unknowns;
