@@ -69,7 +69,9 @@ fn any_number_of_messages_of_one_length() {
 
 #[test]
 fn what_would_leave_lanes_without_a_message_is_left_and_can_be_taken_in_later() {
-    let messages: Vec<Vec<u8>> = [9_000, 100, 5_000, 64, 7_000, 30_000, 1, 200].map(message).into();
+    // Miri takes minutes for what a processor does at once.
+    let shorter = if cfg!(miri) { 20 } else { 1 };
+    let messages = [9_000, 100, 5_000, 64, 7_000, 30_000, 1, 200].map(|length| message(length / shorter));
     let blocks: Vec<_> = messages.iter().map(|message| padded(message, u64::to_le_bytes)).collect();
     for means in all(kernels::md5(), md5_one) {
         let mut states = vec![[0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476]; messages.len()];
