@@ -3,14 +3,20 @@
 //! Reads one name in an open directory; produces what was seen, or why it could not be seen. It never follows a link,
 //! never waits for a FIFO or device, never reads more than the size that was seen, and never decides what a change is.
 
+mod read;
+mod seen;
+
+pub(crate) use self::read::Opened;
+use self::read::{Read, hashes};
+pub(crate) use self::seen::is_still;
+use self::seen::{fingerprint, from_stat, kind, unmoved};
 use crate::batch::{Batch, Ticket};
 use crate::clock::{Clock, Time};
 use crate::digest::{Digests, kinds, restrict};
-use crate::gate::{Fingerprint, Want, has_moved, is_large, is_racy, must_look, must_read};
+use crate::gate::{Want, has_moved, is_large, is_racy, must_look, must_read};
 use crate::hard_links::HardLinks;
-use crate::hashing::{Hasher, Piece, take_in};
 use crate::host::{Directory, FileId, is_gone, is_lack, stat_open};
-use crate::item::{Attributes, FLAGS, ItemState};
+use crate::item::{Attributes, ItemState};
 use crate::lane::Ground;
 use crate::mounts::MountId;
 use crate::pace::Pace;
@@ -19,16 +25,13 @@ use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::xattrs::{self, Of};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Statx, StatxFlags};
+use rustix::fs::Statx;
 use rustix::io::Errno;
 use std::sync::Arc;
-use vedette_crds::record::{ContentState, Flag, ItemType};
-use vedette_crds::settings::HashSet;
+use vedette_crds::record::{ContentState, ItemType};
 
 /// How often what changes while it is looked at is tried before it is called unstable.
 pub(crate) const TRIES: usize = 3;
-/// So many bytes of one file are read at a time.
-const READ: usize = 128 * 1024;
 
 /// Files that are the agent's own: its open database, and the socket beside it.
 pub(crate) type Own = [Option<FileId>; 2];
@@ -96,21 +99,6 @@ enum Tried {
     Again(Box<ItemState>, Box<Statx>),
     /// It is to be read.
     Opened(Box<Opened>),
-}
-
-/// A file that is open to be read.
-pub(crate) struct Opened {
-    seen: ItemState,
-    stat: Statx,
-    file: OwnedFd,
-    hashes: HashSet,
-}
-
-/// What reading a file came to.
-enum Read {
-    Digests(Digests),
-    Later(Ticket),
-    Interrupted,
 }
 
 impl Looker {
@@ -410,38 +398,10 @@ impl Looker {
             .map(|stat| from_stat(&stat, now))
     }
 
-    fn read(&mut self, opened: &Opened, may_wait: bool) -> Result<Read, Errno> {
-        let (mut hasher, mut left) = opened.to_hash();
-        let Self { stop, progress, pace, keeps_pace, cache, batch, links, .. } = self;
-        let mut filler = Filler { stop, progress, pace, keeps_pace: *keeps_pace, cache };
-        if may_wait {
-            let len = usize::try_from(left).unwrap_or(usize::MAX);
-            let count = filler.fill(opened, left, &mut batch.memory_for(len, links)[..len])?;
-            return Ok(count.map_or(Read::Interrupted, |count| Read::Later(batch.push(hasher, count))));
-        }
-        let buffer = batch.all_memory(links);
-        loop {
-            let wanted = usize::try_from(left).unwrap_or(READ).min(READ);
-            let Some(len) = filler.fill(opened, left, &mut buffer[..wanted])? else { return Ok(Read::Interrupted) };
-            left -= len as u64;
-            let is_last = left == 0 || len < wanted;
-            take_in(&mut [Piece { hasher: &mut hasher, buffer, len, is_last }]);
-            if is_last {
-                return Ok(Read::Digests(hasher.finish()));
-            }
-        }
-    }
-
     /// From now on it looks for another compare.
     pub(crate) fn stand_on(&mut self, ground: &Ground) {
         (self.own, self.progress) = (ground.own, Arc::clone(&ground.progress));
         (self.links, self.pace) = (Arc::clone(&ground.links), Arc::clone(&ground.pace));
-    }
-
-    /// Memory for parts of files that are hashed at once, and what fills it.
-    pub(crate) fn reading(&mut self) -> (&mut [u8], Filler<'_>) {
-        let Self { stop, progress, pace, keeps_pace, cache, batch, links, .. } = self;
-        (batch.all_memory(links), Filler { stop, progress, pace, keeps_pace: *keeps_pace, cache })
     }
 
     /// Computes the digests that are waited for.
@@ -466,60 +426,6 @@ impl Looker {
     }
 }
 
-/// Reads open files at the pace of the budget, as long as nobody says that it should end.
-pub(crate) struct Filler<'l> {
-    stop: &'l Stop,
-    progress: &'l Progress,
-    pace: &'l Pace,
-    keeps_pace: bool,
-    cache: &'l mut PageCache,
-}
-
-impl Filler<'_> {
-    /// Reads of a file of which so many bytes are left until the buffer is full or the file ends; `None` when told to end.
-    pub(crate) fn fill(&mut self, opened: &Opened, left: u64, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
-        let Opened { file, stat, seen, .. } = opened;
-        self.cache.at(stat.stx_mnt_id);
-        let (begin, mut filled) = (seen.size - left, 0);
-        while filled < buffer.len() {
-            if self.keeps_pace {
-                self.pace.keep(self.stop);
-            }
-            if self.stop.is_set() {
-                return Ok(None);
-            }
-            match self.cache.read(file.as_fd(), begin + filled as u64, seen.size, &mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(count) => {
-                    self.progress.hashed(count as u64);
-                    self.pace.read(count as u64);
-                    filled += count;
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(Some(filled))
-    }
-}
-
-impl Opened {
-    /// What is to be hashed, and how many bytes at most.
-    pub(crate) fn to_hash(&self) -> (Hasher, u64) {
-        (Hasher::new(self.hashes), self.seen.size)
-    }
-}
-
-/// What is computed: a digest of a kind that is asked for no more once again, to compare what is stored.
-fn hashes(stored: Option<&ItemState>, want: Want) -> HashSet {
-    want.hashes.union(stored.map_or(HashSet::empty(), |stored| kinds(&stored.digests)))
-}
-
-/// Whether statx still says what was seen.
-pub(crate) fn is_still(seen: &ItemState, stat: &Statx) -> bool {
-    Fingerprint::of(seen) == fingerprint(stat)
-}
-
 /// What is known of an item that changed during every try: nothing, if it is not even of one kind.
 fn unstable(seen: ItemState, after: &Statx, now: Time, want: Want) -> Look {
     let mut state = ItemState { attributes: seen.attributes, target: seen.target, ..from_stat(after, now) };
@@ -530,84 +436,4 @@ fn unstable(seen: ItemState, after: &Statx, now: Time, want: Want) -> Look {
         state.content = Some(ContentState::Unstable);
     }
     Look::Seen(Box::new(state))
-}
-
-fn unmoved(before: &Statx, after: &Statx) -> bool {
-    let fingerprint = |stat: &Statx| {
-        let time = |time: &rustix::fs::StatxTimestamp| (time.tv_sec, time.tv_nsec);
-        (stat.stx_ino, stat.stx_mode, stat.stx_size, time(&stat.stx_ctime), time(&stat.stx_mtime), stat.stx_mnt_id)
-    };
-    fingerprint(before) == fingerprint(after)
-}
-
-fn kind(stat: &Statx) -> Option<ItemType> {
-    match FileType::from_raw_mode(stat.stx_mode.into()) {
-        FileType::RegularFile => Some(ItemType::Regular),
-        FileType::Directory => Some(ItemType::Directory),
-        FileType::Symlink => Some(ItemType::Symlink),
-        FileType::Fifo => Some(ItemType::Fifo),
-        FileType::Socket => Some(ItemType::Socket),
-        FileType::CharacterDevice => Some(ItemType::CharDevice),
-        FileType::BlockDevice => Some(ItemType::BlockDevice),
-        _ => None,
-    }
-}
-
-fn fingerprint(stat: &Statx) -> Fingerprint {
-    let time = |time: rustix::fs::StatxTimestamp| Time { secs: time.tv_sec, nanos: time.tv_nsec };
-    let has_created = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-    Fingerprint {
-        // A kind that Linux does not have today is treated as what can only be named, never opened.
-        kind: kind(stat).unwrap_or(ItemType::Socket),
-        changed: time(stat.stx_ctime),
-        modified: time(stat.stx_mtime),
-        created: has_created.then(|| time(stat.stx_btime)),
-        size: stat.stx_size,
-        inode: stat.stx_ino,
-        mode: stat.stx_mode & 0o7777,
-        owner: (stat.stx_uid, stat.stx_gid),
-    }
-}
-
-/// The part of a state that statx gives.
-fn from_stat(stat: &Statx, looked: Time) -> ItemState {
-    let Fingerprint { kind, changed, modified, created, size, inode, mode, owner: (uid, gid) } = fingerprint(stat);
-    ItemState {
-        kind,
-        mode,
-        uid,
-        gid,
-        size,
-        modified,
-        changed,
-        created,
-        inode,
-        device: (stat.stx_dev_major, stat.stx_dev_minor),
-        links: stat.stx_nlink,
-        device_number: matches!(kind, ItemType::CharDevice | ItemType::BlockDevice)
-            .then_some((stat.stx_rdev_major, stat.stx_rdev_minor)),
-        target: None,
-        flags: flags(stat),
-        attributes: None,
-        content: (kind != ItemType::Regular).then_some(ContentState::NotRegular),
-        digests: Digests::default(),
-        looked,
-        read: None,
-    }
-}
-
-fn flags(stat: &Statx) -> u8 {
-    use rustix::fs::StatxAttributes as Set;
-    let set = stat.stx_attributes & stat.stx_attributes_mask;
-    FLAGS.iter().fold(0, |flags, (flag, bit)| {
-        let attribute = match flag {
-            Flag::Append => Set::APPEND,
-            Flag::Compressed => Set::COMPRESSED,
-            Flag::Encrypted => Set::ENCRYPTED,
-            Flag::Immutable => Set::IMMUTABLE,
-            Flag::NoDump => Set::NODUMP,
-            Flag::Verity => Set::VERITY,
-        };
-        if set.contains(attribute) { flags | bit } else { flags }
-    })
 }
