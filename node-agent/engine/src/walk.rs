@@ -8,6 +8,7 @@ mod held;
 mod mount;
 mod name;
 mod settle;
+mod visit;
 
 pub(crate) use settle::{read, settle};
 

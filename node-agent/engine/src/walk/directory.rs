@@ -1,134 +1,29 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
-use super::held::Found;
-use super::name::{Named, Spot};
-use super::{Asking, Before, Walk, Walker};
+use super::name::Named;
+use super::visit::{Top, Visit};
+use super::{Before, Walk, Walker};
 use crate::commit::Report;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, is_gone};
 use crate::listing::{EntryKind, Listing};
-use crate::mounted::Remount;
 use crate::mounts::{Mount, MountId};
-use crate::page::{Items, MAX_ITEMS, NEVER, PlanId, StoredPage, Volume};
+use crate::page::{Items, MAX_ITEMS, NEVER, StoredPage, Volume};
 use crate::path::HostPath;
 use crate::plan::{Due, Plan};
-use crate::select::{Context, Names, Step};
+use crate::select::{Context, Names};
 use crate::store::{StoreError, Stretch, damaged_page};
 use crate::unknown::Aspect;
 use rustix::io::Errno;
-use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// So many names of a directory are compared and reported at once: what is on its way to the committer stays small.
 const SLICE: usize = 1024;
 /// The pages of the state that hold as many.
 const SLICE_PAGES: usize = 2 * SLICE / MAX_ITEMS;
-
-/// A directory while its names are looked at.
-pub(super) struct Visit {
-    pub(super) open: Directory,
-    pub(super) path: HostPath,
-    pub(super) phase: u64,
-    pub(super) context: Context,
-    /// Whether all names in it are selected alike.
-    pub(super) is_uniform: bool,
-    /// How one of them is then, once that was found out.
-    pub(super) alike: Option<Alike>,
-    pub(super) volume: Volume,
-    pub(super) mount: MountId,
-    pub(super) has_mounts: bool,
-    /// Nothing in it was ever compared, so all of it is due.
-    pub(super) is_new_ground: bool,
-    pub(super) is_new_volume: bool,
-    /// Names that the state has items below.
-    pub(super) known_below: Vec<Vec<u8>>,
-    /// Whether a new name in it may be one that moved: not where it would be baselined.
-    pub(super) may_pair: bool,
-    /// The pages of what is looked at: the first name of each, and its plan.
-    plans: Vec<(Vec<u8>, PlanId)>,
-    /// What the plan of the last complete compare had alive here, once that was asked.
-    pub(super) older: OnceCell<Context>,
-    pub(super) findings: Vec<Found>,
-    /// The same for what shows at the tops of other volumes.
-    pub(super) tops: BTreeMap<Volume, Top>,
-    pub(super) remounts: Vec<Remount>,
-    /// Names that are directories, or covered by a mount, in order.
-    pub(super) directories: Vec<Vec<u8>>,
-    pub(super) found: Vec<Waiting>,
-}
-
-impl Visit {
-    pub(super) fn new(
-        open: Directory,
-        path: HostPath,
-        context: Context,
-        volume: Volume,
-        mount: MountId,
-        is_new_ground: bool,
-    ) -> Self {
-        Self {
-            open,
-            phase: xxh3_64(path.as_bytes()),
-            path,
-            context,
-            is_uniform: false,
-            alike: None,
-            volume,
-            mount,
-            has_mounts: false,
-            is_new_ground,
-            is_new_volume: false,
-            known_below: Vec::new(),
-            may_pair: false,
-            plans: Vec::new(),
-            older: OnceCell::new(),
-            findings: Vec::new(),
-            tops: BTreeMap::new(),
-            remounts: Vec::new(),
-            directories: Vec::new(),
-            found: Vec::new(),
-        }
-    }
-
-    /// Where names lie on which nothing is mounted.
-    pub(super) fn spot(&self) -> Spot {
-        Spot { on: self.mount, volume: self.volume }
-    }
-
-    /// The plan that the page of a name is of, or that its page would be.
-    pub(super) fn plan_of(&self, name: &[u8]) -> Option<PlanId> {
-        let after = self.plans.partition_point(|(first, _)| first.as_slice() <= name);
-        Some(self.plans.get(after.saturating_sub(1)).map_or(NEVER, |(_, plan)| *plan))
-    }
-
-    pub(super) fn findings_at(&mut self, spot: Spot) -> &mut Vec<Found> {
-        if spot.volume == self.volume {
-            &mut self.findings
-        } else {
-            &mut self.tops.entry(spot.volume).or_default().findings
-        }
-    }
-}
-
-/// What all names of a directory have in common.
-pub(super) struct Alike {
-    pub(super) step: Step,
-    /// What is asked of a file; nothing when none is due.
-    pub(super) asked: Option<Asking>,
-}
-
-/// What shows at the top of another volume.
-#[derive(Default)]
-pub(super) struct Top {
-    pub(super) findings: Vec<Found>,
-    /// Names whose directories are still to be seen for the first time.
-    pub(super) unseen: Vec<Vec<u8>>,
-}
 
 /// What is listed of a directory.
 struct Listed {

@@ -1,7 +1,7 @@
 //! A name that something is mounted on, or was: what it covers, what shows, and whether that is another one than before.
 
-use super::directory::Visit;
 use super::name::{Named, Spot};
+use super::visit::Visit;
 use super::{Before, Walk, Walker};
 use crate::crew::Sent;
 use crate::frontier::Waiting;

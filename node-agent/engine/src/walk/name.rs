@@ -1,8 +1,8 @@
 //! One name in a directory: what is mounted there, whether it is walked, and a look at it.
 
-use super::directory::{Alike, Visit};
 use super::held::Found;
 use super::mount::MOUNTED_MEANWHILE;
+use super::visit::{Alike, Visit};
 use super::{Asking, Before, Walk, Walker};
 use crate::commit::{Finding, What};
 use crate::crew::Sent;
