@@ -64,6 +64,11 @@ impl Frontier {
         }
     }
 
+    /// Another one for a walker that is not done yet, if any waits.
+    pub(crate) fn more(&self) -> Option<Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.pop()
+    }
+
     /// Whether a walker has nothing to do.
     pub(crate) fn is_hungry(&self) -> bool {
         self.hungry.load(Ordering::Relaxed) > 0
@@ -78,7 +83,7 @@ impl Frontier {
         }
     }
 
-    /// A walker is done with the directory that it was given, and with all below it that it did not share.
+    /// A walker is done with the directories that it was given, and with all below them that it did not share.
     pub(crate) fn done(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.busy -= 1;

@@ -133,7 +133,7 @@ pub(crate) fn walk(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, St
     while let Some(directory) = walk.frontier.next() {
         let mut below = vec![directory];
         while !walk.stop.is_set()
-            && let Some(directory) = below.pop()
+            && let Some(directory) = below.pop().or_else(|| walk.frontier.more())
         {
             match walker.directory(directory, reports) {
                 Ok(found) => below.extend(found),
