@@ -53,10 +53,10 @@ pub struct Limits {
     /// Bytes of content that it may read in a second: a size such as 50Mi, or none. Without it, 64Mi for a service and none for scan
     #[arg(long, env = "VEDETTE_READ_LIMIT", value_name = "SIZE|none", value_parser = limit::<Rate>)]
     pub read_limit: Option<Limit<Rate>>,
-    /// Threads that look at files; without it two, or one where there is but one core
+    /// Threads that look at files, 1 to 64; without it two, or one where there is but one core or the container's quota is one or less
     #[arg(long, env = "VEDETTE_THREADS", value_name = "NUMBER", value_parser = threads)]
     pub threads: Option<usize>,
-    /// Take only what others leave of processors and disks. Without it, true for a service and false for scan
+    /// Run with the lowest priority (SCHED_IDLE, idle I/O) and back off while others wait for processors or disks. Without it, true for a service and false for scan
     #[arg(
         long,
         env = "VEDETTE_BACKGROUND",

@@ -3,7 +3,7 @@
 //! Processor time is that of the threads that look and of the one that commits, which never waits: each is charged by its own
 //! clock. Answers to others are not, so nobody holds up a compare by asking. Only where the system stops the whole process
 //! beyond a quota do looks leave room for them, down to half of what is theirs.
-//! What is owed is kept, not forgiven, so the average holds; no one waits while nothing is to be done.
+//! What is owed is kept, up to a minute's budget, so the average holds; no one waits while nothing is to be done.
 
 mod charge;
 mod processors;
