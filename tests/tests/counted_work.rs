@@ -12,7 +12,7 @@ use std::{
 use vedette_tests::products;
 
 /// System calls on the tree, an item of it; what is measured, and a twentieth. Who makes it better makes it smaller.
-const FIRST_BASELINE: f64 = 6.4;
+const FIRST_BASELINE: f64 = 7.4;
 const UNCHANGED: f64 = 1.15;
 const EVERYTHING_AGAIN: f64 = 7.4;
 /// Of the whole process, whatever the size of the tree.

@@ -247,7 +247,6 @@ impl Directory {
         Ok(match FileType::from_raw_mode(self.stat(name)?.stx_mode.into()) {
             FileType::Directory => EntryKind::Directory,
             FileType::Symlink => EntryKind::Symlink,
-            FileType::RegularFile => EntryKind::File,
             _ => EntryKind::Other,
         })
     }
@@ -271,7 +270,6 @@ impl Directory {
             }
             let kind = match entry.file_type() {
                 FileType::Directory => EntryKind::Directory,
-                FileType::RegularFile => EntryKind::File,
                 FileType::Symlink => EntryKind::Symlink,
                 FileType::Unknown => EntryKind::Unknown,
                 _ => EntryKind::Other,

@@ -1,10 +1,9 @@
 //! The names of a directory, sorted, in one piece of memory.
 
 /// What a listing says of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EntryKind {
     Directory,
-    File,
     Symlink,
     Other,
     Unknown,
@@ -77,16 +76,21 @@ impl Listing {
     /// Sorts the names and leaves the first `limit`; says whether these are all.
     pub(crate) fn settle(&mut self, limit: usize) -> bool {
         let Self { text, places } = self;
-        places.sort_unstable_by(|a, b| a.head.cmp(&b.head).then_with(|| a.name(text).cmp(b.name(text))));
+        places.sort_unstable_by(|a, b| {
+            a.head.cmp(&b.head).then_with(|| (a.name(text), a.kind).cmp(&(b.name(text), b.kind)))
+        });
+        let count = places.len();
         // What is renamed meanwhile may be listed twice.
         places.dedup_by(|a, b| a.head == b.head && a.name(text) == b.name(text));
-        if places.len() <= limit {
+        let is_all = places.len() <= limit;
+        if is_all && places.len() == count {
             return true;
         }
+        // Also where names only came again: their text would be kept for as long as they do.
         let mut first = Self::default();
-        places[..limit].iter().for_each(|place| first.push(place.name(text), place.kind));
+        places.iter().take(limit).for_each(|place| first.push(place.name(text), place.kind));
         *self = first;
-        false
+        is_all
     }
 }
 

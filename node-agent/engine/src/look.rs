@@ -46,8 +46,6 @@ pub(crate) struct Subject<'s> {
     pub(crate) on: MountId,
     pub(crate) stored: Option<&'s ItemState>,
     pub(crate) want: Want,
-    /// Whether it was listed as a regular file a moment ago.
-    pub(crate) is_listed_file: bool,
 }
 
 /// What one look found.
@@ -182,9 +180,6 @@ impl Looker {
     /// One try; `is_first` may find that nothing is to be looked at.
     fn attempt(&mut self, subject: Subject<'_>, is_first: bool) -> Tried {
         let Subject { directory, name, on, stored, want, .. } = subject;
-        if is_first && let Some(opened) = self.open_at_once(subject) {
-            return Tried::Opened(opened);
-        }
         let began = self.clock.now();
         let stat = match directory.stat(name) {
             Ok(stat) => stat,
@@ -259,25 +254,6 @@ impl Looker {
             Err(errno) if is_gone(errno) => Tried::Over(Look::Gone),
             Err(errno) => Tried::Over(Look::Unknown(errno)),
         }
-    }
-
-    /// Opens a small file that the state does not know, whose content is asked for, without a look by its name before: whatever
-    /// else lies there by now is opened without waiting, and closed again. `None` where a look has to say what it is.
-    fn open_at_once(
-        &self,
-        Subject { directory, name, on, stored, want, is_listed_file }: Subject<'_>,
-    ) -> Option<Box<Opened>> {
-        if !is_listed_file || stored.is_some() || want.hashes.is_empty() {
-            return None;
-        }
-        let began = self.clock.now();
-        let file = directory.open_file(name).ok()?;
-        let stat = stat_open(file.as_fd()).ok()?;
-        let seen = from_stat(&stat, began);
-        let is_small = seen.kind == ItemType::Regular && !is_large(&seen) && seen.size <= want.max_content_size;
-        let is_plain = is_small && seen.links == 1 && stat.stx_mnt_id == on;
-        let is_own = self.own.contains(&Some(FileId::of(&stat)));
-        (is_plain && !is_own).then(|| Box::new(Opened { seen, stat, file, hashes: want.hashes }))
     }
 
     /// Opens what was just seen; `None` when that is not there any more.

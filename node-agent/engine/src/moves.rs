@@ -116,7 +116,7 @@ impl Outcome {
         leaves_large: bool,
     ) -> Subject<'s> {
         let (name, want) = (&self.here().name, Want { leaves_large, ..self.want() });
-        Subject { directory, name, on: *on, stored, want, is_listed_file: false }
+        Subject { directory, name, on: *on, stored, want }
     }
 
     /// Opens it to be read.

@@ -36,7 +36,7 @@ impl Transaction<'_, '_> {
         let Some(on) = self.mount_of(&open, place) else { return Ok(None) };
         // A large file is left to the next compare.
         let want = Want { leaves_large: true, ..ask.want(phase(place.directory, place.name)) };
-        let subject = Subject { directory: &open, name: place.name, on, stored, want, is_listed_file: false };
+        let subject = Subject { directory: &open, name: place.name, on, stored, want };
         Ok(match self.committer.looker.look(subject) {
             Look::Gone => Some(What::Missing),
             Look::Seen(state) => Some(What::Seen(state)),

@@ -170,6 +170,10 @@ pub(crate) fn remote(walk: &Walk, remote: &Remote, reports: &SyncSender<Sent>) -
         waiting.extend(walker.directory(directory, reports)?);
         walker.release_all(reports);
     }
+    // A mount may be one file.
+    if !walk.stop.is_set() {
+        walker.release_all(reports);
+    }
     Ok(walker.walked)
 }
 

@@ -24,6 +24,14 @@ impl<'s> Current<'s> {
         Ok(&self.reader.insert((changes, reader)).1)
     }
 
+    /// Holds nothing that is not the state any more.
+    pub(crate) fn let_go_if_old(&mut self) {
+        let changes = self.store.changes();
+        if self.reader.as_ref().is_some_and(|(of, _)| *of != changes) {
+            self.reader = None;
+        }
+    }
+
     /// Holds nothing while what comes next may take for ever.
     pub(crate) fn let_go(&mut self) {
         self.reader = None;

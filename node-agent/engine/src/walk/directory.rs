@@ -1,13 +1,12 @@
 //! One directory: opened, listed, its names looked at, and what the state has there that the listing has not.
 
-use super::name::Named;
 use super::visit::{Top, Visit};
 use super::{Before, Walk, Walker};
 use crate::commit::Report;
 use crate::crew::Sent;
 use crate::frontier::Waiting;
 use crate::host::{Directory, is_gone};
-use crate::listing::{EntryKind, Listing};
+use crate::listing::Listing;
 use crate::mounts::{Mount, MountId};
 use crate::page::{Items, MAX_ITEMS, NEVER, StoredPage, Volume};
 use crate::path::HostPath;
@@ -106,8 +105,7 @@ impl Walker<'_> {
             let spot = visit.spot();
             let items = Items::of(&known.pages).map_err(|error| damaged_page(&visit.path, error))?;
             let stored = items.current().filter(|(name, _)| name.is_empty()).map(|(_, state)| state);
-            let named = Named { name: b"", kind: EntryKind::Directory };
-            self.item(&mut visit, named, spot, &selecting, stored);
+            self.item(&mut visit, b"", spot, &selecting, stored);
         }
         let Listed { names: listing, is_whole, next: listed_next } = listed;
         let mut begin = 0;
@@ -165,6 +163,7 @@ impl Walker<'_> {
         };
         for (name, kind) in listed.filter_map(|at| listing.get(at)) {
             self.walk.ground.pace.keep(&self.walk.stop);
+            self.state.let_go_if_old();
             if self.walk.stop.is_set() {
                 return Ok(());
             }

@@ -74,8 +74,8 @@ impl Walker<'_> {
         let alike = visit.alike.take().unwrap_or_else(|| self.alike(visit, name));
         let mut looked = Ok(());
         match &alike.asked {
-            asked if matches!(kind, EntryKind::File | EntryKind::Other) => {
-                asked.iter().for_each(|asked| self.asked_item(visit, named, spot, asked, stored));
+            asked if kind == EntryKind::Other => {
+                asked.iter().for_each(|asked| self.asked_item(visit, name, spot, asked, stored));
             }
             _ => looked = self.object(visit, named, &alike.step, spot, stored),
         }
@@ -145,7 +145,7 @@ impl Walker<'_> {
                 }
             }
         }
-        self.item(visit, Named { name, kind }, spot, &selecting, stored);
+        self.item(visit, name, spot, &selecting, stored);
         Ok(())
     }
 
@@ -163,32 +163,24 @@ impl Walker<'_> {
     pub(super) fn item(
         &mut self,
         visit: &mut Visit,
-        named: Named<'_>,
+        name: &[u8],
         spot: Spot,
         selecting: &[u16],
         stored: Option<&ItemState>,
     ) {
         if let Some(asked) = self.ask(selecting, visit.is_new_ground) {
-            self.asked_item(visit, named, spot, &asked, stored);
+            self.asked_item(visit, name, spot, &asked, stored);
         }
     }
 
-    fn asked_item(
-        &mut self,
-        visit: &mut Visit,
-        Named { name, kind }: Named<'_>,
-        spot: Spot,
-        asked: &Asking,
-        stored: Option<&ItemState>,
-    ) {
+    fn asked_item(&mut self, visit: &mut Visit, name: &[u8], spot: Spot, asked: &Asking, stored: Option<&ItemState>) {
         let (selecting, ask) = asked;
         if stored.is_none() && self.may_have_moved(visit, name) && self.held(visit, name, asked) {
             return;
         }
         let want = ask.want(phase_in(visit.phase, name));
         let leaves_large = !self.walk.is_remote && spot.volume == visit.volume;
-        let is_listed_file = kind == EntryKind::File;
-        let subject = Subject { directory: &visit.open, name, on: spot.on, stored, want, is_listed_file };
+        let subject = Subject { directory: &visit.open, name, on: spot.on, stored, want };
         let want = Want { leaves_large, ..want };
         let (mut look, mut ticket) = self.looker.look_in_batch(Subject { want, ..subject });
         if let Look::Large(state) = look {
