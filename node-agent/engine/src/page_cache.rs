@@ -166,15 +166,21 @@ mod tests {
             return;
         }
         for (pages, there) in [(1, vec![]), (1, vec![0]), (7, vec![]), (2000, vec![]), (2000, part.collect())] {
-            let (named, open) = file(pages, there.iter().copied());
-            let mut cache = PageCache { mount: None, way };
-            read_all(&mut cache, &open);
+            let look = || {
+                let (named, open) = file(pages, there.iter().copied());
+                let mut cache = PageCache { mount: None, way };
+                read_all(&mut cache, &open);
+                let after = cached(named.path());
+                (named, cache, after)
+            };
+            // The kernel may take any page back at any moment: not each time.
+            let has_all = |after: &[usize]| there.iter().all(|page| after.contains(page));
+            let (named, cache, after) = (0..5).map(|_| look()).find(|(.., after)| has_all(after)).unwrap_or_else(look);
             if cache.way != way {
                 eprintln!("SKIPPED: {way:?} is not supported on the file system of {}", named.path().display());
                 return;
             }
-            let after = cached(named.path());
-            assert!(there.iter().all(|page| after.contains(page)), "{way:?}, {pages} pages: what was there is gone");
+            assert!(has_all(&after), "{way:?}, {pages} pages: what was there is gone");
             // The kernel keeps what it uses itself at that moment: pages, or what it reads of them at once.
             let more = after.len() - there.len();
             assert!(more <= BUFFER / PAGE && more < pages, "{way:?}, {pages} pages: {more} more than there were");
