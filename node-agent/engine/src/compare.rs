@@ -255,6 +255,7 @@ impl Engine {
             // A baseline is ready when all was read, and what the first compare finds was changed while nobody watched.
             waits: !lane.has_thread() || meta.complete != Some(plan.id) || self.detection != Detection::Scan,
             ground: self.ground(mounts, Arc::new(meta.compared.clone())),
+            threads: self.settings.threads,
             is_remote: false,
         })
     }

@@ -20,7 +20,7 @@ use crate::page::Volume;
 use crate::path::HostPath;
 use crate::progress::Progress;
 use crate::render::Owners;
-use crate::side_by_side::read_side_by_side;
+use crate::side_by_side::{read_side_by_side, share};
 use crate::stop::Stop;
 use crate::store::StoreError;
 use crate::volumes::Volumes;
@@ -161,10 +161,13 @@ impl Lane {
         Pushed::Waits
     }
 
-    /// The largest file, for a walker that helps; it is not known here any more. Who reads another name of one that is left
+    /// The largest file, for one of so many walkers, as long as it does not have its share; it is not known here any more. Who
     /// finds that when it comes back.
-    pub(crate) fn next(&self) -> Option<(Task, Reading<'_>)> {
+    pub(crate) fn next(&self, has: usize, threads: usize) -> Option<(Task, Reading<'_>)> {
         let mut inner = self.lock();
+        if has >= share(inner.waiting.len() + inner.reading.len(), threads) {
+            return None;
+        }
         let file = |task: &Task| (task.outcome.here().volume, task.inode);
         let free = inner.waiting.iter().enumerate().filter(|(_, task)| !inner.reading.contains(&file(task)));
         // At the end none is left that would be read alone for long.
@@ -234,12 +237,12 @@ impl Lane {
     }
 
     fn run(&self, stop: &Arc<AtomicBool>) {
-        let Some(first) = self.take(stop, true) else { return };
+        let Some(first) = self.take(stop, 0) else { return };
         let _charged = first.ground.pace.enlist();
         let (mut looker, files) = (first.ground.looker(Stop::new(stop)), first.ground.files);
         let mut first = Some(first);
-        let mut next = |is_idle: bool| {
-            let task = first.take().or_else(|| self.take(stop, is_idle))?;
+        let mut next = |has| {
+            let task = first.take().or_else(|| self.take(stop, has))?;
             let held = (key(&task.outcome), Arc::clone(&task.ground.compared));
             Some((task, held))
         };
@@ -262,14 +265,14 @@ impl Lane {
         });
     }
 
-    /// The next file for the thread, which ends when it is idle and there is none.
-    fn take(&self, stop: &AtomicBool, is_idle: bool) -> Option<Task> {
+    /// The next file for the thread, which ends when it has none and there is none.
+    fn take(&self, stop: &AtomicBool, has: usize) -> Option<Task> {
         let mut inner = self.lock();
         if stop.load(Ordering::Relaxed) {
             return None;
         }
-        let task = inner.waiting.pop_front();
-        inner.is_manned = task.is_some() || !is_idle;
+        let task = if has < share(inner.waiting.len() + has, 1) { inner.waiting.pop_front() } else { None };
+        inner.is_manned = task.is_some() || has > 0;
         task
     }
 

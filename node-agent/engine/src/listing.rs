@@ -99,6 +99,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn names_that_come_again_take_no_memory_and_of_two_kinds_a_directory_counts() {
+        let mut listing = Listing::default();
+        for _ in 0..100 {
+            for (name, kind) in [("b", EntryKind::Other), ("a", EntryKind::Symlink), ("a", EntryKind::Directory)] {
+                listing.push(name.as_bytes(), kind);
+            }
+            assert!(listing.settle(10));
+            assert_eq!((listing.text.len(), listing.len()), (2, 2));
+        }
+        assert_eq!(listing.get(0), Some((&b"a"[..], EntryKind::Directory)));
+    }
+
     proptest! {
         #[test]
         fn names_come_in_the_order_of_their_bytes_and_each_once(

@@ -9,7 +9,7 @@ use crate::commit::{Finding, Place, Report, Transaction, What};
 use crate::crew::Sent;
 use crate::digest::restrict;
 use crate::gate::Want;
-use crate::host::{Directory, is_gone};
+use crate::host::{Directory, is_gone, is_lack};
 use crate::item::ItemState;
 use crate::look::{Look, Looker, Opened, Subject, is_still};
 use crate::mounts::MountId;
@@ -142,6 +142,12 @@ impl Outcome {
             }
             (look, ..) => look,
         }
+    }
+
+    /// Whether nothing is to be said after this look, which lacked something of this process: what is gone under one name is
+    /// a move or a removal, as its other name shows.
+    pub(crate) fn stays_open(&self, look: &Look) -> bool {
+        matches!((self, look), (Self::Moved { .. }, Look::Unknown(errno)) if is_lack(*errno))
     }
 
     /// What is to be said when it shows `after`: of the name here, and of the other one.

@@ -10,17 +10,29 @@ use crate::lane::{Ground, Task};
 use crate::look::{Look, Looker, Opened, TRIES};
 use crate::moves::{Candidate, Outcome};
 use rustix::io::Errno;
+use std::cmp::Reverse;
 
-/// So many at a time: as many as the widest lanes that most machines have.
-const FILES: usize = 16;
+/// Parts of so many are hashed together: as many as the widest lanes that most machines have.
+const TOGETHER: usize = 16;
 /// So many bytes of each.
 const PART: usize = 64 * 1024;
+/// So many are open at most.
+const FILES: usize = 2 * TOGETHER;
+/// A thread takes on so many, even where that is more than its share: lanes that nobody uses cost as much as others.
+const FEW: usize = TOGETHER / 2;
 
 /// How many files one of so many threads reads side by side, where the process may have so many descriptors: half of them are
 /// for directories, connections and all else.
 pub(crate) fn files_at_once(descriptors: Option<u64>, threads: usize) -> usize {
     let descriptors = descriptors.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     (descriptors / 2 / threads.max(1)).clamp(1, FILES)
+}
+
+/// How many of so many files, waiting or being read, one of so many threads takes on. When each can have its share, it does:
+/// then all threads and all lanes end with the last of them. Before, those that began first end first.
+pub(crate) fn share(files: usize, threads: usize) -> usize {
+    let share = files.div_ceil(threads.max(1)).max(FEW);
+    if share > FILES { TOGETHER } else { share }
 }
 
 /// A large file that is to be read.
@@ -43,13 +55,13 @@ struct UnderWay<T> {
     ended: Option<Result<(), Errno>>,
 }
 
-/// Reads what `next` gives until that is nothing, so many files at once; `told` is given what each shows, which is nothing
-/// where its directory is gone or on another volume. Ends early when the looker is told to, and then says nothing of those
+/// Reads what `next` gives, which is told how many are under way, until that is nothing for none: so many files at once at most.
+/// `told` is given what each shows, which is nothing where its directory is gone or on another volume. Ends early when the looker is told to, and then says nothing of those
 /// under way.
 pub(crate) fn read_side_by_side<T>(
     looker: &mut Looker,
     files: usize,
-    mut next: impl FnMut(bool) -> Option<(Task, T)>,
+    mut next: impl FnMut(usize) -> Option<(Task, T)>,
     mut told: impl FnMut(&Looker, Outcome, Option<ItemState>, Option<Look>, T),
 ) {
     let (mut under_way, mut again) = (Vec::<UnderWay<T>>::new(), Vec::<File<T>>::new());
@@ -59,7 +71,7 @@ pub(crate) fn read_side_by_side<T>(
                 let Task { outcome, stored, ground, .. } = task;
                 File { outcome, stored, ground, tries: 1, held }
             };
-            let Some(file) = again.pop().or_else(|| next(under_way.is_empty()).map(fresh)) else { break };
+            let Some(file) = again.pop().or_else(|| next(under_way.len()).map(fresh)) else { break };
             match open(looker, &file) {
                 Ok(opened) => {
                     let (hasher, left) = opened.to_hash();
@@ -99,11 +111,14 @@ fn open<T>(looker: &mut Looker, file: &File<T>) -> Result<Box<Opened>, Option<Lo
     outcome.open(looker, &directory, stored.as_ref()).map_err(Some)
 }
 
-/// Reads the next part of each, and takes all of them in.
+/// Reads the next part of each, or of those that are most behind, and takes all of them in.
 fn advance<T>(looker: &mut Looker, files: &mut [UnderWay<T>]) {
+    if files.len() > TOGETHER {
+        files.select_nth_unstable_by_key(TOGETHER, |file| Reverse(file.left));
+    }
     let (memory, mut filler) = looker.reading();
     let mut pieces = Vec::with_capacity(files.len());
-    for (file, buffer) in files.iter_mut().zip(memory.chunks_mut(PART + PAGE)) {
+    for (file, buffer) in files.iter_mut().take(TOGETHER).zip(memory.chunks_mut(PART + PAGE)) {
         let wanted = usize::try_from(file.left).unwrap_or(PART).min(PART);
         match filler.fill(&file.opened, file.left, &mut buffer[..wanted]) {
             Ok(Some(len)) => {
@@ -198,6 +213,40 @@ mod tests {
             most.replace_with(|most| here.max(*most));
         });
         assert_eq!((told.len(), most.into_inner()), (7, 2), "whoever is asked for another has room for it");
+    }
+
+    #[test]
+    fn a_thread_takes_its_share_when_all_can_be_under_way_and_never_fewer_than_fill_half_of_the_lanes() {
+        for (files, threads, share) in [
+            (0, 2, FEW),
+            (1, 2, FEW),
+            (16, 2, FEW),
+            (40, 2, 20),
+            (41, 2, 21),
+            (64, 2, FILES),
+            (65, 2, TOGETHER),
+            (40, 1, TOGETHER),
+            (32, 1, FILES),
+            (40, 0, TOGETHER),
+        ] {
+            assert_eq!(super::share(files, threads), share, "{files} files, {threads} threads");
+        }
+    }
+
+    #[test]
+    fn more_files_than_lanes_all_come_to_their_end_together() {
+        let mut host = Scratch::new();
+        let paths: Vec<String> = (0..20).map(|at| format!("{at}")).collect();
+        paths.iter().for_each(|path| host.write(path, vec![1; 32 * PART]));
+        let walk = host.walk();
+        let asked = Cell::new(0);
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let told = read(&walk, &paths, FILES, || asked.set(asked.get() + 1));
+        assert!(contents(&told).iter().all(|(_, content)| *content == ContentState::Read));
+        assert_eq!(told.len(), 20);
+        // Twenty times 32 parts, sixteen of them at a time; sixteen files and then four would take 64 rounds.
+        let rounds = asked.get() - paths.len();
+        assert!((40..=46).contains(&rounds), "{rounds}");
     }
 
     #[test]

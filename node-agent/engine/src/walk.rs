@@ -70,6 +70,8 @@ pub(crate) struct Walk {
     /// Whether it comes to its end only when all large files were read.
     pub(crate) waits: bool,
     pub(crate) ground: Ground,
+    /// So many walkers read what is large.
+    pub(crate) threads: usize,
     /// Whether it is of a file system that may never answer, on a thread of its own.
     pub(crate) is_remote: bool,
 }

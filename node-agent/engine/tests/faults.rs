@@ -49,6 +49,24 @@ fn a_fuse_mount_is_not_entered_under_local_and_nothing_of_it_is_touched() {
 }
 
 #[test]
+fn a_mount_that_is_one_file_is_tracked_where_it_shows() {
+    with_own_mounts("a_mount_that_is_one_file_is_tracked_where_it_shows", || {
+        let all = json!([{"name": "all", "path": "/**", "mounts": "All"}]);
+        let Some(Scene { mount, mut host, files }) = scene(all) else { return };
+        host.write("/srv/one", "covered");
+        host.compare();
+        run("mount", &["--bind".as_ref(), host.at("/srv/net/top").as_ref(), host.at("/srv/one").as_ref()]);
+        assert_eq!(host.compare().told(), ["Modified /srv/one Mount"]);
+        fs::write(files.join("top"), "changed").unwrap();
+        let mut told = host.compare().told();
+        told.sort();
+        assert_eq!(told, ["Modified /srv/net/top Content,Size", "Modified /srv/one Content,Size"]);
+        run("umount", &[host.at("/srv/one").as_ref()]);
+        drop(mount);
+    });
+}
+
+#[test]
 fn a_mount_that_hangs_holds_up_nothing_under_local() {
     with_own_mounts("a_mount_that_hangs_holds_up_nothing_under_local", || {
         let Some(mut scene) = scene(everything()) else { return };

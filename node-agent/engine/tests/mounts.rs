@@ -3,8 +3,12 @@
 
 mod support;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use serde_json::json;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Host, SetClock, everything, run, with_own_mounts};
 use vedette_engine::{Aspect, EngineError};
@@ -165,6 +169,32 @@ fn a_bind_mount_over_a_tracked_file_is_one_change_of_its_mount() {
         assert_eq!(seen.told(), ["Modified /etc/passwd Mount"]);
         assert_eq!(seen.only()["after"]["size"], 4);
         assert!(host.compare().lines.is_empty());
+    });
+}
+
+#[test]
+fn a_fifo_that_is_mounted_over_a_file_is_not_opened_though_it_is_listed_as_one() {
+    with_own_mounts("a_fifo_that_is_mounted_over_a_file_is_not_opened_though_it_is_listed_as_one", || {
+        let mut host = Host::new(json!([{"name": "srv", "path": "/srv"}]));
+        let fifo = host.at("/fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        host.write("/srv/file", "1");
+        bind(&host, "/fifo", "/srv/file");
+        let was_opened = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Whoever opens it to read lets this one go on.
+            let writer = scope.spawn(|| {
+                File::options().write(true).open(&fifo).unwrap();
+                was_opened.store(true, Ordering::SeqCst);
+            });
+            host.compare();
+            host.compare();
+            assert!(!was_opened.load(Ordering::SeqCst));
+            File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&fifo).unwrap();
+            writer.join().unwrap();
+        });
+        host.chmod("/fifo", 0o640);
+        assert_eq!(host.compare().only()["after"]["type"], "Fifo");
     });
 }
 

@@ -37,3 +37,27 @@ impl<'s> Current<'s> {
         self.reader = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::store::Medium;
+
+    #[test]
+    fn a_view_is_held_until_something_is_committed_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Medium::File).unwrap();
+        let mut current = Current::of(&store);
+        let value = |current: &mut Current<'_>| current.read().unwrap().meta("key").unwrap();
+        assert_eq!(value(&mut current), None);
+        current.let_go_if_old();
+        assert!(current.reader.is_some());
+        let writer = store.write().unwrap();
+        writer.set_meta("key", b"new").unwrap();
+        writer.commit().unwrap();
+        current.let_go_if_old();
+        assert!(current.reader.is_none(), "the file grows while it is held");
+        assert_eq!(value(&mut current).unwrap(), b"new");
+    }
+}

@@ -33,12 +33,13 @@ pub(crate) fn settle(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, 
 pub(crate) fn read(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
     let mut walker = Walker::new(walk);
     let mut looker = walk.ground.looker(walk.stop.clone());
-    let next = |_: bool| if walk.stop.is_set() { None } else { walk.lane.next() };
+    let next = |has| if walk.stop.is_set() { None } else { walk.lane.next(has, walk.threads) };
     read_side_by_side(&mut looker, walk.ground.files, next, |looker, outcome, stored, look, _reading| {
         let Some(look) = look else { return };
         let Candidate { volume, directory, name, selecting, ask, .. } = outcome.here().clone();
+        let stays_open = outcome.stays_open(&look);
         let after = walker.seen(&directory, &name, &selecting, &ask, look, looker.refused());
-        if walk.stop.is_set() {
+        if stays_open || walk.stop.is_set() {
             return;
         }
         let (here, elsewhere) = outcome.told(stored, after);
@@ -68,14 +69,12 @@ impl Walker<'_> {
                 }
                 Outcome::Gone(_) | Outcome::There(_) => None,
             };
-            let (outcome, before, after) = match (&outcome, &open) {
-                (Outcome::Gone(_), _) | (_, Ok(None)) => (outcome, before, None),
-                (_, Ok(Some(open))) => match self.show(open, outcome, before) {
-                    Some(shown) => shown,
-                    None => continue,
-                },
+            let shown = match (&outcome, &open) {
+                (Outcome::Gone(_), _) | (_, Ok(None)) => Some((outcome, before, None)),
+                (_, Ok(Some(open))) => self.show(open, outcome, before),
                 (_, Err(errno)) => self.shown(outcome, before, Look::Unknown(*errno)),
             };
+            let Some((outcome, before, after)) = shown else { continue };
             // What was not seen because the compare ends is found again by the next one.
             if self.walk.stop.is_set() {
                 return Ok(());
@@ -90,7 +89,8 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// What it shows; `None` when it is a large file, which is read later: both ends of a move wait for that.
+    /// What it shows; `None` when nothing is to be said yet, as of a large file, which is read later: both ends of a move wait
+    /// for that.
     fn show(&mut self, open: &(Directory, MountId), outcome: Outcome, stored: Option<ItemState>) -> Option<Shown> {
         let look = outcome.look(&mut self.looker, open, stored.as_ref(), true);
         if matches!(look, Look::Large(_) | Look::Seen(_)) {
@@ -116,14 +116,15 @@ impl Walker<'_> {
             }
             look => (outcome, stored, look),
         };
-        Some(self.shown(outcome, stored, look))
+        self.shown(outcome, stored, look)
     }
 
-    /// What a look at it came to.
-    fn shown(&mut self, outcome: Outcome, stored: Option<ItemState>, look: Look) -> Shown {
+    /// What a look at it came to; `None` when nothing is to be said.
+    fn shown(&mut self, outcome: Outcome, stored: Option<ItemState>, look: Look) -> Option<Shown> {
+        let stays_open = outcome.stays_open(&look);
         let Candidate { directory, name, selecting, ask, .. } = outcome.here();
         let refused = self.looker.refused();
         let after = self.seen(directory, name, selecting, ask, look, refused);
-        (outcome, stored, after)
+        (!stays_open).then_some((outcome, stored, after))
     }
 }
