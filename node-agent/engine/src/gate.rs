@@ -13,8 +13,8 @@ use vedette_crds::settings::HashSet;
 const RACY: Duration = Duration::from_millis(20);
 /// The same where a file system may keep whole seconds, or every other one as vfat does: a clock's tick comes on top.
 const RACY_SECONDS: Duration = Duration::from_millis(2_020);
-/// Larger files are read apart from the others.
-const LARGE: u64 = 1024 * 1024;
+/// Larger files are read apart from the others, side by side: a few of them among small ones would leave most lanes empty.
+const LARGE: u64 = 256 * 1024;
 
 /// What the entries that cover an item ask for, all together.
 #[derive(Clone, Copy, Debug, Default)]

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// So many files wait, some 600 bytes each; beyond them a walker reads what it meets.
-const LIMIT: usize = 1024;
+const LIMIT: usize = 4096;
 /// So many bytes their paths may have.
 const PATHS: usize = 4 * 1024 * 1024;
 
@@ -119,11 +119,37 @@ pub(crate) struct Lane {
     told: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
+/// Places of files, and how long their paths are together.
+#[derive(Default)]
+struct Known {
+    files: HashSet<(Volume, HostPath)>,
+    bytes: usize,
+}
+
+impl Known {
+    fn contains(&self, file: &(Volume, HostPath)) -> bool {
+        self.files.contains(file)
+    }
+
+    fn insert(&mut self, file: (Volume, HostPath)) {
+        let bytes = file.1.as_bytes().len();
+        if self.files.insert(file) {
+            self.bytes += bytes;
+        }
+    }
+
+    fn remove(&mut self, file: &(Volume, HostPath)) {
+        if self.files.remove(file) {
+            self.bytes -= file.1.as_bytes().len();
+        }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Task>,
     /// Which files wait, are being read, or were read and are not committed yet.
-    known: HashSet<(Volume, HostPath)>,
+    known: Known,
     /// Those of them whose item was removed since: what is read may be older than that.
     outdated: HashSet<(Volume, HostPath)>,
     /// What walkers read.
@@ -136,7 +162,7 @@ struct Inner {
 
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane").field("known", &self.lock().known.len()).finish_non_exhaustive()
+        f.debug_struct("Lane").field("known", &self.lock().known.files.len()).finish_non_exhaustive()
     }
 }
 
@@ -152,8 +178,7 @@ impl Lane {
         if inner.known.contains(&key(&task.outcome)) {
             return Pushed::Waits;
         }
-        let paths = inner.known.iter().map(|(_, path)| path.as_bytes().len()).sum::<usize>();
-        if inner.waiting.len() >= LIMIT || paths >= PATHS {
+        if inner.waiting.len() >= LIMIT || inner.known.bytes >= PATHS {
             return Pushed::Full(Box::new(task));
         }
         inner.known.insert(key(&task.outcome));
@@ -182,7 +207,7 @@ impl Lane {
     /// An item is not there any more: what was read of it before must not bring it back.
     pub(crate) fn left(&self, volume: Volume, path: &HostPath) {
         let mut inner = self.lock();
-        if inner.known.is_empty() {
+        if inner.known.files.is_empty() {
             return;
         }
         let file = (volume, path.clone());
@@ -216,7 +241,7 @@ impl Lane {
         inner.stop.store(true, Ordering::Relaxed);
         inner.stop = Arc::default();
         inner.waiting.clear();
-        inner.known.clear();
+        inner.known = Known::default();
         inner.outdated.clear();
         inner.done.clear();
         // Its thread sees that it was told to stop, and ends; another one takes up what comes.
@@ -364,9 +389,9 @@ mod tests {
         let told = Arc::clone(&stop);
         host.clock.when_asked(Some(Box::new(move || _ = told.fetch_or(!lane.is_empty(), Ordering::Relaxed))));
         assert!(!host.compare(&stop), "a large file waited");
-        assert!(host.engine.lane.lock().known.is_empty());
+        assert!(host.engine.lane.lock().known.files.is_empty());
         host.clock.when_asked(None);
         assert!(host.compare(&Arc::default()));
-        assert_eq!(host.engine.lane.lock().known.len(), 1, "the next compare meets it again");
+        assert_eq!(host.engine.lane.lock().known.files.len(), 1, "the next compare meets it again");
     }
 }

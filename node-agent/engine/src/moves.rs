@@ -358,6 +358,7 @@ impl Transaction<'_, '_> {
 mod tests {
     use super::*;
     use crate::item::tests::regular;
+    use rustix::io::Errno;
 
     fn candidate(name: &str) -> Candidate {
         let ask = Arc::default();
@@ -388,6 +389,20 @@ mod tests {
         assert!(moves.hold_new(&regular(), Candidate { directory: other(b'e'), ..candidate("a") }).is_none());
         assert!(moves.hold_new(&regular(), Candidate { directory: other(b'f'), ..candidate("a") }).is_some());
         assert!(moves.hold_gone(&regular(), Candidate { directory: other(b'f'), ..candidate("a") }).is_none());
+    }
+
+    #[test]
+    fn an_end_of_a_move_that_cannot_be_seen_for_want_of_descriptors_leaves_both_as_they_are() {
+        let moved = Outcome::Moved { from: candidate("a"), to: candidate("b") };
+        for lack in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert!(moved.stays_open(&Look::Unknown(lack)), "{lack}");
+            assert!(!Outcome::There(candidate("b")).stays_open(&Look::Unknown(lack)), "{lack}");
+        }
+        assert!(
+            !moved.stays_open(&Look::Unknown(Errno::IO)),
+            "what the host refuses is gone from its old name all the same"
+        );
+        assert!(!moved.stays_open(&Look::Gone));
     }
 
     #[test]

@@ -11,15 +11,17 @@ use crate::look::{Look, Looker, Opened, TRIES};
 use crate::moves::{Candidate, Outcome};
 use rustix::io::Errno;
 use std::cmp::Reverse;
+use vedette_lanes::md5_width;
 
-/// Parts of so many are hashed together: as many as the widest lanes that most machines have.
-const TOGETHER: usize = 16;
-/// So many bytes of each.
-const PART: usize = 64 * 1024;
 /// So many are open at most.
-const FILES: usize = 2 * TOGETHER;
-/// A thread takes on so many, even where that is more than its share: lanes that nobody uses cost as much as others.
-const FEW: usize = TOGETHER / 2;
+const FILES: usize = 32;
+/// So many bytes of each are read at a time.
+const PART: usize = 60 * 1024;
+
+/// Parts of so many are hashed together.
+fn together() -> usize {
+    md5_width().clamp(FILES / 4, FILES)
+}
 
 /// How many files one of so many threads reads side by side, where the process may have so many descriptors: half of them are
 /// for directories, connections and all else.
@@ -31,8 +33,13 @@ pub(crate) fn files_at_once(descriptors: Option<u64>, threads: usize) -> usize {
 /// How many of so many files, waiting or being read, one of so many threads takes on. When each can have its share, it does:
 /// then all threads and all lanes end with the last of them. Before, those that began first end first.
 pub(crate) fn share(files: usize, threads: usize) -> usize {
-    let share = files.div_ceil(threads.max(1)).max(FEW);
-    if share > FILES { TOGETHER } else { share }
+    share_of(files, threads, together())
+}
+
+fn share_of(files: usize, threads: usize, together: usize) -> usize {
+    // Lanes that nobody uses cost as much as others.
+    let share = files.div_ceil(threads.max(1)).max(together / 2);
+    if share > FILES { together } else { share }
 }
 
 /// A large file that is to be read.
@@ -113,12 +120,13 @@ fn open<T>(looker: &mut Looker, file: &File<T>) -> Result<Box<Opened>, Option<Lo
 
 /// Reads the next part of each, or of those that are most behind, and takes all of them in.
 fn advance<T>(looker: &mut Looker, files: &mut [UnderWay<T>]) {
-    if files.len() > TOGETHER {
-        files.select_nth_unstable_by_key(TOGETHER, |file| Reverse(file.left));
+    let together = together();
+    if files.len() > together {
+        files.select_nth_unstable_by_key(together, |file| Reverse(file.left));
     }
     let (memory, mut filler) = looker.reading();
     let mut pieces = Vec::with_capacity(files.len());
-    for (file, buffer) in files.iter_mut().take(TOGETHER).zip(memory.chunks_mut(PART + PAGE)) {
+    for (file, buffer) in files.iter_mut().take(together).zip(memory.chunks_mut(PART + PAGE)) {
         let wanted = usize::try_from(file.left).unwrap_or(PART).min(PART);
         match filler.fill(&file.opened, file.left, &mut buffer[..wanted]) {
             Ok(Some(len)) => {
@@ -218,18 +226,18 @@ mod tests {
     #[test]
     fn a_thread_takes_its_share_when_all_can_be_under_way_and_never_fewer_than_fill_half_of_the_lanes() {
         for (files, threads, share) in [
-            (0, 2, FEW),
-            (1, 2, FEW),
-            (16, 2, FEW),
+            (0, 2, 8),
+            (1, 2, 8),
+            (16, 2, 8),
             (40, 2, 20),
             (41, 2, 21),
-            (64, 2, FILES),
-            (65, 2, TOGETHER),
-            (40, 1, TOGETHER),
-            (32, 1, FILES),
-            (40, 0, TOGETHER),
+            (64, 2, 32),
+            (65, 2, 16),
+            (40, 1, 16),
+            (32, 1, 32),
+            (40, 0, 16),
         ] {
-            assert_eq!(super::share(files, threads), share, "{files} files, {threads} threads");
+            assert_eq!(share_of(files, threads, 16), share, "{files} files, {threads} threads");
         }
     }
 
@@ -244,9 +252,9 @@ mod tests {
         let told = read(&walk, &paths, FILES, || asked.set(asked.get() + 1));
         assert!(contents(&told).iter().all(|(_, content)| *content == ContentState::Read));
         assert_eq!(told.len(), 20);
-        // Twenty times 32 parts, sixteen of them at a time; sixteen files and then four would take 64 rounds.
-        let rounds = asked.get() - paths.len();
-        assert!((40..=46).contains(&rounds), "{rounds}");
+        // On sixteen lanes 40; sixteen files and then four would take 64.
+        let (rounds, least) = (asked.get() - paths.len(), 20 * 32 / together().min(20));
+        assert!((least..least + 7).contains(&rounds), "{rounds} rounds on {} lanes", together());
     }
 
     #[test]

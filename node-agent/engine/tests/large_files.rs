@@ -16,6 +16,9 @@ use vedette_engine::engine::{Standing, Summary};
 use vedette_engine::{Due, EngineError, Identity};
 
 const LARGE: usize = 3 << 20;
+const JUST_LARGE: u64 = (256 << 10) + 1;
+/// So many may wait.
+const WAITING: u64 = 4096;
 /// Sparse; no machine reads so much while a test runs.
 const ENDLESS: u64 = 8 << 40;
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -48,12 +51,13 @@ fn large_files_are_baselined_with_their_digests_and_told_once() {
 #[test]
 fn more_large_files_than_may_wait_are_all_read() {
     let mut host = Host::new(everything());
-    for at in 0..1100 {
-        File::create(host.at(&format!("/f{at}"))).unwrap().set_len((1 << 20) + 1).unwrap();
+    const FILES: u64 = WAITING + 76;
+    for at in 0..FILES {
+        File::create(host.at(&format!("/f{at}"))).unwrap().set_len(JUST_LARGE).unwrap();
     }
     let seen = host.compare();
-    assert_eq!(seen.summary.hashed, 1100 * ((1 << 20) + 1));
-    assert_eq!((seen.summary.items, host.standing().totals.tracked), (1101, 1101));
+    assert_eq!(seen.summary.hashed, FILES * JUST_LARGE);
+    assert_eq!((seen.summary.items, host.standing().totals.tracked), (FILES + 1, FILES + 1));
 }
 
 #[test]
@@ -271,7 +275,7 @@ fn a_read_that_is_under_way_when_its_file_goes_with_its_directory_does_not_bring
 
 #[test]
 fn more_large_files_than_may_wait_are_left_to_later_compares_and_unknown_until_then() {
-    const FILES: u64 = 1100;
+    const FILES: u64 = WAITING + 76;
     let name = |at: u64| format!("/srv/d/{at:04}");
     let (mut host, read) = aside((0..FILES).map(name));
     for at in 0..FILES {
@@ -281,7 +285,7 @@ fn more_large_files_than_may_wait_are_left_to_later_compares_and_unknown_until_t
     assert!(seen.lines.is_empty(), "no walker reads one of them");
     let unknown = host.standing().unknowns.items();
     // The one that is being read waits no more.
-    assert!(unknown == FILES - 1024 || unknown == FILES - 1025, "{unknown}");
+    assert!(unknown == FILES - WAITING || unknown == FILES - WAITING - 1, "{unknown}");
     for at in 0..FILES {
         File::options().write(true).open(host.at(&name(at))).unwrap().set_len(7).unwrap();
     }

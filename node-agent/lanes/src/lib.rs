@@ -67,9 +67,18 @@ struct Means<const WORDS: usize> {
 
 /// Takes blocks into their MD5 states: all of them, or `while_full` as long as half of the lanes have a message.
 pub fn md5(messages: &mut [Message<'_, 4>], while_full: bool) {
-    static MEANS: OnceLock<Means<4>> = OnceLock::new();
-    let means = MEANS.get_or_init(|| checked(kernels::md5(), md5_one, "MD5"));
+    let means = md5_means();
     means.take_in(messages, if while_full { means.most().div_ceil(2) } else { 1 });
+}
+
+/// How many messages MD5 takes at once on this machine.
+pub fn md5_width() -> usize {
+    md5_means().most()
+}
+
+fn md5_means() -> &'static Means<4> {
+    static MEANS: OnceLock<Means<4>> = OnceLock::new();
+    MEANS.get_or_init(|| checked(kernels::md5(), md5_one, "MD5"))
 }
 
 /// Takes all blocks into their SHA-256 states.
