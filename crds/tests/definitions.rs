@@ -11,4 +11,7 @@ fn the_generated_crds_are_up_to_date() {
         let shipped = fs::read_to_string(directory.join(file.name)).unwrap_or_default();
         assert!(shipped == file.yaml, "{} is not what the types say: run `cargo crdgen`", file.name);
     }
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(vedette_crds::definition::RULE_SCHEMA_FILE);
+    let is_so = fs::read_to_string(&schema).unwrap_or_default() == vedette_crds::definition::rule_schema();
+    assert!(is_so, "{} is not what the types say: run `cargo crdgen`", schema.display());
 }

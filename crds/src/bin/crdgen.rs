@@ -1,4 +1,4 @@
-//! Writes the custom resource definitions to `crds/generated` and the JSON Schemas of lines to `crds/schemas`.
+//! Writes the custom resource definitions to `crds/generated`, and the JSON Schemas of lines and of rules to `crds/schemas`.
 //!
 //! Two folders, because `kubectl apply -f crds/generated/` takes every JSON file that it finds for an object.
 
@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     for file in vedette_crds::definition::files()? {
         write("generated", file.name, &file.yaml)?;
     }
+    write("schemas", vedette_crds::definition::RULE_SCHEMA_FILE, &vedette_crds::definition::rule_schema())?;
     for file in vedette_crds::record::schema::files() {
         write("schemas", file.name, &file.json)?;
     }

@@ -2,7 +2,7 @@
 
 use crate::commit::{Finding, Report, What};
 use crate::crew::Sent;
-use crate::item::ItemState;
+use crate::item::{AttributeValue, ItemState};
 use crate::moves::{Candidate, Moved};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -82,11 +82,18 @@ impl Moved {
     }
 }
 
+fn value(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::Short(bytes) => bytes.len(),
+        AttributeValue::Long(_) => 0,
+    }
+}
+
 /// What a state holds of no fixed size.
-fn texts(state: &ItemState) -> usize {
+pub(crate) fn texts(state: &ItemState) -> usize {
     let attributes = state.attributes.iter().map(|attributes| {
         let lists = [&attributes.acl, &attributes.default_acl, &attributes.capabilities];
-        let others = attributes.others.iter().map(|other| size_of_val(other) + other.name.len());
+        let others = attributes.others.iter().map(|other| size_of_val(other) + other.name.len() + value(&other.value));
         lists.into_iter().flatten().map(String::len).sum::<usize>() + others.sum::<usize>()
     });
     state.target.as_ref().map_or(0, Vec::len) + attributes.sum::<usize>()

@@ -9,6 +9,7 @@ use crate::commit::{Aside, Report};
 use crate::compared::Compared;
 use crate::crew::Sent;
 use crate::engine::{Engine, EngineError, Standing};
+use crate::flow::texts;
 use crate::hard_links::HardLinks;
 use crate::host::{Directory, HostRoot, is_lack};
 use crate::item::ItemState;
@@ -20,20 +21,20 @@ use crate::page::Volume;
 use crate::path::HostPath;
 use crate::progress::Progress;
 use crate::render::Owners;
-use crate::side_by_side::{read_side_by_side, share};
+use crate::side_by_side::{SMALL, UnderWayNow, read_side_by_side, share};
 use crate::stop::Stop;
 use crate::store::StoreError;
 use crate::volumes::Volumes;
 use rustix::io::Errno;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// So many files wait, some 600 bytes each; beyond them a walker reads what it meets.
+/// So many files wait or are to be committed, some 600 bytes each; beyond them a walker reads what it meets.
 const LIMIT: usize = 4096;
-/// So many bytes their paths may have.
-const PATHS: usize = 4 * 1024 * 1024;
+/// So many bytes their paths and attributes may have.
+const BYTES: usize = 4 * 1024 * 1024;
 
 /// What a look needs, without the state: a thread that a file system holds must not keep that open.
 #[derive(Clone)]
@@ -85,6 +86,17 @@ pub(crate) struct Task {
     pub(crate) ground: Ground,
 }
 
+impl Task {
+    fn bytes(&self) -> usize {
+        let path = |end: &Candidate| end.directory.as_bytes().len() + end.name.len();
+        let other = match &self.outcome {
+            Outcome::Moved { from, .. } => path(from),
+            Outcome::Gone(_) | Outcome::There(_) => 0,
+        };
+        path(self.outcome.here()) + other + self.stored.as_ref().map_or(0, texts)
+    }
+}
+
 /// A file that a walker reads.
 pub(crate) struct Reading<'l> {
     lane: &'l Lane,
@@ -119,29 +131,31 @@ pub(crate) struct Lane {
     told: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// Places of files, and how long their paths are together.
+/// Places of files, and what each holds of no fixed size.
 #[derive(Default)]
 struct Known {
-    files: HashSet<(Volume, HostPath)>,
+    files: HashMap<(Volume, HostPath), usize>,
+    /// Of all of them.
     bytes: usize,
 }
 
 impl Known {
-    fn contains(&self, file: &(Volume, HostPath)) -> bool {
-        self.files.contains(file)
-    }
-
-    fn insert(&mut self, file: (Volume, HostPath)) {
-        let bytes = file.1.as_bytes().len();
-        if self.files.insert(file) {
-            self.bytes += bytes;
-        }
+    fn insert(&mut self, task: &Task) {
+        let bytes = task.bytes();
+        let before = self.files.insert(key(&task.outcome), bytes);
+        self.bytes = self.bytes + bytes - before.unwrap_or(0);
     }
 
     fn remove(&mut self, file: &(Volume, HostPath)) {
-        if self.files.remove(file) {
-            self.bytes -= file.1.as_bytes().len();
-        }
+        self.bytes -= self.files.remove(file).unwrap_or(0);
+    }
+}
+
+impl Inner {
+    /// A file is not known here any more: it may be queued again. Says whether what was read of it still counts.
+    fn forget(&mut self, file: &(Volume, HostPath)) -> bool {
+        self.known.remove(file);
+        !self.outdated.remove(file)
     }
 }
 
@@ -175,19 +189,19 @@ impl Lane {
     /// Queues a file, unless it is here already.
     pub(crate) fn push(&self, task: Task) -> Pushed {
         let mut inner = self.lock();
-        if inner.known.contains(&key(&task.outcome)) {
+        if inner.known.files.contains_key(&key(&task.outcome)) {
             return Pushed::Waits;
         }
-        if inner.waiting.len() >= LIMIT || inner.known.bytes >= PATHS {
+        if inner.known.files.len() >= LIMIT || inner.known.bytes >= BYTES {
             return Pushed::Full(Box::new(task));
         }
-        inner.known.insert(key(&task.outcome));
+        inner.known.insert(&task);
         inner.waiting.push_back(task);
         Pushed::Waits
     }
 
-    /// The largest file, for one of so many walkers, as long as it does not have its share; it is not known here any more. Who
-    /// finds that when it comes back.
+    /// The largest file, for one of so many walkers, unless what it has is its share; it is not known here any more. Who reads
+    /// another name of one that is left finds that when it comes back.
     pub(crate) fn next(&self, has: usize, threads: usize) -> Option<(Task, Reading<'_>)> {
         let mut inner = self.lock();
         if has >= share(inner.waiting.len() + inner.reading.len(), threads) {
@@ -207,23 +221,16 @@ impl Lane {
     /// An item is not there any more: what was read of it before must not bring it back.
     pub(crate) fn left(&self, volume: Volume, path: &HostPath) {
         let mut inner = self.lock();
-        if inner.known.files.is_empty() {
+        let file = (volume, path.clone());
+        if !inner.known.files.contains_key(&file) {
             return;
         }
-        let file = (volume, path.clone());
         if let Some(at) = inner.waiting.iter().position(|task| key(&task.outcome) == file) {
             inner.waiting.remove(at);
             inner.known.remove(&file);
-        } else if inner.known.contains(&file) {
+        } else {
             inner.outdated.insert(file);
         }
-    }
-
-    /// A file is not known here any more: it may be queued again. Says whether what was read of it still counts.
-    fn forget(&self, file: &(Volume, HostPath)) -> bool {
-        let mut inner = self.lock();
-        inner.known.remove(file);
-        !inner.outdated.remove(file)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -262,12 +269,12 @@ impl Lane {
     }
 
     fn run(&self, stop: &Arc<AtomicBool>) {
-        let Some(first) = self.take(stop, 0) else { return };
+        let Some(first) = self.take(stop, UnderWayNow::default(), 1) else { return };
         let _charged = first.ground.pace.enlist();
         let (mut looker, files) = (first.ground.looker(Stop::new(stop)), first.ground.files);
         let mut first = Some(first);
-        let mut next = |has| {
-            let task = first.take().or_else(|| self.take(stop, has))?;
+        let mut next = |now| {
+            let task = first.take().or_else(|| self.take(stop, now, files))?;
             let held = (key(&task.outcome), Arc::clone(&task.ground.compared));
             Some((task, held))
         };
@@ -278,8 +285,7 @@ impl Lane {
                 return;
             }
             if sent.is_empty() {
-                drop(inner);
-                self.forget(&file);
+                inner.forget(&file);
                 return;
             }
             inner.done.push(Done { file, sent, compared });
@@ -290,14 +296,21 @@ impl Lane {
         });
     }
 
-    /// The next file for the thread, which ends when it has none and there is none.
-    fn take(&self, stop: &AtomicBool, has: usize) -> Option<Task> {
+    /// The next file for the thread, which ends when it has none and there is none. Small ones have half of the places to
+    /// themselves, and so have large ones: neither waits for all of the others.
+    fn take(&self, stop: &AtomicBool, now: UnderWayNow, places: usize) -> Option<Task> {
         let mut inner = self.lock();
         if stop.load(Ordering::Relaxed) {
             return None;
         }
-        let task = if has < share(inner.waiting.len() + has, 1) { inner.waiting.pop_front() } else { None };
-        inner.is_manned = task.is_some() || has > 0;
+        let half = (places / 2).max(1);
+        let has_place = [now.files - now.small < half, now.small < half];
+        let next = |is_small: bool| {
+            let is_such = |task: &Task| (task.size <= SMALL) == is_small;
+            inner.waiting.iter().position(is_such).filter(|_| has_place[usize::from(is_small)])
+        };
+        let task = next(true).or_else(|| next(false)).and_then(|at| inner.waiting.remove(at));
+        inner.is_manned = task.is_some() || now.files > 0;
         task
     }
 
@@ -343,7 +356,7 @@ impl Engine {
     fn commit_done(&mut self, done: Done) -> Result<(), StoreError> {
         let (Some(plan), Some(mounts)) = (self.plan.clone(), self.mounts.clone()) else { return Ok(()) };
         let Done { file, sent, compared } = done;
-        if !self.lane.forget(&file) {
+        if !self.lane.lock().forget(&file) {
             return Ok(());
         }
         let (mut reports, mut moves) = (Vec::new(), Vec::new());
@@ -373,7 +386,29 @@ impl Drop for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::scratch::{Scratch, task};
+
+    #[test]
+    fn neither_small_nor_large_files_wait_for_all_of_the_others() {
+        let mut host = Scratch::new();
+        let paths: Vec<String> = (0..6).map(|at| format!("f{at}")).collect();
+        paths.iter().for_each(|path| host.write(path, "1"));
+        let (walk, lane) = (host.walk(), Lane::default());
+        for (path, size) in paths.iter().zip([9 * SMALL, 9 * SMALL, 9 * SMALL, SMALL, SMALL, SMALL]) {
+            assert!(matches!(lane.push(Task { size, ..task(&walk, path) }), Pushed::Waits));
+        }
+        let take = |files, small| {
+            let taken = lane.take(&AtomicBool::new(false), UnderWayNow { files, small }, 4);
+            taken.map(|task| task.outcome.here().place().path().to_string())
+        };
+        assert_eq!(take(2, 0).as_deref(), Some("/f3"), "two large ones are under way");
+        assert_eq!(take(2, 2).as_deref(), Some("/f0"), "two small ones are");
+        assert_eq!(take(4, 2), None);
+        assert_eq!(take(0, 0).as_deref(), Some("/f4"));
+        let rest: Vec<_> = (0..3).filter_map(|_| take(0, 0)).collect();
+        assert_eq!(rest, ["/f5", "/f1", "/f2"]);
+        assert_eq!(take(0, 0), None);
+    }
 
     #[test]
     fn an_interrupted_walk_takes_the_large_files_with_it_that_it_met() {

@@ -10,17 +10,30 @@ use crate::lane::{Ground, Task};
 use crate::look::{Look, Looker, Opened, TRIES};
 use crate::moves::{Candidate, Outcome};
 use rustix::io::Errno;
-use std::cmp::Reverse;
 use vedette_lanes::md5_width;
 
 /// So many are open at most.
 const FILES: usize = 32;
-/// So many bytes of each are read at a time.
-const PART: usize = 60 * 1024;
+/// So many bytes of each are read at a time, where the parts of all fit into a looker's memory.
+const PART: usize = 64 * 1024;
+/// Who takes on what it is given may tell such files from larger ones.
+pub(crate) const SMALL: u64 = 1024 * 1024;
 
 /// Parts of so many are hashed together.
 fn together() -> usize {
     md5_width().clamp(FILES / 4, FILES)
+}
+
+fn part(together: usize) -> usize {
+    if together > FILES / 2 { PART / 2 } else { PART }
+}
+
+/// Those that are under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UnderWayNow {
+    pub(crate) files: usize,
+    /// Of no more than [`SMALL`].
+    pub(crate) small: usize,
 }
 
 /// How many files one of so many threads reads side by side, where the process may have so many descriptors: half of them are
@@ -45,6 +58,7 @@ fn share_of(files: usize, threads: usize, together: usize) -> usize {
 /// A large file that is to be read.
 struct File<T> {
     outcome: Outcome,
+    size: u64,
     stored: Option<ItemState>,
     ground: Ground,
     /// This is to be the first try, or a later one.
@@ -62,23 +76,25 @@ struct UnderWay<T> {
     ended: Option<Result<(), Errno>>,
 }
 
-/// Reads what `next` gives, which is told how many are under way, until that is nothing for none: so many files at once at most.
-/// `told` is given what each shows, which is nothing where its directory is gone or on another volume. Ends early when the looker is told to, and then says nothing of those
-/// under way.
+/// Reads what `next` gives, which is told what is under way, until that is nothing when nothing is: so many files at once
+/// at most. `told` is given what each shows, which is nothing where its directory is gone or on another volume. Ends early when
+/// the looker is told to, and then says nothing of those under way.
 pub(crate) fn read_side_by_side<T>(
     looker: &mut Looker,
     files: usize,
-    mut next: impl FnMut(usize) -> Option<(Task, T)>,
+    mut next: impl FnMut(UnderWayNow) -> Option<(Task, T)>,
     mut told: impl FnMut(&Looker, Outcome, Option<ItemState>, Option<Look>, T),
 ) {
     let (mut under_way, mut again) = (Vec::<UnderWay<T>>::new(), Vec::<File<T>>::new());
     loop {
         while under_way.len() < files.min(FILES) {
             let fresh = |(task, held)| {
-                let Task { outcome, stored, ground, .. } = task;
-                File { outcome, stored, ground, tries: 1, held }
+                let Task { outcome, stored, ground, size, .. } = task;
+                File { outcome, size, stored, ground, tries: 1, held }
             };
-            let Some(file) = again.pop().or_else(|| next(under_way.len()).map(fresh)) else { break };
+            let small = under_way.iter().filter(|file| file.file.size <= SMALL).count();
+            let now = UnderWayNow { files: under_way.len(), small };
+            let Some(file) = again.pop().or_else(|| next(now).map(fresh)) else { break };
             match open(looker, &file) {
                 Ok(opened) => {
                     let (hasher, left) = opened.to_hash();
@@ -118,16 +134,14 @@ fn open<T>(looker: &mut Looker, file: &File<T>) -> Result<Box<Opened>, Option<Lo
     outcome.open(looker, &directory, stored.as_ref()).map_err(Some)
 }
 
-/// Reads the next part of each, or of those that are most behind, and takes all of them in.
+/// Reads the next part of as many as are hashed together, in turns, and takes all of them in.
 fn advance<T>(looker: &mut Looker, files: &mut [UnderWay<T>]) {
     let together = together();
-    if files.len() > together {
-        files.select_nth_unstable_by_key(together, |file| Reverse(file.left));
-    }
+    let (part, turn) = (part(together), files.len().min(together));
     let (memory, mut filler) = looker.reading();
     let mut pieces = Vec::with_capacity(files.len());
-    for (file, buffer) in files.iter_mut().take(together).zip(memory.chunks_mut(PART + PAGE)) {
-        let wanted = usize::try_from(file.left).unwrap_or(PART).min(PART);
+    for (file, buffer) in files[..turn].iter_mut().zip(memory.chunks_mut(part + PAGE)) {
+        let wanted = usize::try_from(file.left).unwrap_or(part).min(part);
         match filler.fill(&file.opened, file.left, &mut buffer[..wanted]) {
             Ok(Some(len)) => {
                 file.left -= len as u64;
@@ -141,6 +155,7 @@ fn advance<T>(looker: &mut Looker, files: &mut [UnderWay<T>]) {
         }
     }
     take_in(&mut pieces);
+    files.rotate_left(turn);
 }
 
 #[cfg(test)]
@@ -242,6 +257,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_among_many_larger_ones_ends_first() {
+        let mut host = Scratch::new();
+        let paths: Vec<String> = (0..FILES).map(|at| format!("{at}")).collect();
+        paths.iter().for_each(|path| host.write(path, vec![1; 40 * PART]));
+        host.write("0", vec![1; 3 * PART]);
+        let walk = host.walk();
+        let told = read(&walk, &paths.iter().map(String::as_str).collect::<Vec<_>>(), FILES, || {});
+        assert_eq!(contents(&told)[0], ("/0", ContentState::Read));
+    }
+
+    #[test]
     fn more_files_than_lanes_all_come_to_their_end_together() {
         let mut host = Scratch::new();
         let paths: Vec<String> = (0..20).map(|at| format!("{at}")).collect();
@@ -252,8 +278,8 @@ mod tests {
         let told = read(&walk, &paths, FILES, || asked.set(asked.get() + 1));
         assert!(contents(&told).iter().all(|(_, content)| *content == ContentState::Read));
         assert_eq!(told.len(), 20);
-        // On sixteen lanes 40; sixteen files and then four would take 64.
-        let (rounds, least) = (asked.get() - paths.len(), 20 * 32 / together().min(20));
+        // In turns, on sixteen lanes, 40; sixteen files and then four would take 64.
+        let (rounds, least) = (asked.get() - paths.len(), 20 * 32 * PART / part(together()) / together().min(20));
         assert!((least..least + 7).contains(&rounds), "{rounds} rounds on {} lanes", together());
     }
 

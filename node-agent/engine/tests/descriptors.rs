@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::Host;
 use vedette_engine::Due;
+use vedette_engine::engine::Outcome;
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -99,15 +100,18 @@ fn without_descriptors_for_a_second_look_what_is_new_or_moved_is_unknown_and_tol
     };
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut told = Vec::new();
+    let mut missed = jiff::Timestamp::MIN;
     for round in 0.. {
         // The commit of this one comes when all names were seen, and before those that are new are looked at.
         host.write("/srv/there", "1".repeat(2 + round));
-        host.engine().compare(&Due::All, &Arc::default(), &mut |_| take_all()).unwrap();
+        let ended = host.engine().compare(&Due::All, &Arc::default(), &mut |_| take_all()).unwrap();
         limit(before);
         told.extend(host.lines().iter().map(support::tell));
         let unknowns = host.standing().unknowns;
         let named: Vec<String> = unknowns.named().iter().map(|unknown| unknown.path.to_string()).collect();
         if named == ["/srv/moved", "/srv/new"] {
+            let Outcome::Complete(summary) = ended else { panic!("{ended:?}") };
+            missed = summary.began.timestamp();
             break;
         }
         // A walk that took seconds is committed in parts.
@@ -120,5 +124,7 @@ fn without_descriptors_for_a_second_look_what_is_new_or_moved_is_unknown_and_tol
     assert_eq!(told, ["Added /srv/moved", "Added /srv/new", "Removed /srv/old"]);
     let removed = seen.changes().into_iter().find(|change| change["changeType"] == "Removed").unwrap();
     assert_eq!(removed["movedTo"], "/srv/moved");
+    let since: jiff::Timestamp = removed["since"].as_str().unwrap().parse().unwrap();
+    assert!(since < missed, "the compare that could not see its other name has not found it there: {removed}");
     assert_eq!(host.standing().unknowns.items(), 0);
 }

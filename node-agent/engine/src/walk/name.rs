@@ -7,7 +7,7 @@ use super::{Asking, Before, Walk, Walker};
 use crate::commit::{Finding, What};
 use crate::crew::Sent;
 use crate::frontier::Waiting;
-use crate::gate::Want;
+use crate::gate::{Want, has_moved};
 use crate::host::{MAX_PATH, is_gone};
 use crate::item::ItemState;
 use crate::lane::{Pushed, Task};
@@ -298,6 +298,10 @@ impl Walker<'_> {
             Task { outcome: Outcome::There(here), stored: stored.cloned(), inode: seen.inode, size: seen.size, ground };
         if matches!(self.walk.lane.push(task), Pushed::Full(_)) {
             return false;
+        }
+        // It waits beyond this compare, which then has not seen what became of it.
+        if !self.walk.waits && stored.is_none_or(|stored| has_moved(stored, seen)) {
+            self.walked.unknown.unseen_place(visit.path.join(name));
         }
         if let Some(reason) = stored.and_then(unread).filter(|_| self.walk.lane.has_thread()) {
             self.unknown(visit.path.join(name), Aspect::Content, reason.to_owned(), ask.interval, 1);

@@ -9,7 +9,8 @@ use crate::lane::{Pushed, Task};
 use crate::look::Look;
 use crate::mounts::MountId;
 use crate::moves::{Candidate, Outcome};
-use crate::side_by_side::read_side_by_side;
+use crate::path::HostPath;
+use crate::side_by_side::{UnderWayNow, read_side_by_side};
 use crate::store::StoreError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -33,11 +34,11 @@ pub(crate) fn settle(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, 
 pub(crate) fn read(walk: &Walk, reports: &SyncSender<Sent>) -> Result<Walked, StoreError> {
     let mut walker = Walker::new(walk);
     let mut looker = walk.ground.looker(walk.stop.clone());
-    let next = |has| if walk.stop.is_set() { None } else { walk.lane.next(has, walk.threads) };
+    let next = |now: UnderWayNow| if walk.stop.is_set() { None } else { walk.lane.next(now.files, walk.threads) };
     read_side_by_side(&mut looker, walk.ground.files, next, |looker, outcome, stored, look, _reading| {
         let Some(look) = look else { return };
         let Candidate { volume, directory, name, selecting, ask, .. } = outcome.here().clone();
-        let stays_open = outcome.stays_open(&look);
+        let stays_open = walker.stays_open(&outcome, &look);
         let after = walker.seen(&directory, &name, &selecting, &ask, look, looker.refused());
         if stays_open || walk.stop.is_set() {
             return;
@@ -98,10 +99,14 @@ impl Walker<'_> {
         }
         let (outcome, stored, look) = match look {
             Look::Large(seen) => {
+                let places = self.places_left(&outcome);
                 let task =
                     Task { outcome, stored, inode: seen.inode, size: seen.size, ground: self.walk.ground.clone() };
                 match self.walk.lane.push(task) {
-                    Pushed::Waits => return None,
+                    Pushed::Waits => {
+                        places.into_iter().for_each(|place| self.walked.unknown.unseen_place(place));
+                        return None;
+                    }
                     Pushed::Full(task) if !self.walk.waits => {
                         let Candidate { ask, .. } = task.outcome.here();
                         self.too_many_wait(task.outcome.here().place().path(), ask);
@@ -119,9 +124,30 @@ impl Walker<'_> {
         self.shown(outcome, stored, look)
     }
 
+    /// The places that this compare has not seen when it does not wait for what is read there.
+    fn places_left(&self, outcome: &Outcome) -> Vec<HostPath> {
+        let other = match outcome {
+            Outcome::Moved { from, .. } => Some(from),
+            Outcome::Gone(_) | Outcome::There(_) => None,
+        };
+        let places = other.into_iter().chain([outcome.here()]).filter(|_| !self.walk.waits);
+        places.map(|candidate| candidate.place().path()).collect()
+    }
+
+    /// Whether nothing is to be said of it after this look; then its other end was not seen either.
+    fn stays_open(&mut self, outcome: &Outcome, look: &Look) -> bool {
+        let stays_open = outcome.stays_open(look);
+        if let Outcome::Moved { from, .. } = outcome
+            && stays_open
+        {
+            self.walked.unknown.unseen_place(from.place().path());
+        }
+        stays_open
+    }
+
     /// What a look at it came to; `None` when nothing is to be said.
     fn shown(&mut self, outcome: Outcome, stored: Option<ItemState>, look: Look) -> Option<Shown> {
-        let stays_open = outcome.stays_open(&look);
+        let stays_open = self.stays_open(&outcome, &look);
         let Candidate { directory, name, selecting, ask, .. } = outcome.here();
         let refused = self.looker.refused();
         let after = self.seen(directory, name, selecting, ask, look, refused);
