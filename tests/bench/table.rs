@@ -15,8 +15,10 @@ pub(crate) enum Target {
     Times(f64),
     /// We need so many times what the peer needs, or less.
     Within(f64),
-    /// Nothing: it is there to be known.
+    /// Nothing: the peer needs so many times what we need.
     Open,
+    /// Nothing: we need so many times what the peer needs.
+    OpenWithin,
 }
 
 /// One line of the table.
@@ -45,20 +47,24 @@ impl Line {
         let ours = pairs.iter().map(|pair| pair.0);
         let theirs = pairs.iter().map(|pair| pair.1);
         let ratios = pairs.iter().map(|(ours, theirs)| match target {
-            Target::Within(_) => value(*ours) / value(*theirs),
+            Target::Within(_) | Target::OpenWithin => value(*ours) / value(*theirs),
             Target::Times(_) | Target::Open => value(*theirs) / value(*ours),
         });
         let ratios = Spread::of(ratios);
         let (told, reached) = match target {
             Target::Times(least) => (format!("≥ {least}x"), Some(ratios.median >= least)),
             Target::Within(most) => (format!("≤ {most} of it"), Some(ratios.median <= most)),
-            Target::Open => (String::new(), None),
+            Target::Open | Target::OpenWithin => (String::new(), None),
+        };
+        let unit = match target {
+            Target::Times(_) | Target::Open => "x",
+            Target::Within(_) | Target::OpenWithin => " of it",
         };
         Self {
             job: job.to_owned(),
             ours: medians(ours),
             peer: format!("{peer}: {}", medians(theirs)),
-            ratio: ratios.told(2),
+            ratio: format!("{}{unit}", ratios.told(2)),
             target: told,
             reached,
         }
