@@ -241,7 +241,7 @@ impl Root {
 
     fn pivot(&self) -> Result<()> {
         let what = || format!("make {} the root", self.mount_point.display());
-        pivot_root(&self.mount_point, &self.at(".host")).map_err(io::Error::from).doing(what)?;
+        pivot_root(&self.mount_point, self.at(".host")).map_err(io::Error::from).doing(what)?;
         chdir("/").map_err(io::Error::from).doing(what)?;
         unmount("/.host", UnmountFlags::DETACH).map_err(io::Error::from).doing(what)?;
         fs::remove_dir("/.host").doing(what)?;
