@@ -276,11 +276,16 @@ mod tests {
     }
 
     #[test]
-    fn another_pin_is_another_build() {
+    fn another_pin_or_other_code_is_another_build() {
         let scratch = scratch(&format!("{GO}; echo x > $2"));
-        let before = scratch.module.find_or_build(&["etcd"]).unwrap();
-        fs::write(scratch.module.source.join("go.sum"), "newer").unwrap();
-        assert_ne!(scratch.module.find_or_build(&["etcd"]).unwrap(), before);
+        let mut builds = vec![scratch.module.find_or_build(&["etcd"]).unwrap()];
+        fs::create_dir(scratch.module.source.join("own")).unwrap();
+        for file in ["go.sum", "own/main.go"] {
+            fs::write(scratch.module.source.join(file), "newer").unwrap();
+            let build = scratch.module.find_or_build(&["etcd"]).unwrap();
+            assert!(!builds.contains(&build), "{file}");
+            builds.push(build);
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct RealCluster {
     // In the order in which they have to go. A killed node's cgroups are empty.
     nodes: Vec<Node>,
     _cgroups: Cgroups,
-    _controllers: Vec<Process>,
+    controllers: Vec<Process>,
     control_plane: ControlPlane,
     kubeconfig: PathBuf,
     hyperkube: PathBuf,
@@ -104,8 +104,7 @@ impl RealCluster {
         }))
         .await?;
         let hyperkube = binaries.hyperkube();
-        let cluster =
-            Self { nodes, _cgroups: cgroups, _controllers: controllers, control_plane, kubeconfig, hyperkube };
+        let mut cluster = Self { nodes, _cgroups: cgroups, controllers, control_plane, kubeconfig, hyperkube };
         cluster.is_ready().await?;
         Ok(cluster)
     }
@@ -165,11 +164,15 @@ impl RealCluster {
     /// Waits until every node is ready and pods can get service accounts.
     ///
     /// # Errors
-    /// When that takes too long, with the last words of the kubelets.
-    async fn is_ready(&self) -> Result<()> {
+    /// When something that is needed has ended, and when it takes too long: then with the last words of the kubelets.
+    async fn is_ready(&mut self) -> Result<()> {
         let nodes: Api<NodeObject> = Api::all(self.client());
         let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client());
+        let controllers = &mut self.controllers;
         let ready = eventually("every node is ready", READY_WITHIN, async || {
+            if let Some(ended) = controllers.iter_mut().find_map(|controller| controller.still_runs().err()) {
+                return Ok(Err(ended));
+            }
             for node in &self.nodes {
                 if let Err(ended) = node.still_runs().await {
                     return Ok(Err(ended));

@@ -1,13 +1,7 @@
 //! Real nodes: pods run on them, tests may tamper with them, and nothing is left of them, however they end.
 //! Skipped, with the reason, where no node can run; `VEDETTE_REQUIRE_REAL_NODES=1` makes that a failure.
 #![allow(clippy::unwrap_used)]
-use std::{
-    env, fs,
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{env, fs, path::Path, process::Command, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -94,6 +88,14 @@ fn leftovers(folder: &Path) -> Vec<String> {
     found
 }
 
+/// Of each kind something is found while the cluster runs, or finding nothing afterwards would prove nothing.
+fn everything_is_there(folder: &Path) {
+    let found = leftovers(folder);
+    for kind in ["/proc/", "/sys/block/loop", "/sys/fs/cgroup/memory/"] {
+        assert!(found.iter().any(|one| one.starts_with(kind)), "no {kind} in {found:?}");
+    }
+}
+
 async fn nothing_is_left(folder: &Path) -> Result<()> {
     eventually("nothing is left", SOON, async || match leftovers(folder) {
         left if left.is_empty() => Ok(()),
@@ -106,7 +108,7 @@ async fn nothing_is_left(folder: &Path) -> Result<()> {
 async fn nodes_run_pods_are_tampered_with_lose_their_kubelet_and_network_and_leave_nothing() -> Result<()> {
     let Some(cluster) = RealCluster::start_or_skip().await? else { return Ok(()) };
     let folder = cluster.control_plane().folder("")?;
-    assert!(!leftovers(&folder).is_empty(), "what is looked for is there while the cluster is");
+    everything_is_there(&folder);
     every_node_runs_a_pod(&cluster).await?;
     let logs = cluster.kubectl().args(["logs", "--selector=app=pause"]).output().unwrap();
     assert!(logs.status.success(), "the API server reaches the kubelets: {logs:?}");
@@ -120,11 +122,16 @@ async fn nodes_run_pods_are_tampered_with_lose_their_kubelet_and_network_and_lea
         assert!(n2.read(path).is_err(), "{path} is n1's alone");
         assert!(!Path::new(path).exists(), "{path} is no file of this machine");
     }
-    let service = SocketAddr::from(([10, 96, 0, 1], 443));
-    eventually("kube-proxy leads to the API server", SOON, async || {
-        Ok(n1.inside(move || TcpStream::connect_timeout(&service, Duration::from_secs(5)))?.map(drop)?)
-    })
-    .await?;
+    for node in [n1, n2] {
+        eventually("a pod reaches the API server by its service", SOON, async || {
+            let mut dial = Command::new("sh");
+            let script = "nsenter -n -t $(pgrep -xn pause) timeout 5 bash -c ': < /dev/tcp/10.96.0.1/443'";
+            dial.args(["-c", script]);
+            let dialed = node.run(dial).await?;
+            if dialed.status.success() { Ok(()) } else { Err(not_yet(format!("{dialed:?}"))) }
+        })
+        .await?;
+    }
 
     n1.stop_kubelet().await?;
     n2.cut_off()?;
@@ -172,7 +179,7 @@ async fn nothing_is_left_of_a_cluster_whose_process_was_killed() -> Result<()> {
         eprintln!("{}", victim.output()?);
         return Ok(());
     }
-    assert!(!leftovers(Path::new(&folder)).is_empty(), "what is looked for is there while the cluster is");
+    everything_is_there(Path::new(&folder));
     victim.kill()?;
     nothing_is_left(Path::new(&folder)).await
 }

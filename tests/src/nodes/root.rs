@@ -229,7 +229,7 @@ impl Root {
             ("machine-id", &format!("{}\n", machine_id(name)), 0o644),
             // Nobody answers names: what runs here is told addresses.
             ("resolv.conf", "", 0o644),
-            ("os-release", "ID=vedette-tests\nNAME=\"A node of Vedette's tests\"\n", 0o644),
+            ("os-release", "ID=vedette-tests\nPRETTY_NAME=\"A node of Vedette's tests\"\n", 0o644),
         ];
         for (file, content, mode) in files {
             let path = self.at("etc").join(file);
