@@ -66,7 +66,7 @@ fn fetch(folder: &Path) -> Result<()> {
     for made in [&downloads, &root, &lists.join("partial")] {
         fs::create_dir_all(made).doing(|| format!("make {}", made.display()))?;
     }
-    let _ = writeln!(std::io::stderr(), "tests: fetching {} with apt-get, once", PACKAGES.join(", "));
+    let _ = writeln!(std::io::stderr(), "prerequisites: fetching {} with apt-get, once", PACKAGES.join(", "));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(["-q", "-o", "APT::Sandbox::User=root"]).args(arguments).current_dir(&downloads);
