@@ -5,6 +5,8 @@
 //! (etcd and    (processes, pki,  (manifest applied; nodes,   (the product's binaries from `products`,
 //! apiserver)    run_folder)       pods, identities)           their metrics, records and logs)
 //! ```
+//! [`RealCluster`] puts the control plane into a network of its own, with nodes that run real pods: see [`nodes`].
+//!
 //! A test reads like this:
 //! ```no_run
 //! # async fn example() -> vedette_tests::Result<()> {
