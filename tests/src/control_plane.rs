@@ -1,10 +1,12 @@
 //! One control plane: etcd and kube-apiserver as users run them, on loopback, with RBAC, admission and certificates of their
-//! own. Reads the binaries; produces a server that answers and people who may talk to it. Knows nothing of Vedette.
+//! own, or in the network of a cluster with nodes. Reads the binaries; produces a server that answers and people who may talk to
+//! it. Knows nothing of Vedette.
 //!
-//! No controller manager and no scheduler run: nothing is garbage-collected, no pod is placed, no object follows its owner.
+//! No controller manager and no scheduler run: nothing is garbage-collected, no pod is placed, no object follows its owner, unless
+//! somebody starts them beside it.
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -17,8 +19,8 @@ use tokio::sync::Mutex;
 use crate::{
     binaries::Binaries,
     error::{Doing as _, Error, Result},
+    ground::{Ground, Listener},
     identity::{Identity, Server},
-    loopback::{free_port, get},
     pki::{Certified, Pki},
     process::Process,
     run_folder::RunFolder,
@@ -40,6 +42,10 @@ rules:
 ";
 const AUDIT_LOG: &str = "audit.log";
 
+/// In its folder: what other parts of a cluster are told.
+const CA: &str = "ca.crt";
+const TOKEN_KEY: &str = "tokens.key";
+
 /// How often a start is tried again because somebody else took its port first.
 const PORT_TRIES: usize = 5;
 
@@ -48,12 +54,14 @@ pub struct ControlPlane {
     // In the order in which they have to go: the server, its store, their files.
     apiserver: Mutex<Option<Process>>,
     apiserver_command: ApiserverCommand,
+    apiserver_port: u16,
     _etcd: Process,
     server: Server,
     pki: Pki,
     admin: Identity,
     client: Client,
     folder: RunFolder,
+    ground: Ground,
 }
 
 /// One write, as the API server audits it.
@@ -93,9 +101,11 @@ struct ApiserverCommand {
 }
 
 impl ApiserverCommand {
-    fn start(&self, port: u16) -> Result<Process> {
+    fn start(&self, ground: &Ground, port: u16) -> Result<Process> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(format!("--secure-port={port}"));
+        ground.enter(&mut command);
+        // The program may be every Kubernetes command.
+        command.arg0("kube-apiserver").args(&self.arguments).arg(format!("--secure-port={port}"));
         Process::start("kube-apiserver", command, &self.log)
     }
 }
@@ -109,28 +119,35 @@ impl ControlPlane {
         let binaries = tokio::task::spawn_blocking(Binaries::find_or_build)
             .await
             .map_err(|panic| Error::Unexpected(panic.to_string()))??;
+        Self::start_on(Ground::Loopback, &binaries).await
+    }
+
+    /// Starts both where they are told to stand.
+    pub(crate) async fn start_on(ground: Ground, binaries: &Binaries) -> Result<Self> {
         let folder = RunFolder::new()?;
         let pki = Pki::new()?;
-        let (etcd, etcd_port) = start_etcd(&binaries.etcd, &folder).await?;
-        let apiserver_command = apiserver_command(&binaries, &folder, &pki, etcd_port)?;
+        let (etcd, etcd_port) = start_etcd(&binaries.etcd, &folder, &ground).await?;
+        let apiserver_command = apiserver_command(binaries, &folder, &pki, etcd_port, &ground)?;
         for _ in 0..PORT_TRIES {
-            let port = free_port()?;
-            let server = Server { url: format!("https://127.0.0.1:{port}"), ca: pki.ca() };
+            let port = ground.port(Listener::Api)?;
+            let server = Server { url: ground.url(port), ca: pki.ca() };
             let certified = pki.person("admin", Some("system:masters"))?;
             let admin = Identity::person(&server, "admin", &certified);
             let client = admin.client().await?;
-            let mut process = apiserver_command.start(port)?;
+            let mut process = apiserver_command.start(&ground, port)?;
             match apiserver_is_ready(&mut process, &client).await {
                 Ok(()) => {
                     return Ok(Self {
                         apiserver: Mutex::new(Some(process)),
                         apiserver_command,
+                        apiserver_port: port,
                         _etcd: etcd,
                         server,
                         pki,
                         admin,
                         client,
                         folder,
+                        ground,
                     });
                 }
                 Err(error) if port_was_taken(&error) => {}
@@ -179,6 +196,32 @@ impl ControlPlane {
     /// When it cannot be made.
     pub fn folder(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
         self.folder.folder(name)
+    }
+
+    /// The certificate of its CA, as a file.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.path().join(CA)
+    }
+
+    /// The key that signs tokens of service accounts, as a file.
+    pub(crate) fn token_key_file(&self) -> PathBuf {
+        self.folder.path().join(TOKEN_KEY)
+    }
+
+    /// Its certificates.
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// A user as its own parts see it: they reach the API server where it stands.
+    pub(crate) fn own_part(&self, name: &str) -> Result<Identity> {
+        let server = Server { url: format!("https://127.0.0.1:{}", self.apiserver_port), ca: self.pki.ca() };
+        Ok(Identity::person(&server, name, &self.pki.person(name, None)?))
+    }
+
+    /// Where it stands.
+    pub(crate) fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// Takes the API server away, at once and without a goodbye (SIGKILL). etcd and its data stay.
@@ -246,9 +289,7 @@ impl ControlPlane {
     pub async fn start_apiserver(&self) -> Result<()> {
         let mut slot = self.apiserver.lock().await;
         if slot.is_none() {
-            let port = self.server.url.rsplit(':').next().and_then(|p| p.parse().ok());
-            let port = port.ok_or_else(|| Error::Unexpected(format!("no port in {}", self.url())))?;
-            let mut process = self.apiserver_command.start(port)?;
+            let mut process = self.apiserver_command.start(&self.ground, self.apiserver_port)?;
             apiserver_is_ready(&mut process, &self.client).await?;
             *slot = Some(process);
         }
@@ -256,11 +297,12 @@ impl ControlPlane {
     }
 }
 
-async fn start_etcd(program: &Path, folder: &RunFolder) -> Result<(Process, u16)> {
+async fn start_etcd(program: &Path, folder: &RunFolder, ground: &Ground) -> Result<(Process, u16)> {
     for _ in 0..PORT_TRIES {
-        let (clients, peers) = (free_port()?, free_port()?);
+        let (clients, peers) = (ground.port(Listener::EtcdClients)?, ground.port(Listener::EtcdPeers)?);
         let (clients_url, peers_url) = (format!("http://127.0.0.1:{clients}"), format!("http://127.0.0.1:{peers}"));
         let mut command = Command::new(program);
+        ground.enter(&mut command);
         command
             .args(["--name=vedette", "--log-level=warn", "--unsafe-no-fsync"])
             .arg("--data-dir")
@@ -271,9 +313,8 @@ async fn start_etcd(program: &Path, folder: &RunFolder) -> Result<(Process, u16)
             .arg(format!("--initial-advertise-peer-urls={peers_url}"))
             .arg(format!("--initial-cluster=vedette={peers_url}"));
         let mut process = Process::start("etcd", command, &folder.path().join("etcd.log"))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, clients));
         let ready = until_ready("etcd is healthy", &mut process, async || {
-            let answer = get(address, "/health").await?;
+            let answer = ground.get(clients, "/health").await?;
             Ok((answer.status == 200).then_some(()).ok_or(answer.body))
         })
         .await;
@@ -286,17 +327,20 @@ async fn start_etcd(program: &Path, folder: &RunFolder) -> Result<(Process, u16)
     Err(no_port("etcd"))
 }
 
-fn apiserver_command(binaries: &Binaries, folder: &RunFolder, pki: &Pki, etcd_port: u16) -> Result<ApiserverCommand> {
-    let Certified { certificate, key } = pki.server()?;
+fn apiserver_command(
+    binaries: &Binaries,
+    folder: &RunFolder,
+    pki: &Pki,
+    etcd_port: u16,
+    ground: &Ground,
+) -> Result<ApiserverCommand> {
+    let Certified { certificate, key } = ground.certificate(pki)?;
+    let ca = folder.file(CA, &pki.ca())?.display().to_string();
     let file = |flag: &str, name: &str, content: &str| -> Result<String> {
         Ok(format!("--{flag}={}", folder.file(name, content)?.display()))
     };
-    let arguments = vec![
+    let mut arguments = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
-        "--bind-address=127.0.0.1".into(),
-        "--advertise-address=127.0.0.1".into(),
-        // A loopback address cannot be an endpoint of the service "kubernetes".
-        "--endpoint-reconciler-type=none".into(),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
         "--authorization-mode=Node,RBAC".into(),
         "--enable-admission-plugins=NodeRestriction".into(),
@@ -308,12 +352,13 @@ fn apiserver_command(binaries: &Binaries, folder: &RunFolder, pki: &Pki, etcd_po
         format!("--audit-log-path={}", folder.path().join(AUDIT_LOG).display()),
         // Each event is there when its request is answered.
         "--audit-log-mode=blocking-strict".into(),
-        file("client-ca-file", "ca.crt", &pki.ca())?,
+        format!("--client-ca-file={ca}"),
         file("tls-cert-file", "apiserver.crt", &certificate)?,
         file("tls-private-key-file", "apiserver.key", &key)?,
         file("service-account-key-file", "tokens.pub", &pki.token_public_key)?,
-        file("service-account-signing-key-file", "tokens.key", &pki.token_key)?,
+        file("service-account-signing-key-file", TOKEN_KEY, &pki.token_key)?,
     ];
+    arguments.extend(ground.flags(folder, pki, &ca)?);
     Ok(ApiserverCommand {
         program: binaries.kube_apiserver.clone(),
         arguments,

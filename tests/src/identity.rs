@@ -73,9 +73,13 @@ impl Identity {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_kubeconfig(&self, path: &Path) -> Result<()> {
-        let yaml = serde_saphyr::to_string(&self.kubeconfig)
-            .map_err(|error| Error::Unexpected(format!("a kubeconfig of our own: {error}")))?;
-        fs::write(path, yaml).doing(|| format!("write {}", path.display()))
+        fs::write(path, self.kubeconfig()?).doing(|| format!("write {}", path.display()))
+    }
+
+    /// What is in such a file.
+    pub(crate) fn kubeconfig(&self) -> Result<String> {
+        serde_saphyr::to_string(&self.kubeconfig)
+            .map_err(|error| Error::Unexpected(format!("a kubeconfig of our own: {error}")))
     }
 }
 

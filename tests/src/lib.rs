@@ -5,6 +5,8 @@
 //! (etcd and    (processes, pki,  (manifest applied; nodes,   (the product's binaries from `products`,
 //! apiserver)    run_folder)       pods, identities)           their metrics, records and logs)
 //! ```
+//! [`RealCluster`] puts the control plane into a network of its own, with nodes that run real pods: see [`nodes`].
+//!
 //! A test reads like this:
 //! ```no_run
 //! # async fn example() -> vedette_tests::Result<()> {
@@ -27,12 +29,15 @@ pub mod control_plane;
 pub mod daemon;
 pub mod demo;
 pub mod error;
+mod go_build;
+mod ground;
 pub mod host;
 pub mod identity;
 mod installation;
 pub mod loopback;
 pub mod metrics;
 pub mod mounts;
+pub mod nodes;
 mod pki;
 pub mod process;
 pub mod products;
@@ -47,6 +52,7 @@ pub use error::{Error, Result};
 pub use host::ScratchHost;
 pub use identity::Identity;
 pub use metrics::Metrics;
+pub use nodes::{Node, RealCluster};
 pub use products::{Products, products};
 pub use shared::SharedCluster;
 pub use wait::{NotYet, eventually, not_yet};

@@ -32,8 +32,14 @@ pub struct Answer {
 /// # Errors
 /// When there is no answer within 10 s, or none in HTTP.
 pub async fn get(server: SocketAddr, path: &str) -> Result<Answer> {
+    let connect = timeout(ANSWER_WITHIN, TcpStream::connect(server)).await;
+    let stream = connect.unwrap_or_else(|late| Err(late.into())).doing(|| format!("connect to {server}"))?;
+    get_on(stream, server, path).await
+}
+
+/// Asks `http://{server}{path}` on a connection to it.
+pub(crate) async fn get_on(mut stream: TcpStream, server: SocketAddr, path: &str) -> Result<Answer> {
     let ask = async {
-        let mut stream = TcpStream::connect(server).await?;
         // 1.0 rules out a chunked answer and ends it with the connection.
         let request = format!("GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;

@@ -48,12 +48,11 @@ impl Pki {
         self.ca.pem()
     }
 
-    /// For a server on loopback.
-    pub(crate) fn server(&self) -> Result<Certified> {
-        let mut params = named("kube-apiserver", None);
-        params.subject_alt_names = CertificateParams::new(["localhost".into(), "127.0.0.1".into()])
-            .doing(|| "name the server".into())?
-            .subject_alt_names;
+    /// For a server that is known by these names and addresses.
+    pub(crate) fn server(&self, name: &str, group: Option<&str>, known_as: &[String]) -> Result<Certified> {
+        let mut params = named(name, group);
+        params.subject_alt_names =
+            CertificateParams::new(known_as).doing(|| format!("name the server {name}"))?.subject_alt_names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(params)
     }

@@ -77,7 +77,17 @@ impl Process {
     ///
     /// # Errors
     /// When the log cannot be opened or the program cannot be started.
-    pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: Command, log: &Path) -> Result<Self> {
+        Self::start_with(name, command, log, spawn)
+    }
+
+    /// Like [`Process::start`], where somebody else starts it, and sees to it that it does not outlive this process.
+    pub(crate) fn start_with(
+        name: &str,
+        mut command: Command,
+        log: &Path,
+        spawn: impl FnOnce(Command) -> io::Result<Child>,
+    ) -> Result<Self> {
         let open = || -> io::Result<(File, u64)> {
             let file = OpenOptions::new().create(true).append(true).open(log)?;
             let length = file.metadata()?.len();

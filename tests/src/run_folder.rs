@@ -10,8 +10,8 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    binaries::cache_folder,
     error::{Doing as _, Result},
+    go_build::cache_folder,
 };
 
 const PREFIX: &str = "vedette-run-";
