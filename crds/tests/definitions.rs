@@ -12,3 +12,18 @@ fn the_generated_crds_are_up_to_date() {
         assert!(shipped == file.yaml, "{} is not what the types say: run `cargo crdgen`", file.name);
     }
 }
+
+#[test]
+fn the_charts_templates_of_definitions_and_presets_are_up_to_date() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/vedette/templates");
+    let templates = vedette_crds::templates::templates(&vedette_crds::definition::files().unwrap());
+    for folder in ["crds", "presets"] {
+        let there = fs::read_dir(directory.join(folder)).unwrap().count();
+        let made = templates.iter().filter(|template| template.path.starts_with(folder)).count();
+        assert_eq!(there, made, "{folder}: a file there is made by nobody");
+    }
+    for template in templates {
+        let shipped = fs::read_to_string(directory.join(&template.path)).unwrap_or_default();
+        assert!(shipped == template.text, "{} has drifted: run `cargo crdgen`", template.path);
+    }
+}

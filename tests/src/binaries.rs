@@ -240,8 +240,8 @@ fn parse_go_version(version: &str) -> Option<(u32, u32)> {
 }
 
 /// Past the test runner's capture, which would keep the progress until it is over. Nobody misses it when it cannot be written.
-fn say_past_capture(line: &str) {
-    let _ = writeln!(io::stderr(), "control plane: {line}");
+pub(crate) fn say_past_capture(line: &str) {
+    let _ = writeln!(io::stderr(), "prerequisites: {line}");
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub mod control_plane;
 pub mod daemon;
 pub mod demo;
 pub mod error;
+pub mod helm;
 pub mod host;
 pub mod identity;
 mod installation;
