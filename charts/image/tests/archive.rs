@@ -136,6 +136,12 @@ fn the_operator_is_nobody_and_the_agent_can_have_its_capability() {
 }
 
 #[test]
+fn the_agents_allocator_is_told_to_keep_little() {
+    let environment = Archive::of(AGENT, X86_64).manifest().1["config"]["Env"].clone();
+    assert_eq!(environment, json!(["MIMALLOC_ARENA_EAGER_COMMIT=0", "MIMALLOC_PURGE_DELAY=0"]));
+}
+
+#[test]
 fn containerd_names_it_as_a_kubelet_asks_for_it() {
     let index = Archive::of(AGENT, AARCH64).json("index.json");
     let manifest = &index["manifests"][0];
@@ -238,6 +244,8 @@ fn the_containerfile_says_of_each_image_what_the_archive_says() {
         ] {
             assert!(stage.contains(&line), "{}: no {line}", kind.name);
         }
+        let variables: Vec<&str> = stage.split_whitespace().filter(|word| word.starts_with("MIMALLOC_")).collect();
+        assert_eq!(variables, kind.environment, "{}", kind.name);
         let tag = format!("--target {0} --tag {0}:{1}", kind.name, env!("CARGO_PKG_VERSION"));
         assert!(file.split_whitespace().collect::<Vec<_>>().join(" ").contains(&tag), "{tag}");
     }
