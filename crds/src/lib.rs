@@ -38,4 +38,5 @@ mod sentences;
 pub mod settings;
 pub mod size;
 mod suggest;
+pub mod templates;
 pub mod validate;

@@ -4,6 +4,11 @@ use clap::Parser;
 use std::process::ExitCode;
 use vedette_node_agent::cli::Arguments;
 
+/// With musl's own, threads wait for each other at each allocation: a baseline of small files took 1.4 times the processor time.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     vedette_service::log_to_stderr();

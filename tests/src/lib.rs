@@ -31,6 +31,7 @@ pub mod demo;
 pub mod error;
 mod go_build;
 mod ground;
+pub mod helm;
 pub mod host;
 pub mod identity;
 mod installation;

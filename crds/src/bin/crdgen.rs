@@ -1,4 +1,5 @@
-//! Writes the custom resource definitions to `crds/generated`, and the JSON Schemas of lines and of rules to `crds/schemas`.
+//! Writes the custom resource definitions to `crds/generated`, the same and the presets as templates to the chart, and the JSON
+//! Schemas of lines and of rules to `crds/schemas`.
 //!
 //! Two folders, because `kubectl apply -f crds/generated/` takes every JSON file that it finds for an object.
 
@@ -11,8 +12,12 @@ fn main() -> Result<(), Box<dyn error::Error>> {
         let folder = crds.join(folder);
         fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), content))
     };
-    for file in vedette_crds::definition::files()? {
+    let definitions = vedette_crds::definition::files()?;
+    for file in &definitions {
         write("generated", file.name, &file.yaml)?;
+    }
+    for template in vedette_crds::templates::templates(&definitions) {
+        write("../charts/vedette/templates", &template.path, &template.text)?;
     }
     write("schemas", vedette_crds::definition::RULE_SCHEMA_FILE, &vedette_crds::definition::rule_schema())?;
     for file in vedette_crds::record::schema::files() {

@@ -1,0 +1,51 @@
+//! What the chart refuses, and what it says then.
+
+use crate::template;
+
+#[test]
+fn a_value_that_is_not_there_or_not_possible_is_refused_by_name() {
+    for (value, words) in [
+        ("agnet.logLevel=info", &["additional properties 'agnet' not allowed"][..]),
+        ("agent.loglevel=info", &["/agent", "additional properties 'loglevel' not allowed"]),
+        ("agent.budget.cpu=1", &["/agent/budget", "'cpu' not allowed"]),
+        ("agent.image.digset=x", &["/agent/image", "'digset' not allowed"]),
+        ("agent.tolerations[0].opertor=Exists", &["/agent/tolerations/0", "'opertor' not allowed"]),
+        ("agent.resources.limit.memory=1Gi", &["/agent/resources", "'limit' not allowed"]),
+        ("agent.budget.cpuLimit=0", &["/agent/budget/cpuLimit"]),
+        ("image.tag=2", &["/image/tag", "want string"]),
+        ("agent.logLevel=trace", &["/agent/logLevel", "'error', 'warn', 'info', 'debug'"]),
+        ("agent.records=/var/log/vedette", &["/agent/records", "'stdout', 'none'"]),
+        ("agent.stateDir=var/lib", &["/agent/stateDir", "does not match pattern"]),
+        ("agent.journalMax=256MiB", &["/agent/journalMax", "does not match pattern"]),
+        ("agent.maxUnavailable=0", &["/agent/maxUnavailable"]),
+        ("agent.image.digest=sha256:abc", &["/agent/image/digest", "does not match pattern"]),
+        ("operator.replicas=0", &["/operator/replicas", "minimum"]),
+        ("operator.replicas=two", &["/operator/replicas", "want integer"]),
+        ("crds=true", &["/crds", "want object"]),
+        ("presets={linux}", &["/presets/0", "'linux-baseline', 'kubernetes-node', 'etc'"]),
+        ("presets={etc,etc}", &["/presets", "equal"]),
+        ("networkPolicy.apiServerPorts={}", &["/networkPolicy/apiServerPorts"]),
+        (
+            "networkPolicy.metricsFrom[0].namespace=monitoring",
+            &["/networkPolicy/metricsFrom/0", "'namespace' not allowed"],
+        ),
+    ] {
+        let refused = template(&["--set", value]);
+        assert!(!refused.success, "{value} was taken");
+        for word in words {
+            assert!(refused.errors.contains(word), "{value}: no {word:?} in {}", refused.errors);
+        }
+    }
+}
+
+#[test]
+fn an_older_cluster_is_refused_by_its_version() {
+    let refused = template(&["--kube-version", "1.32.9"]);
+    assert!(!refused.success);
+    assert!(refused.errors.contains("requires kubeVersion: >=1.33.0-0"), "{}", refused.errors);
+    // As EKS and GKE call theirs.
+    for taken in ["1.33.0", "1.33.1-eks-595af52", "1.34.0-gke.100"] {
+        let taken_in = template(&["--kube-version", taken]);
+        assert!(taken_in.success, "{taken}: {}", taken_in.errors);
+    }
+}

@@ -1,0 +1,230 @@
+//! What the chart renders.
+
+use crate::{FOR_THE_MANIFEST, HELM, find, names, objects, template};
+use serde_json::{Value, json};
+use std::{env, fs, path::Path};
+use vedette_tests::helm::chart;
+
+const HEAD: &str = "# Vedette without Helm: one file, with the definitions in it.
+#   kubectl apply --server-side -f charts/manifests/vedette.yaml
+# Rendered from charts/vedette: change it there, then VEDETTE_REGENERATE=1 cargo test -p vedette-tests --test chart
+";
+
+#[test]
+fn helm_finds_nothing_to_say_about_the_chart() {
+    let chart = chart();
+    let lint = HELM.run(["lint", "--strict", chart.to_str().unwrap()]).unwrap();
+    assert!(lint.success, "{}{}", lint.output, lint.errors);
+}
+
+#[test]
+fn the_plain_manifest_is_what_the_chart_renders() {
+    let rendered = template(&FOR_THE_MANIFEST);
+    assert!(rendered.success, "{}", rendered.errors);
+    let expected = format!("{HEAD}{}\n", rendered.output.trim_end());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/manifests/vedette.yaml");
+    if env::var_os("VEDETTE_REGENERATE").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let shipped = fs::read_to_string(&path).unwrap();
+    assert!(shipped == expected, "charts/manifests/vedette.yaml has drifted: its head says how to render it");
+}
+
+#[test]
+fn chart_and_images_are_of_the_programs_version() {
+    let text = fs::read_to_string(chart().join("Chart.yaml")).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let chart: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
+    let objects = objects(&[]);
+    for (kind, name) in [("Deployment", "vedette-operator"), ("DaemonSet", "vedette-agent")] {
+        assert_eq!(container(find(&objects, kind, name))["image"], format!("{name}:{version}"));
+    }
+}
+
+fn pod(workload: &Value) -> &Value {
+    &workload["spec"]["template"]["spec"]
+}
+
+fn container(workload: &Value) -> &Value {
+    &pod(workload)["containers"][0]
+}
+
+#[test]
+fn an_agent_has_one_capability_and_one_folder_to_write() {
+    let objects = objects(&[]);
+    let agent = find(&objects, "DaemonSet", "vedette-agent");
+    let expected = json!({
+        "runAsUser": 0,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]},
+    });
+    assert_eq!(container(agent)["securityContext"], expected);
+    for sharing in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert!(pod(agent).get(sharing).is_none(), "{sharing}");
+    }
+    let mounts = container(agent)["volumeMounts"].as_array().unwrap();
+    let writable: Vec<&Value> = mounts.iter().filter(|mount| mount["readOnly"] != true).collect();
+    assert_eq!(writable, [&json!({"name": "state", "mountPath": "/var/lib/vedette"})]);
+}
+
+#[test]
+fn an_agent_is_on_every_linux_node_and_stays_when_it_gets_tight() {
+    let objects = objects(&[]);
+    let agent = find(&objects, "DaemonSet", "vedette-agent");
+    assert_eq!(pod(agent)["nodeSelector"], json!({"kubernetes.io/os": "linux"}));
+    assert_eq!(pod(agent)["tolerations"], json!([{"operator": "Exists"}]));
+    assert_eq!(pod(agent)["priorityClassName"], "system-node-critical");
+    assert_eq!(agent["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], "10%");
+}
+
+#[test]
+fn an_operator_is_nobody_and_may_nothing() {
+    let objects = objects(&[]);
+    let operator = find(&objects, "Deployment", "vedette-operator");
+    let user = &pod(operator)["securityContext"];
+    assert_eq!((&user["runAsNonRoot"], &user["runAsUser"]), (&json!(true), &json!(65532)));
+    assert_eq!(container(operator)["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
+    assert!(pod(operator).get("volumes").is_none());
+    assert_eq!(find(&objects, "PodDisruptionBudget", "vedette-operator")["spec"]["maxUnavailable"], 1);
+}
+
+#[test]
+fn no_role_has_a_wildcard_and_agents_cannot_make_or_delete() {
+    let objects = objects(&[]);
+    let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
+    for role in roles {
+        assert!(!role["rules"].to_string().contains('*'), "{role}");
+    }
+    let agent = json!([
+        {"apiGroups": ["vedette.dev"], "resources": ["nodeconfigs"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["vedette.dev"], "resources": ["nodeconfigs/status"], "verbs": ["patch"]},
+    ]);
+    assert_eq!(find(&objects, "ClusterRole", "vedette-agent")["rules"], agent);
+}
+
+#[test]
+fn definitions_and_rules_are_kept_and_only_where_they_are_asked_for() {
+    assert!(names(&objects(&["--set", "crds.enabled=false"]), "CustomResourceDefinition").is_empty());
+    let objects = objects(&["--set", "presets={linux-baseline,etc}"]);
+    let definitions = ["datacollectionrules.vedette.dev", "nodeconfigs.vedette.dev"];
+    assert_eq!(names(&objects, "CustomResourceDefinition"), definitions);
+    let mut rules = names(&objects, "DataCollectionRule");
+    rules.sort();
+    assert_eq!(rules, ["etc", "linux-baseline"]);
+    let kept = |object: &&Value| object["kind"] == "CustomResourceDefinition" || object["kind"] == "DataCollectionRule";
+    for object in objects.iter().filter(kept) {
+        assert_eq!(object["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    }
+}
+
+/// A template is text: this is what it says of a preset and of a definition once it has been through Helm.
+#[test]
+fn presets_and_definitions_say_what_their_files_say() {
+    let objects = objects(&["--set", "presets={linux-baseline,kubernetes-node,etc}"]);
+    for preset in vedette_crds::presets::presets() {
+        let file: Value = serde_saphyr::from_str(preset.yaml).unwrap();
+        assert_eq!(find(&objects, "DataCollectionRule", preset.name)["spec"], file["spec"], "{}", preset.name);
+    }
+    for file in vedette_crds::definition::files().unwrap() {
+        let file: Value = serde_saphyr::from_str(&file.yaml).unwrap();
+        let name = file["metadata"]["name"].as_str().unwrap();
+        assert_eq!(find(&objects, "CustomResourceDefinition", name)["spec"], file["spec"], "{name}");
+    }
+}
+
+#[test]
+fn pods_are_reached_for_metrics_alone_and_reach_an_api_server_alone() {
+    let policy = |arguments: &[&str]| find(&objects(arguments), "NetworkPolicy", "vedette")["spec"].clone();
+    let default = policy(&[]);
+    assert_eq!(default["ingress"], json!([]));
+    let port = |port: u16| json!({"protocol": "TCP", "port": port});
+    assert_eq!(default["egress"], json!([{"ports": [port(443), port(6443), port(16443)]}]));
+    let prometheus = r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]"#;
+    let scraped = policy(&["--set-json", prometheus]);
+    let from = json!([{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]);
+    assert_eq!(scraped["ingress"], json!([{"ports": [{"protocol": "TCP", "port": "metrics"}], "from": from}]));
+    let without = objects(&["--set", "networkPolicy.enabled=false"]);
+    assert!(names(&without, "NetworkPolicy").is_empty());
+}
+
+#[test]
+fn the_admission_policy_knows_the_accounts_of_the_releases_namespace() {
+    let objects = objects(&["--namespace", "security"]);
+    let policy = find(&objects, "ValidatingAdmissionPolicy", "nodeconfig-status.vedette.dev").to_string();
+    for account in ["agent", "operator"] {
+        assert!(policy.contains(&format!("'system:serviceaccount:security:vedette-{account}'")), "{policy}");
+    }
+    let elsewhere = ["vedette-operator-events"];
+    for object in &objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        if let Some(namespace) = object["metadata"].get("namespace") {
+            assert!(namespace == "security" || elsewhere.contains(&name), "{} {name}", object["kind"]);
+        }
+        for subject in object["subjects"].as_array().into_iter().flatten() {
+            assert_eq!(subject["namespace"], "security", "{name}");
+        }
+    }
+}
+
+#[test]
+fn values_reach_the_pods() {
+    let objects = objects(&[
+        "--set=image.registry=registry.example.com/team/,image.tag=v9,image.pullSecrets={key}",
+        &format!("--set=agent.image.digest=sha256:{}", "a".repeat(64)),
+        "--set=clusterName=prod-eu,agent.budget.cpuLimit=250m,agent.budget.readLimit=none,agent.logLevel=debug",
+        "--set=agent.stateDir=/data/vedette,agent.journalMax=1Gi,agent.records=none,agent.priorityClassName=",
+        "--set=agent.nodeSelector.pool=a,agent.podLabels.team=sec,agent.podAnnotations.note=n,agent.maxUnavailable=2",
+        "--set=operator.replicas=1,podMonitor.enabled=true,podMonitor.labels.release=prometheus",
+    ]);
+    let (operator, agent) =
+        (find(&objects, "Deployment", "vedette-operator"), find(&objects, "DaemonSet", "vedette-agent"));
+    assert_eq!(container(operator)["image"], "registry.example.com/team/vedette-operator:v9");
+    let digest = format!("registry.example.com/team/vedette-agent@sha256:{}", "a".repeat(64));
+    assert_eq!(container(agent)["image"], digest);
+    assert_eq!(pod(agent)["imagePullSecrets"], json!([{"name": "key"}]));
+    let environment = |workload: &Value, name: &str| {
+        let variables = container(workload)["env"].as_array().unwrap().clone();
+        variables.into_iter().find(|variable| variable["name"] == name).map(|variable| variable["value"].clone())
+    };
+    assert_eq!(environment(operator, "CLUSTER_NAME"), Some(json!("prod-eu")));
+    for (name, value) in [("VEDETTE_CPU_LIMIT", "250m"), ("VEDETTE_READ_LIMIT", "none"), ("VEDETTE_LOG", "debug")] {
+        assert_eq!(environment(agent, name), Some(json!(value)), "{name}");
+    }
+    let arguments = container(agent)["args"].to_string();
+    assert!(arguments.contains("--journal-max=1Gi") && arguments.contains("--records=none"), "{arguments}");
+    assert_eq!(pod(agent)["volumes"][2]["hostPath"]["path"], "/data/vedette");
+    assert!(pod(agent).get("priorityClassName").is_none());
+    assert_eq!(pod(agent)["nodeSelector"], json!({"kubernetes.io/os": "linux", "pool": "a"}));
+    assert_eq!(agent["spec"]["template"]["metadata"]["labels"]["team"], "sec");
+    assert_eq!(agent["spec"]["template"]["metadata"]["annotations"], json!({"note": "n"}));
+    assert_eq!(agent["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], 2);
+    assert!(names(&objects, "PodDisruptionBudget").is_empty(), "one replica may be drained");
+    assert_eq!(find(&objects, "PodMonitor", "vedette")["metadata"]["labels"]["release"], "prometheus");
+}
+
+/// What the chart says of flags and variables is said by the programs too: else a pod would not start.
+#[tokio::test]
+async fn the_programs_know_every_flag_and_variable_of_the_pods() {
+    let products = vedette_tests::products().await.unwrap();
+    let set = "--set=clusterName=c,agent.budget.cpuLimit=1,agent.budget.readLimit=1Mi";
+    let objects = objects(&[set]);
+    let workloads =
+        [("Deployment", "vedette-operator", &products.operator), ("DaemonSet", "vedette-agent", &products.agent)];
+    for (kind, name, program) in workloads {
+        let help = [&["--help"][..], &["run", "--help"]].map(|arguments| {
+            let said = std::process::Command::new(program).args(arguments).output().unwrap();
+            String::from_utf8(said.stdout).unwrap()
+        });
+        let help = help.concat();
+        let workload = find(&objects, kind, name);
+        let flags = container(workload)["args"].as_array().unwrap().iter().skip(1);
+        let flags = flags.map(|flag| flag.as_str().unwrap().split('=').next().unwrap().to_owned());
+        let variables = container(workload)["env"].as_array().unwrap().iter();
+        let variables = variables.map(|variable| variable["name"].as_str().unwrap().to_owned());
+        for word in flags.chain(variables) {
+            assert!(help.contains(&word), "{name} does not know {word}:\n{help}");
+        }
+    }
+}
