@@ -1,0 +1,182 @@
+//! The chart and the plain manifest on real nodes, from an empty cluster to a change that is told: images, pods, status, metric,
+//! record. Skipped, with the reason, where no node can run; `VEDETTE_REQUIRE_REAL_NODES=1` makes that a failure.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use std::{fs, path::Path, process::Command, time::Duration};
+use vedette_image::{archive, build, image, program::Program};
+use vedette_tests::{
+    RealCluster, Result, eventually,
+    helm::{Helm, chart},
+    metrics::Metrics,
+    not_yet,
+};
+
+const WITHIN: Duration = Duration::from_secs(180);
+const NAMESPACE: &str = "vedette-system";
+const NODES: [&str; 2] = ["n1", "n2"];
+
+/// Both images as a container runtime takes them. Built as they are shipped, which takes minutes where that was not done before.
+fn images() -> Vec<Vec<u8>> {
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let built = build::build(&target, "image").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let archives = [(image::OPERATOR, built.operator), (image::AGENT, built.agent)].map(|(kind, program)| {
+        let (program, path) = (Program::read(&program).unwrap(), folder.path().join(kind.name));
+        let image = image::Image::of(kind, &program, env!("CARGO_PKG_VERSION"), None).unwrap();
+        archive::write(&image, kind.name, env!("CARGO_PKG_VERSION"), &path).unwrap();
+        fs::read(path).unwrap()
+    });
+    archives.into()
+}
+
+struct Scene {
+    cluster: RealCluster,
+    helm: Helm,
+}
+
+impl Scene {
+    /// A cluster with nothing but the images; `None` where no node can run.
+    async fn new() -> Option<Self> {
+        let cluster = RealCluster::start_or_skip().await.unwrap()?;
+        let (helm, images) = tokio::task::spawn_blocking(|| (Helm::find_or_build().unwrap(), images())).await.unwrap();
+        for node in cluster.nodes() {
+            for image in &images {
+                node.import_image(image.clone()).await.unwrap();
+            }
+        }
+        Some(Self { cluster, helm })
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> std::result::Result<String, String> {
+        let output = self.cluster.kubectl().args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    fn does(&self, arguments: &[&str]) -> String {
+        self.kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))
+    }
+
+    fn helm(&self, arguments: &[&str]) {
+        let ran = self.helm.run_as(self.cluster.kubeconfig(), arguments).unwrap();
+        assert!(ran.success, "helm {}: {}", arguments.join(" "), ran.errors);
+    }
+
+    fn get(&self, what: &[&str]) -> Value {
+        serde_json::from_str(&self.does(&[&["get", "--output=json"], what].concat())).unwrap()
+    }
+
+    /// The name of the agent's pod on a node.
+    fn agent_on(&self, node: &str) -> String {
+        let selector = format!("--field-selector=spec.nodeName={node}");
+        let label = "--selector=app.kubernetes.io/name=vedette-agent";
+        let pods = self.get(&["pods", "--namespace", NAMESPACE, label, &selector]);
+        pods["items"][0]["metadata"]["name"].as_str().unwrap_or_else(|| panic!("no agent on {node}")).to_owned()
+    }
+
+    fn metrics_of(&self, pod: &str) -> Result<Metrics> {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics");
+        Metrics::parse(&self.does(&["get", "--raw", &path]))
+    }
+
+    /// Applies the preset, looked at every few seconds, and waits until both nodes are watched by it.
+    async fn is_watched(&self) {
+        let preset = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/presets/linux-baseline.yaml");
+        // A definition that was just made is not served at once.
+        eventually("the preset is taken", WITHIN, async || {
+            self.kubectl(&["apply", "--filename", preset.to_str().unwrap()]).map(drop).map_err(not_yet)
+        })
+        .await
+        .unwrap();
+        let often = json!({"spec": {"files": {"interval": "10s"}}}).to_string();
+        self.does(&["patch", "datacollectionrule", "linux-baseline", "--type=merge", "--patch", &often]);
+        let rule = self.get(&["datacollectionrule", "linux-baseline"]);
+        eventually("the rule is ready on both nodes", WITHIN, async || {
+            let now = self.get(&["datacollectionrule", "linux-baseline"]);
+            let is_ready = conditions(&now).iter().any(|one| {
+                one["type"] == "Ready"
+                    && one["status"] == "True"
+                    && one["observedGeneration"] == rule["metadata"]["generation"]
+            });
+            if is_ready { Ok(()) } else { Err(not_yet(format!("{}\n{}", now["status"], self.state()))) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// What stands in the namespace, for who reads why something is not as it should be.
+    fn state(&self) -> String {
+        let pods = self.kubectl(&["get", "pods", "--namespace", NAMESPACE, "--output=wide"]);
+        let logs = self.kubectl(&["logs", "--namespace", NAMESPACE, "--selector=app.kubernetes.io/part-of=vedette"]);
+        format!("{pods:?}\n{logs:?}")
+    }
+
+    /// Changes a file on n1: the status of its NodeConfig, its agent's records and metrics say so, and those of n2 do not.
+    async fn tells(&self, content: &str) {
+        const PATH: &str = "/etc/passwd";
+        let changes = |node: &str| {
+            let status = self.get(&["nodeconfig", node])["status"].clone();
+            let recent = status["recentChanges"].as_array().cloned().unwrap_or_default();
+            (recent.into_iter().filter(|change| change["path"] == PATH).count(), status)
+        };
+        let before = NODES.map(|node| changes(node).0);
+        self.cluster.node("n1").unwrap().write(PATH, content).unwrap();
+        let status = eventually("the change stands in the status", WITHIN, async || {
+            let (count, status) = changes("n1");
+            if count == before[0] + 1 { Ok(status) } else { Err(not_yet(status)) }
+        })
+        .await
+        .unwrap();
+        let last = status["recentChanges"].as_array().unwrap().iter().find(|change| change["path"] == PATH).unwrap();
+        assert_eq!((&last["changeType"], &last["severity"]), (&json!("Modified"), &json!("High")), "{last}");
+        assert_eq!(changes("n2").0, before[1], "n2 has a file of its own there");
+        let pod = self.agent_on("n1");
+        let lines = self.does(&["logs", "--namespace", NAMESPACE, &pod]);
+        let record = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).rfind(|record| {
+            record["schema"] == "vedette.dev/change/v1" && record["path"] == PATH && record["node"] == "n1"
+        });
+        let record = record.unwrap_or_else(|| panic!("{lines}"));
+        assert_eq!((&record["sequence"], &record["after"]["size"]), (&last["sequence"], &json!(content.len())));
+        let metrics = self.metrics_of(&pod).unwrap();
+        let labels = [("rule", "linux-baseline"), ("change_type", "Modified"), ("severity", "High")];
+        assert!(metrics.sum("vedette_agent_changes_total", &labels) >= 1.0);
+    }
+
+    async fn has_ready_pods(&self) {
+        for workload in ["daemonset/vedette-agent", "deployment/vedette-operator"] {
+            let done = self.kubectl(&["rollout", "status", workload, "--namespace", NAMESPACE, "--timeout=180s"]);
+            assert!(done.is_ok(), "{done:?}\n{}", self.state());
+        }
+    }
+}
+
+fn conditions(object: &Value) -> Vec<Value> {
+    object["status"]["conditions"].as_array().cloned().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain_manifest() {
+    let Some(scene) = Scene::new().await else { return };
+    let chart = chart().display().to_string();
+    let release =
+        ["vedette", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", "image.pullPolicy=Never"];
+    scene.helm(&[&["install"], &release[..], &["--wait", "--timeout", "180s"]].concat());
+    scene.is_watched().await;
+    scene.tells("root:x:0:0::/root:/bin/sh\n").await;
+
+    // Removed and installed again by other means: rules and what stands on the nodes have stayed.
+    scene.helm(&["uninstall", "vedette", "--namespace", NAMESPACE, "--wait"]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let at = |path: &str| root.join(path).display().to_string();
+    let manifest = ["apply", "--server-side", "--force-conflicts", "--filename", &at("crds/generated"), "--filename"];
+    scene.does(&[&manifest[..], &[&at("charts/manifests/vedette.yaml")]].concat());
+    scene.has_ready_pods().await;
+    scene.is_watched().await;
+    scene.tells("root:x:0:0::/root:/bin/bash\nevil:x:0:0::/:/bin/sh\n").await;
+    let mut uid = Command::new("cat");
+    uid.arg("/var/lib/vedette/vedette.journal");
+    let kept = scene.cluster.node("n1").unwrap().run(uid).await.unwrap();
+    let journal = scene.get(&["nodeconfig", "n1"])["status"]["journal"]["id"].clone();
+    assert_eq!(String::from_utf8(kept.stdout).unwrap().trim(), journal.as_str().unwrap(), "the same journal as before");
+}
