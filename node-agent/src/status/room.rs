@@ -7,8 +7,8 @@ use vedette_crds::node_config::{NodeConfigStatus, RuleProgress};
 const MAX_BYTES: usize = 4_400;
 const RULES_IN_THAT: usize = 8;
 /// A sentence and the names in it; and what is left of it when that is still too much.
-const MESSAGE: usize = 256;
-const SHORT_MESSAGE: usize = 64;
+const MESSAGE: usize = 200;
+const SHORT_MESSAGE: usize = 32;
 
 /// Cuts a status until it has room.
 pub(super) fn fit(status: &mut NodeConfigStatus) {
