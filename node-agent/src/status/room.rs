@@ -7,7 +7,7 @@ use vedette_crds::node_config::{NodeConfigStatus, RuleProgress};
 const MAX_BYTES: usize = 4_400;
 const RULES_IN_THAT: usize = 8;
 /// A sentence and the names in it; and what is left of it when that is still too much.
-const MESSAGE: usize = 200;
+const MESSAGE: usize = 176;
 const SHORT_MESSAGE: usize = 32;
 
 /// Cuts a status until it has room.
