@@ -219,6 +219,7 @@ mod tests {
             reasons_of::<node::BaselineReady>(),
             reasons_of::<node::Realtime>(),
             reasons_of::<node::StorageHealthy>(),
+            reasons_of::<node::Confined>(),
             reasons_of::<node::Complete>(),
         ];
         assert_eq!(documented("NodeConfig"), of_nodes.concat());

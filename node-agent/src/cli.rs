@@ -4,7 +4,7 @@ use crate::Trouble;
 use crate::budget::{Limits, Share};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use vedette_crds::record::{Chain, Detection};
@@ -182,6 +182,9 @@ pub struct Run {
     /// Where records and notices go, beside the status: stdout, a file, or none
     #[arg(long, value_name = "stdout|FILE|none", default_value = "stdout")]
     pub records: Records,
+    /// End where the kernel cannot keep it from writing elsewhere, mounting and the like; without it, that is said
+    #[arg(long, env = "VEDETTE_REQUIRE_CONFINEMENT")]
+    pub require_confinement: bool,
 }
 
 /// `vedette-agent standalone`.
@@ -205,6 +208,9 @@ pub struct Standalone {
     /// Where records and notices go: stdout, a file, or none
     #[arg(long, value_name = "stdout|FILE|none", default_value = "stdout")]
     pub records: Records,
+    /// End where the kernel cannot keep it from writing elsewhere, mounting and the like; without it, that is said
+    #[arg(long, env = "VEDETTE_REQUIRE_CONFINEMENT")]
+    pub require_confinement: bool,
 }
 
 /// `vedette-agent scan`.
@@ -316,6 +322,16 @@ pub enum Records {
     File(PathBuf),
     /// Nowhere.
     None,
+}
+
+impl Records {
+    /// The file that they go to.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Stdout | Self::None => None,
+        }
+    }
 }
 
 impl std::str::FromStr for Records {

@@ -13,6 +13,7 @@
 //! | [`cli`], `standard_output` | flags and subcommands; whether there is an output to write to |
 //! | [`scan`], [`standalone`], [`run`], [`verify`], [`inventory`], [`explain`] | the subcommands |
 //! | [`budget`], `cgroup` | what may be taken of the node; the quota of its container |
+//! | `confine` | what the process can do no more from its beginning on |
 //! | `socket` | questions to a running agent |
 //! | `answer` | what `verify` and its like print |
 //! | `rules`, `config` | rules from files; the node's NodeConfig, kept on disk |
@@ -27,6 +28,7 @@ pub mod budget;
 mod cgroup;
 pub mod cli;
 mod config;
+mod confine;
 pub mod explain;
 mod http;
 pub mod inventory;

@@ -2,6 +2,7 @@
 
 use crate::cli::Run;
 use crate::config::{self, NodePlan, PlanState, Seen, Watch};
+use crate::confine::{Needs, confine};
 use crate::http::Shown;
 use crate::metrics::Metrics;
 use crate::observe::observe;
@@ -26,6 +27,9 @@ const UNREADABLE_PLAN: &str = "unreadable-plan";
 /// # Errors
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
+    let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && options.kubeconfig.is_none();
+    let needs = Needs { state_dir: &options.places.state_dir, records: options.records.file(), programs: !is_pod };
+    let (confinement, socket) = confine(needs, options.require_confinement)?;
     let anchor = anchors::of_records(&options.records)?;
     let share = options.limits.of_service();
     let mut engine = options.places.open(share, Detection::Startup)?;
@@ -48,13 +52,14 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
         let sink = StatusSink {
             node: options.node.clone(),
             boot_id: boot_id(),
+            confinement,
             url: server.url().to_owned(),
             api: config::api(server.client()),
             journal: engine.journal().clone(),
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(sink.run(watch.clone(), targeted));
-        let _answers = answer_questions(&engine, &options.places.state_dir);
+        let _answers = answer_questions(&engine, socket, &options.places.state_dir);
         let driver = start(engine, published)?;
         let following = Following {
             node: options.node,

@@ -1,6 +1,7 @@
 //! `vedette-agent standalone`: the same engine without a cluster.
 
 use crate::cli::{Records, Standalone};
+use crate::confine::{Needs, confine};
 use crate::http::Shown;
 use crate::lines::{self, Output};
 use crate::metrics::Metrics;
@@ -9,6 +10,7 @@ use crate::observe::{Watch, observe};
 use crate::socket::Server;
 use crate::{Trouble, anchors, rules};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
     let node = rules::node_name(options.node.as_ref(), &options.places.host_root);
+    let needs = Needs { state_dir: &options.places.state_dir, records: options.records.file(), programs: false };
+    let (_, socket) = confine(needs, options.require_confinement)?;
     let anchor = anchors::of_records(&options.records)?;
     let share = options.limits.of_service();
     let mut engine = options.places.open(share, Detection::Startup)?;
@@ -52,7 +56,7 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
             serve(&mut tasks, address, Shown { metrics: Arc::clone(&metrics), watch: watch.clone(), ready }).await?;
         }
         let sink = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
-        let _answers = answer_questions(&engine, &options.places.state_dir);
+        let _answers = answer_questions(&engine, socket, &options.places.state_dir);
         let driver = start(engine, published)?;
         driver.handle().configure(Configuration { rules, identity, generation: 1, remember: None });
         finish(driver, tasks, sink, watch, signals).await
@@ -86,8 +90,12 @@ pub(crate) async fn serve(
 }
 
 /// Answers questions about the state until the result is dropped. Where there can be no socket the agent goes on without.
-pub(crate) fn answer_questions(engine: &Engine, state_dir: &Path) -> Option<Server> {
-    match Server::start(state_dir, engine.inspector()) {
+pub(crate) fn answer_questions(
+    engine: &Engine,
+    socket: rustix::io::Result<OwnedFd>,
+    state_dir: &Path,
+) -> Option<Server> {
+    match Server::start(socket, state_dir, engine.inspector()) {
         Ok(server) => Some(server),
         Err(error) => {
             tracing::warn!(

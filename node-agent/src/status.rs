@@ -10,6 +10,7 @@ mod recent;
 mod room;
 
 use crate::config::{PlanState, Seen, generation};
+use crate::confine::Confinement;
 use crate::metrics::{Metrics, SinkFault};
 use crate::observe::{View, Watch};
 use crate::{Trouble, sentence};
@@ -78,6 +79,7 @@ fn found(object: &DynamicObject) -> NodeConfigStatus {
 pub(crate) struct StatusSink {
     pub(crate) node: String,
     pub(crate) boot_id: String,
+    pub(crate) confinement: Confinement,
     /// Where the API server is, for the log.
     pub(crate) url: String,
     pub(crate) api: Api<DynamicObject>,
@@ -156,6 +158,7 @@ impl StatusSink {
                 view,
                 plan,
                 boot_id: &self.boot_id,
+                confinement: &self.confinement,
                 recent: &written.recent,
                 left_out: written.definition.left_out(),
             };

@@ -87,6 +87,16 @@ reasons! {
 }
 
 reasons! {
+    /// Whether the agent has bound itself: whatever its pod was given, it writes only its own places and changes nothing that it sees.
+    Confined {
+        /// It has.
+        True: Confined,
+        /// This kernel does not let it, or not in all of it; the message says what is not refused.
+        False: NotSupported,
+    }
+}
+
+reasons! {
     /// Whether everything under watch could be looked at.
     Complete {
         /// It could.

@@ -1,10 +1,11 @@
 //! The answering end: made by the process that holds the state, gone with it.
 
 use super::{Answer, Asked, LONGEST_QUESTION, Short};
-use rustix::net::Shutdown;
+use rustix::net::{Shutdown, SocketAddrUnix, bind, listen};
 use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -28,6 +29,8 @@ const LONGEST_PATH: usize = 64 << 10;
 const DEEPEST_PATH: usize = 1024;
 /// After the system had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So many who ask wait for their turn.
+const WAITING: i32 = 128;
 /// A socket that is being made.
 const UNFINISHED: &str = "agent.sock.new";
 
@@ -46,14 +49,21 @@ impl Server {
     ///
     /// # Errors
     /// When the directory takes no socket, or the system has no thread to give.
-    pub(crate) fn start(state_dir: &Path, inspector: Inspector) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        socket: rustix::io::Result<OwnedFd>,
+        state_dir: &Path,
+        inspector: Inspector,
+    ) -> std::io::Result<Self> {
+        let socket = socket?;
         let state = Short::to(state_dir)?;
         let unfinished = state.path(UNFINISHED);
         match std::fs::remove_file(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&unfinished)?;
+        bind(&socket, &SocketAddrUnix::new(&unfinished)?)?;
+        listen(&socket, WAITING)?;
+        let listener = UnixListener::from(socket);
         // Under its name only once nobody else may reach it.
         std::fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
         std::fs::rename(&unfinished, state.path(SOCKET))?;

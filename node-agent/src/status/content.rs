@@ -3,13 +3,14 @@
 use super::recent::to_seconds;
 use super::{Recent, room};
 use crate::config::NodePlan;
+use crate::confine::Confinement;
 use crate::narrate;
 use crate::observe::{FaultKind, View};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::BTreeSet;
 use vedette_crds::condition::node::{
-    BaselineReady, Complete, ConfigApplied, OPERATOR_CONDITIONS, Realtime, StorageHealthy,
+    BaselineReady, Complete, ConfigApplied, Confined, OPERATOR_CONDITIONS, Realtime, StorageHealthy,
 };
 use vedette_crds::condition::{Condition, set};
 use vedette_crds::node_config::{AgentInfo, Changes, CollectorProgress, JournalHead, NodeConfigStatus, RuleProgress};
@@ -25,6 +26,7 @@ pub(crate) struct Basis<'a> {
     pub(crate) view: &'a View,
     pub(crate) plan: &'a NodePlan,
     pub(crate) boot_id: &'a str,
+    pub(crate) confinement: &'a Confinement,
     pub(crate) recent: &'a Recent,
     /// Members that the API server's definition does not know.
     pub(crate) left_out: &'a BTreeSet<String>,
@@ -89,7 +91,7 @@ fn is_in_force(view: &View, plan: &NodePlan) -> bool {
 }
 
 fn conditions(basis: &Basis<'_>, before: &[Condition], observed: Option<i64>, now: Timestamp) -> Vec<Condition> {
-    let Basis { view, plan, .. } = basis;
+    let Basis { view, plan, confinement, .. } = basis;
     let standing = &view.standing;
     let operators = |condition: &&Condition| !OPERATOR_CONDITIONS.contains(&condition.type_.as_str());
     let mut conditions: Vec<Condition> = before.iter().filter(operators).cloned().collect();
@@ -108,6 +110,11 @@ fn conditions(basis: &Basis<'_>, before: &[Condition], observed: Option<i64>, no
     set(&mut conditions, realtime, message, observed, now);
     let (storage, message) = storage(view);
     set(&mut conditions, storage, &message, observed, now);
+    let (confined, message) = match confinement.lack() {
+        None => (Confined::Confined, String::new()),
+        Some(lack) => (Confined::NotSupported, lack),
+    };
+    set(&mut conditions, confined, &message, observed, now);
     let (complete, message) = complete(view, standing);
     set(&mut conditions, complete, &message, observed, now);
     conditions
@@ -201,8 +208,17 @@ mod tests {
 
     fn status(view: &View, plan: &NodePlan, left_out: &[&str], before: &NodeConfigStatus) -> NodeConfigStatus {
         let left_out = left_out.iter().map(|member| (*member).to_owned()).collect();
-        let basis = Basis { view, plan, boot_id: "b", recent: &Recent::default(), left_out: &left_out };
+        let confinement = Confinement { lacks: vec!["mounts are not refused".into(), "so are writes".into()] };
+        let recent = &Recent::default();
+        let basis = Basis { view, plan, boot_id: "b", confinement: &confinement, recent, left_out: &left_out };
         content(&basis, before, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_the_agent_could_not_bind_itself_to_is_said() {
+        let said = status(&view(Some(1)), &plan("u", 1, 1), &[], &NodeConfigStatus::default());
+        assert_eq!(reason(&said.conditions), Some(Confined::NotSupported));
+        assert_eq!(find::<Confined>(&said.conditions).unwrap().message, "mounts are not refused; so are writes");
     }
 
     #[test]

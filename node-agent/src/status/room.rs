@@ -7,8 +7,8 @@ use vedette_crds::node_config::{NodeConfigStatus, RuleProgress};
 const MAX_BYTES: usize = 4_400;
 const RULES_IN_THAT: usize = 8;
 /// A sentence and the names in it; and what is left of it when that is still too much.
-const MESSAGE: usize = 256;
-const SHORT_MESSAGE: usize = 64;
+const MESSAGE: usize = 176;
+const SHORT_MESSAGE: usize = 32;
 
 /// Cuts a status until it has room.
 pub(super) fn fit(status: &mut NodeConfigStatus) {
@@ -48,7 +48,7 @@ mod tests {
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use vedette_crds::condition::node::{
-        AgentAvailable, BaselineReady, Complete, ConfigApplied, Ready, Realtime, StorageHealthy,
+        AgentAvailable, BaselineReady, Complete, ConfigApplied, Confined, Ready, Realtime, StorageHealthy,
     };
     use vedette_crds::condition::{Condition, Reason, set};
     use vedette_crds::node_config::{AgentInfo, Changes, CollectorProgress, JournalHead, RecentChange};
@@ -74,6 +74,7 @@ mod tests {
         say::<BaselineReady>(&mut conditions, message);
         say::<Realtime>(&mut conditions, message);
         say::<StorageHealthy>(&mut conditions, message);
+        say::<Confined>(&mut conditions, message);
         say::<Complete>(&mut conditions, message);
         let rule = |index: usize| RuleProgress {
             name: format!("{index:0name$}"),

@@ -1,0 +1,109 @@
+#![allow(clippy::unwrap_used, unsafe_code, reason = "calls are tried that no safe function makes")]
+
+use super::*;
+use std::fs::{self, OpenOptions};
+use std::io::{Error, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::Command;
+
+const INSIDE: &str = "VEDETTE_TEST_CONFINED";
+
+/// A confined process cannot become another one: the body runs in a child, which is confined in a folder.
+fn confined(test: &str, programs: bool, body: impl FnOnce(&Path) + Send) {
+    if let Some(folder) = std::env::var_os(INSIDE) {
+        let folder = Path::new(&folder);
+        let (state_dir, records) = (folder.join("state"), folder.join("records/lines"));
+        let needs = Needs { state_dir: &state_dir, records: Some(&records), programs };
+        let confinement = Confinement::begin(needs);
+        // Threads that are started later are confined: the body runs on one.
+        std::thread::scope(|scope| scope.spawn(|| body(folder)).join()).unwrap();
+        return assert_eq!(confinement.lacks, [""; 0]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("records")).unwrap();
+    fs::write(folder.path().join("outside"), "1").unwrap();
+    let _listens = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", &format!("confine::tests::{test}"), "--nocapture", "--test-threads=1"]);
+    let ran = child.env(INSIDE, folder.path()).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    if said.contains("this kernel") {
+        return eprintln!("SKIPPED: {said}");
+    }
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn refused<T>(done: std::io::Result<T>, errno: i32) {
+    assert_eq!(done.err().and_then(|error| error.raw_os_error()), Some(errno));
+}
+
+#[test]
+fn it_writes_in_its_own_places_and_nowhere_else() {
+    confined("it_writes_in_its_own_places_and_nowhere_else", false, |folder| {
+        let (outside, state) = (folder.join("outside"), folder.join("state"));
+        refused(fs::write(&outside, "2"), libc::EACCES);
+        refused(OpenOptions::new().append(true).open(&outside), libc::EACCES);
+        refused(fs::File::create(folder.join("new")), libc::EACCES);
+        refused(fs::create_dir(folder.join("new")), libc::EACCES);
+        refused(fs::remove_file(&outside), libc::EACCES);
+        refused(fs::rename(&outside, folder.join("moved")), libc::EACCES);
+        refused(fs::hard_link(&outside, state.join("linked")), libc::EXDEV);
+        refused(std::os::unix::fs::symlink("x", folder.join("link")), libc::EACCES);
+        let truncated = std::ffi::CString::new(outside.to_str().unwrap()).unwrap();
+        // SAFETY: a path that ends with a zero.
+        assert_eq!(unsafe { libc::truncate(truncated.as_ptr(), 0) }, -1);
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "1", "what others may read can be read");
+        fs::write(state.join("a"), "1").unwrap();
+        fs::rename(state.join("a"), state.join("b")).unwrap();
+        fs::remove_file(state.join("b")).unwrap();
+        for _ in 0..2 {
+            let mut records = OpenOptions::new().append(true).create(true).open(folder.join("records/lines")).unwrap();
+            records.write_all(b"{}\n").unwrap();
+        }
+        refused(fs::remove_file(folder.join("records/lines")), libc::EACCES);
+    });
+}
+
+#[test]
+fn it_makes_no_call_that_would_undo_that() {
+    confined("it_makes_no_call_that_would_undo_that", false, |folder| {
+        let call = |number: libc::c_long| {
+            // SAFETY: all arguments are zero: without the filter each would fail, with another error or none.
+            assert_eq!(unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) }, -1, "{number}");
+            Error::last_os_error().raw_os_error()
+        };
+        for number in calls::never() {
+            assert_eq!(call(number), Some(libc::EPERM), "{number}");
+        }
+        assert_eq!(call(libc::SYS_clone3), Some(libc::ENOSYS));
+        // SAFETY: refused, or a child that ends at once.
+        let forked = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0) };
+        if forked == 0 {
+            std::process::exit(0);
+        }
+        assert_eq!((forked, Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
+        refused(Command::new("/bin/true").status(), libc::EPERM);
+        refused(UnixStream::connect(folder.join("socket")), libc::EPERM);
+        refused(UnixDatagram::unbound(), libc::EPERM);
+        // SAFETY: opens a socket, which ends with this process.
+        assert_eq!(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, 0) }, -1);
+    });
+}
+
+#[test]
+fn it_talks_to_the_network_and_starts_threads() {
+    confined("it_talks_to_the_network_and_starts_threads", true, |_| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        sent.write_all(b"1").unwrap();
+        let mut got = [0];
+        listener.accept().unwrap().0.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"1");
+        UdpSocket::bind("[::1]:0").map(drop).or_else(|_| UdpSocket::bind("127.0.0.1:0").map(drop)).unwrap();
+        assert!(std::net::ToSocketAddrs::to_socket_addrs("localhost:1").unwrap().next().is_some());
+        UnixStream::pair().unwrap();
+        assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
+        assert!(Command::new("/bin/true").status().unwrap().success(), "a kubeconfig may ask for a program");
+    });
+}
