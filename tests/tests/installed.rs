@@ -105,6 +105,15 @@ impl Scene {
         .unwrap();
     }
 
+    /// Each agent refuses itself what its pod does not need; every kernel that runs this test lets it.
+    fn is_confined(&self) {
+        for node in NODES {
+            let said = conditions(&self.get(&["nodeconfig", node]));
+            let confined = said.iter().find(|one| one["type"] == "Confined").unwrap_or_else(|| panic!("{said:?}"));
+            assert_eq!(confined["status"], "True", "{confined}");
+        }
+    }
+
     /// What stands in the namespace, for who reads why something is not as it should be.
     fn state(&self) -> String {
         let pods = self.kubectl(&["get", "pods", "--namespace", NAMESPACE, "--output=wide"]);
@@ -160,9 +169,10 @@ async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain
     let Some(scene) = Scene::new().await else { return };
     let chart = chart().display().to_string();
     let release =
-        ["vedette", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", "image.pullPolicy=Never"];
+        ["vedette", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", "image.pullPolicy=Never,agent.requireConfinement=true"];
     scene.helm(&[&["install"], &release[..], &["--wait", "--timeout", "180s"]].concat());
     scene.is_watched().await;
+    scene.is_confined();
     scene.tells("root:x:0:0::/root:/bin/sh\n").await;
 
     // Removed and installed again by other means: rules and what stands on the nodes have stayed.
