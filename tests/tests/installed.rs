@@ -168,8 +168,15 @@ fn conditions(object: &Value) -> Vec<Value> {
 async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain_manifest() {
     let Some(scene) = Scene::new().await else { return };
     let chart = chart().display().to_string();
-    let release =
-        ["vedette", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", "image.pullPolicy=Never,agent.requireConfinement=true"];
+    let release = [
+        "vedette",
+        &chart,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+        "--set",
+        "image.pullPolicy=Never,agent.requireConfinement=true",
+    ];
     scene.helm(&[&["install"], &release[..], &["--wait", "--timeout", "180s"]].concat());
     scene.is_watched().await;
     scene.is_confined();
