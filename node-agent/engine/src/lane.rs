@@ -26,6 +26,7 @@ use crate::stop::Stop;
 use crate::store::StoreError;
 use crate::volumes::Volumes;
 use rustix::io::Errno;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -209,8 +210,8 @@ impl Lane {
         }
         let file = |task: &Task| (task.outcome.here().volume, task.inode);
         let free = inner.waiting.iter().enumerate().filter(|(_, task)| !inner.reading.contains(&file(task)));
-        // At the end none is left that would be read alone for long.
-        let (at, _) = free.max_by_key(|(_, task)| task.size)?;
+        // At the end none is left that would be read alone for long. Of several, the one that was met first.
+        let (at, _) = free.max_by_key(|(at, task)| (task.size, Reverse(*at)))?;
         let task = inner.waiting.remove(at)?;
         inner.known.remove(&key(&task.outcome));
         inner.reading.insert(file(&task));
