@@ -1,5 +1,5 @@
 //! The chart and the plain manifest on real nodes, from an empty cluster to a change that is told: images, pods, status, metric,
-//! record. Skipped, with the reason, where no node can run; `VEDETTE_REQUIRE_REAL_NODES=1` makes that a failure.
+//! record. Skipped, with the reason, where no node can run (`VEDETTE_REQUIRE_REAL_NODES=1` makes that a failure) or no image be built.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
@@ -16,10 +16,24 @@ const WITHIN: Duration = Duration::from_secs(180);
 const NAMESPACE: &str = "vedette-system";
 const NODES: [&str; 2] = ["n1", "n2"];
 
+fn target() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
+/// What is missing to build static programs, as what to run.
+fn missing() -> Option<String> {
+    let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", &target()]).output().unwrap();
+    let libraries = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
+    if !Path::new(&libraries).is_dir() {
+        return Some(format!("rustup target add {}", target()));
+    }
+    let has_compiler = Command::new("musl-gcc").arg("--version").output().is_ok();
+    (!has_compiler).then(|| "apt-get install musl-tools".to_owned())
+}
+
 /// Both images as a container runtime takes them. Built as they are shipped, which takes minutes where that was not done before.
 fn images() -> Vec<Vec<u8>> {
-    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let built = build::build(&target, "image").unwrap();
+    let built = build::build(&target(), "image").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let archives = [(image::OPERATOR, built.operator), (image::AGENT, built.agent)].map(|(kind, program)| {
         let (program, path) = (Program::read(&program).unwrap(), folder.path().join(kind.name));
@@ -38,6 +52,10 @@ struct Scene {
 impl Scene {
     /// A cluster with nothing but the images; `None` where no node can run.
     async fn new() -> Option<Self> {
+        if let Some(missing) = missing() {
+            eprintln!("SKIPPED without images: {missing}");
+            return None;
+        }
         let cluster = RealCluster::start_or_skip().await.unwrap()?;
         let (helm, images) = tokio::task::spawn_blocking(|| (Helm::find_or_build().unwrap(), images())).await.unwrap();
         for node in cluster.nodes() {
