@@ -53,7 +53,7 @@ fn records(file: &Path) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     if is_other {
         return vec![(file.to_owned(), AccessFs::WriteFile.into())];
     }
-    // Behind a link it lies somewhere else, until that is taken away.
+    // Behind a link it lies somewhere else, until that is taken away; one that is not there yet lies nowhere else.
     let real = file.canonicalize().ok();
     let folder = |file: &Path| match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
