@@ -10,7 +10,12 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     let crds = Path::new(env!("CARGO_MANIFEST_DIR"));
     let write = |folder: &str, name: &str, content: &str| {
         let folder = crds.join(folder);
-        fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), content))
+        let path = folder.join(name);
+        // A file that is only written anew has all crates that hold it built again.
+        if fs::read_to_string(&path).is_ok_and(|written| written == content) {
+            return Ok(());
+        }
+        fs::create_dir_all(&folder).and_then(|()| fs::write(path, content))
     };
     let definitions = vedette_crds::definition::files()?;
     for file in &definitions {
