@@ -24,7 +24,7 @@ Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
 const STANDALONE: &str = "Examples:
   vedette-agent standalone --rule web.yaml --state-dir /var/lib/vedette
   vedette-agent standalone --rule web.yaml --rule ssh.yaml --state-dir /var/lib/vedette \\
-    --records /var/log/vedette.jsonl --listen 127.0.0.1:8080 --cpu-limit 250m
+    --records /var/log/vedette/records.jsonl --listen 127.0.0.1:8080 --cpu-limit 250m
 
 Exit: 0 after SIGTERM or SIGINT, 2 on trouble.";
 
@@ -39,7 +39,7 @@ Exit: 0 no change, 1 changes (or the state is not the expected one), 2 trouble, 
 Records that could not be written come with the next run.";
 
 const VERIFY: &str = "Examples:
-  vedette-agent verify /var/log/vedette.jsonl                   # lines of one journal or of several
+  vedette-agent verify /var/log/vedette/records.jsonl           # lines of one journal or of several
   cat vedette.jsonl.2 vedette.jsonl.1 | vedette-agent verify -  # rotated files, the oldest first
   vedette-agent verify --state-dir /var/lib/vedette
   vedette-agent verify --head sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef vedette.jsonl

@@ -6,11 +6,14 @@
 //! cannot, that is said, and refused where it was demanded.
 
 mod calls;
+mod rights;
 mod writes;
 
 use crate::Trouble;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use std::os::fd::OwnedFd;
+use crate::socket::Bound;
+use rustix::thread::CapabilitySet;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// What holds from the beginning on.
@@ -29,18 +32,25 @@ pub(crate) struct Needs<'p> {
     pub(crate) records: Option<&'p Path>,
     /// Whether it may start other programs, as a kubeconfig may ask for one.
     pub(crate) programs: bool,
+    /// The capabilities that it keeps, if it has them.
+    pub(crate) capabilities: CapabilitySet,
 }
+
+/// What a pod is given: to read every file.
+pub(crate) const READS: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;
+/// What root has of use outside: state and records may be another user's, files' times of access stay as they are, and the
+/// metrics may have a port that is root's to give.
+pub(crate) const WRITES_AND_LISTENS: CapabilitySet =
+    READS.union(CapabilitySet::DAC_OVERRIDE).union(CapabilitySet::FOWNER).union(CapabilitySet::NET_BIND_SERVICE);
 
 /// Binds this thread and all that it starts; gives the one socket with a path that it will have, which is its own.
 ///
 /// # Errors
 /// When that is demanded, and not all of it can be.
-pub(crate) fn confine(
-    needs: Needs<'_>,
-    is_demanded: bool,
-) -> Result<(Confinement, rustix::io::Result<OwnedFd>), Trouble> {
+pub(crate) fn confine(needs: Needs<'_>, is_demanded: bool) -> Result<(Confinement, std::io::Result<Bound>), Trouble> {
+    own(needs.state_dir);
     // From then on none can be made.
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let socket = Bound::to(needs.state_dir);
     let confinement = Confinement::begin(needs);
     match confinement.lack() {
         Some(lack) if is_demanded => {
@@ -52,12 +62,26 @@ pub(crate) fn confine(
     Ok((confinement, socket))
 }
 
+/// Makes the directory its owner's alone, as the store does: also where a kubelet has just made it for all to read.
+fn own(state_dir: &Path) {
+    // What fails here fails again when the store is opened, which says so.
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(state_dir);
+    let is_new = std::fs::read_dir(state_dir).is_ok_and(|mut entries| entries.next().is_none());
+    let is_open = state_dir.metadata().is_ok_and(|found| found.mode() & 0o077 != 0);
+    if is_new && is_open {
+        let _ = std::fs::set_permissions(state_dir, Permissions::from_mode(0o700));
+    }
+}
+
 impl Confinement {
     /// Binds this thread and all that it starts.
     pub(crate) fn begin(needs: Needs<'_>) -> Self {
         let mut lacks = Vec::new();
         if let Err(why) = writes::confine(needs) {
             lacks.push(format!("writes outside {} are not refused: {why}", needs.state_dir.display()));
+        }
+        if let Err(why) = rights::give_up(needs.capabilities) {
+            lacks.push(format!("capabilities that it does not need are kept: {why}"));
         }
         if let Err(why) = calls::refuse(needs.programs) {
             lacks.push(format!("mounts, namespaces and the host's sockets are not refused: {why}"));

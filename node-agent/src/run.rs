@@ -2,13 +2,16 @@
 
 use crate::cli::Run;
 use crate::config::{self, NodePlan, PlanState, Seen, Watch};
-use crate::confine::{Needs, confine};
+use crate::confine::{Needs, READS, WRITES_AND_LISTENS, confine};
 use crate::http::Shown;
 use crate::metrics::Metrics;
 use crate::observe::observe;
 use crate::standalone::{answer_questions, finish, on_runtime, serve, spawn_lines, start};
 use crate::status::{StatusSink, Target};
 use crate::{Trouble, anchors, sentence};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +31,12 @@ const UNREADABLE_PLAN: &str = "unreadable-plan";
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
     let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && options.kubeconfig.is_none();
-    let needs = Needs { state_dir: &options.places.state_dir, records: options.records.file(), programs: !is_pod };
+    let needs = Needs {
+        state_dir: &options.places.state_dir,
+        records: options.records.file(),
+        programs: !is_pod,
+        capabilities: if is_pod { READS } else { WRITES_AND_LISTENS },
+    };
     let (confinement, socket) = confine(needs, options.require_confinement)?;
     let anchor = anchors::of_records(&options.records)?;
     let share = options.limits.of_service();
@@ -96,7 +104,8 @@ fn stored_plan(engine: &Engine, state_dir: &Path) -> Result<PlanState, Trouble> 
 /// Writes a plan that cannot be read where the next plan does not overwrite it, and says where.
 fn set_aside(state_dir: &Path, plan: &[u8]) -> Option<String> {
     let path = state_dir.join(UNREADABLE_PLAN);
-    match std::fs::write(&path, plan) {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    match file.and_then(|mut file| file.write_all(plan)) {
         Ok(()) => Some(path.display().to_string()),
         Err(error) => {
             tracing::warn!("cannot write {}: {error}", path.display());

@@ -7,7 +7,7 @@ mod client;
 mod server;
 
 pub(crate) use client::Agent;
-pub(crate) use server::Server;
+pub(crate) use server::{Bound, Server};
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};

@@ -1,16 +1,15 @@
 //! `vedette-agent standalone`: the same engine without a cluster.
 
 use crate::cli::{Records, Standalone};
-use crate::confine::{Needs, confine};
+use crate::confine::{Needs, WRITES_AND_LISTENS, confine};
 use crate::http::Shown;
 use crate::lines::{self, Output};
 use crate::metrics::Metrics;
 use crate::narrate;
 use crate::observe::{Watch, observe};
-use crate::socket::Server;
+use crate::socket::{Bound, Server};
 use crate::{Trouble, anchors, rules};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,7 +33,12 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     let rules = rules::load(&options.rules)?;
     let node = rules::node_name(options.node.as_ref(), &options.places.host_root);
-    let needs = Needs { state_dir: &options.places.state_dir, records: options.records.file(), programs: false };
+    let needs = Needs {
+        state_dir: &options.places.state_dir,
+        records: options.records.file(),
+        programs: false,
+        capabilities: WRITES_AND_LISTENS,
+    };
     let (_, socket) = confine(needs, options.require_confinement)?;
     let anchor = anchors::of_records(&options.records)?;
     let share = options.limits.of_service();
@@ -90,12 +94,8 @@ pub(crate) async fn serve(
 }
 
 /// Answers questions about the state until the result is dropped. Where there can be no socket the agent goes on without.
-pub(crate) fn answer_questions(
-    engine: &Engine,
-    socket: rustix::io::Result<OwnedFd>,
-    state_dir: &Path,
-) -> Option<Server> {
-    match Server::start(socket, state_dir, engine.inspector()) {
+pub(crate) fn answer_questions(engine: &Engine, socket: std::io::Result<Bound>, state_dir: &Path) -> Option<Server> {
+    match socket.and_then(|socket| Server::start(socket, engine.inspector())) {
         Ok(server) => Some(server),
         Err(error) => {
             tracing::warn!(

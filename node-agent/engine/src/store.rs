@@ -226,11 +226,14 @@ impl Store {
             return Ok(None);
         }
         let (path, new) = (self.directory.join(format!("{FILE}.{name}")), self.directory.join(format!("{FILE}.copy")));
-        let copied = std::fs::copy(&file, &new).and_then(|_| {
-            File::open(&new)?.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            File::open(&self.directory)?.sync_all()
-        });
+        // Not by std::fs::copy, which changes modes: an agent that has bound itself cannot.
+        let copied =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|copy| {
+                std::io::copy(&mut File::open(&file)?, &mut &copy)?;
+                copy.sync_all()?;
+                std::fs::rename(&new, &path)?;
+                File::open(&self.directory)?.sync_all()
+            });
         match copied {
             Ok(()) => Ok(Some(path)),
             Err(source) => {

@@ -1,63 +1,27 @@
 //! System calls that the agent never makes, refused by its own seccomp filter: with them a capability too many would undo
 //! what its mounts and Landlock refuse.
 
-use libc::{AF_INET, AF_INET6, EPERM, c_long};
+mod refused;
+
+pub(super) use refused::never;
+
+use libc::{AF_INET, AF_INET6, AF_UNIX, EPERM, SOCK_DGRAM, SOCK_STREAM, c_long};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter,
 };
 use std::collections::BTreeMap;
 
-/// Changes what it sees: mounts, roots, namespaces.
-const VIEW: [c_long; 14] = [
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_setns,
-    libc::SYS_unshare,
-    // With DAC_READ_SEARCH it opens any file of a file system, also what no mount shows.
-    libc::SYS_open_by_handle_at,
+/// Requests to devices and files that the standard library makes: whether it is a terminal, and not to block.
+#[allow(clippy::unnecessary_cast, reason = "their type is another one with musl")]
+const REQUESTS: [u64; 6] = [
+    libc::TCGETS as u64,
+    libc::TCGETS2 as u64,
+    libc::TIOCGWINSZ as u64,
+    libc::FIONBIO as u64,
+    libc::FIONREAD as u64,
+    libc::FIOCLEX as u64,
 ];
-
-/// Looks into other processes, or takes something of theirs.
-const PROCESSES: [c_long; 6] = [
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    libc::SYS_process_madvise,
-];
-
-/// Gives the kernel programs, or goes past this filter.
-const KERNEL: [c_long; 14] = [
-    libc::SYS_bpf,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_reboot,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
-    // Its operations open files and sockets, and no filter sees them.
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-];
-
-/// Starts other programs.
-const PROGRAMS: [c_long; 2] = [libc::SYS_execve, libc::SYS_execveat];
 
 /// Namespaces that a new process could begin in.
 const NAMESPACES: [i32; 7] = [
@@ -69,11 +33,6 @@ const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWPID,
     libc::CLONE_NEWNET,
 ];
-
-/// What is refused whatever its arguments.
-pub(super) fn never() -> impl Iterator<Item = c_long> {
-    VIEW.into_iter().chain(PROCESSES).chain(KERNEL)
-}
 
 /// Refuses this thread, and all that it starts, calls that it never makes.
 ///
@@ -89,17 +48,39 @@ pub(super) fn refuse(programs: bool) -> Result<(), String> {
 }
 
 fn filter(programs: bool) -> Result<BpfProgram, BackendError> {
-    let programs = PROGRAMS.into_iter().filter(|_| !programs);
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = never().chain(programs).map(|call| (call, Vec::new())).collect();
-    // The API server and who scrapes: no sockets of the host that have a path, no netlink.
-    let is_other = |family: i32| condition(0, SeccompCmpOp::Ne, family);
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![is_other(AF_INET)?, is_other(AF_INET6)?])?]);
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = never(programs).map(|call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_socket, sockets()?);
+    rules.insert(libc::SYS_socketpair, pairs()?);
     let namespaces = NAMESPACES.iter().map(|flag| {
-        let bits = u64::from(flag.cast_unsigned());
-        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(bits), bits)?])
+        let bits = word(*flag);
+        all(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(bits), bits)?])
     });
     rules.insert(libc::SYS_clone, namespaces.collect::<Result<_, _>>()?);
+    let requests = REQUESTS.iter().map(|request| condition(1, SeccompCmpOp::Ne, *request));
+    rules.insert(libc::SYS_ioctl, vec![all(requests.collect::<Result<_, _>>()?)?]);
+    // Who aborts signals itself.
+    let is_other = condition(0, SeccompCmpOp::Ne, std::process::id().into())?;
+    rules.insert(libc::SYS_tgkill, vec![all(vec![is_other])?]);
     compile(with_other_numbers(rules), EPERM)
+}
+
+/// The API server and who scrapes: no sockets of the host that have a path, no netlink, no raw packets.
+fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
+    let family = all(vec![differs(0, AF_INET)?, differs(0, AF_INET6)?]);
+    std::iter::once(family).chain(other_kinds(&[SOCK_STREAM, SOCK_DGRAM])).collect()
+}
+
+/// Both ends are here. One for datagrams could send to any path.
+fn pairs() -> Result<Vec<SeccompRule>, BackendError> {
+    std::iter::once(all(vec![differs(0, AF_UNIX)?])).chain(other_kinds(&[SOCK_STREAM])).collect()
+}
+
+/// The second argument asks for a socket of none of these kinds.
+fn other_kinds(kinds: &[i32]) -> impl Iterator<Item = Result<SeccompRule, BackendError>> {
+    // The other bits ask that it does not block, and such.
+    const KIND: u64 = 0xf;
+    let others = (0..=KIND).filter(|kind| !kinds.iter().any(|allowed| word(*allowed) == *kind));
+    others.map(|kind| all(vec![condition(1, SeccompCmpOp::MaskedEq(KIND), kind)?]))
 }
 
 /// Its flags lie in memory, where no filter looks. Who is told that the kernel does not know it uses clone.
@@ -107,16 +88,32 @@ fn without_clone3() -> Result<BpfProgram, BackendError> {
     compile(with_other_numbers(BTreeMap::from([(libc::SYS_clone3, Vec::new())])), libc::ENOSYS)
 }
 
-fn condition(argument: u8, op: SeccompCmpOp, value: i32) -> Result<SeccompCondition, BackendError> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, u64::from(value.cast_unsigned()))
+fn all(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(conditions)
 }
 
-/// The same calls under the numbers of the x32 ABI, which some kernels have.
-fn with_other_numbers(rules: BTreeMap<i64, Vec<SeccompRule>>) -> BTreeMap<i64, Vec<SeccompRule>> {
-    const X32: i64 = 0x4000_0000;
-    let other = if cfg!(target_arch = "x86_64") { Some(X32) } else { None };
-    let others = rules.clone().into_iter().filter_map(|(call, rules)| Some((call | other?, rules)));
-    rules.clone().into_iter().chain(others).collect()
+fn differs(argument: u8, from: i32) -> Result<SeccompCondition, BackendError> {
+    condition(argument, SeccompCmpOp::Ne, word(from))
+}
+
+fn condition(argument: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
+}
+
+fn word(value: i32) -> u64 {
+    value.cast_unsigned().into()
+}
+
+/// The same calls under the numbers of the x32 ABI, which some kernels have, and those that only it has: other forms of
+/// calls as ioctl and execve.
+fn with_other_numbers(mut rules: BTreeMap<c_long, Vec<SeccompRule>>) -> BTreeMap<c_long, Vec<SeccompRule>> {
+    const X32: c_long = 0x4000_0000;
+    if cfg!(target_arch = "x86_64") {
+        let others: Vec<_> = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
+        rules.extend(others);
+        rules.extend((512..=547).map(|call| (call | X32, Vec::new())));
+    }
+    rules
 }
 
 fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, BackendError> {

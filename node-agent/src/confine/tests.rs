@@ -14,7 +14,8 @@ fn confined(test: &str, programs: bool, body: impl FnOnce(&Path) + Send) {
     if let Some(folder) = std::env::var_os(INSIDE) {
         let folder = Path::new(&folder);
         let (state_dir, records) = (folder.join("state"), folder.join("records/lines"));
-        let needs = Needs { state_dir: &state_dir, records: Some(&records), programs };
+        let needs = Needs { state_dir: &state_dir, records: Some(&records), programs, capabilities: READS };
+        own(&state_dir);
         let confinement = Confinement::begin(needs);
         // Threads that are started later are confined: the body runs on one.
         std::thread::scope(|scope| scope.spawn(|| body(folder)).join()).unwrap();
@@ -54,6 +55,8 @@ fn it_writes_in_its_own_places_and_nowhere_else() {
         // SAFETY: a path that ends with a zero.
         assert_eq!(unsafe { libc::truncate(truncated.as_ptr(), 0) }, -1);
         assert_eq!(fs::read_to_string(&outside).unwrap(), "1", "what others may read can be read");
+        refused(fs::create_dir(state.join("new")), libc::EACCES);
+        refused(std::os::unix::fs::symlink("x", state.join("link")), libc::EACCES);
         fs::write(state.join("a"), "1").unwrap();
         fs::rename(state.join("a"), state.join("b")).unwrap();
         fs::remove_file(state.join("b")).unwrap();
@@ -66,6 +69,46 @@ fn it_writes_in_its_own_places_and_nowhere_else() {
 }
 
 #[test]
+fn it_changes_no_mode_owner_time_or_attribute() {
+    confined("it_changes_no_mode_owner_time_or_attribute", false, |folder| {
+        let outside = folder.join("outside");
+        let (file, mode) = (fs::File::open(&outside).unwrap(), Permissions::from_mode(0o644));
+        refused(fs::set_permissions(&outside, mode.clone()), libc::EPERM);
+        refused(file.set_permissions(mode), libc::EPERM);
+        refused(std::os::unix::fs::lchown(&outside, Some(0), None), libc::EPERM);
+        refused(file.set_modified(std::time::SystemTime::UNIX_EPOCH), libc::EPERM);
+        let flags = rustix::fs::XattrFlags::empty();
+        assert_eq!(rustix::fs::setxattr(&outside, "user.a", b"1", flags), Err(rustix::io::Errno::PERM));
+        assert_eq!(rustix::fs::removexattr(&outside, "user.a"), Err(rustix::io::Errno::PERM));
+        let flags = rustix::fs::ioctl_getflags(&file).err();
+        assert_eq!(flags, Some(rustix::io::Errno::PERM), "what reads flags is refused as what writes them");
+        assert!(
+            !std::io::IsTerminal::is_terminal(&file) && Error::last_os_error().raw_os_error() == Some(libc::ENOTTY)
+        );
+    });
+}
+
+#[test]
+fn it_keeps_no_capability_but_one_and_signals_nobody() {
+    confined("it_keeps_no_capability_but_one_and_signals_nobody", false, |_| {
+        let has = rustix::thread::capabilities(None).unwrap();
+        let all = has.effective | has.permitted | has.inheritable;
+        assert!(READS.contains(all), "{all:?}");
+        // SAFETY: signal 0 only asks.
+        refused(if unsafe { libc::kill(1, 0) } == 0 { Ok(()) } else { Err(Error::last_os_error()) }, libc::EPERM);
+        let signal = |process: u32, thread: libc::c_long| {
+            // SAFETY: signal 0 only asks.
+            unsafe { libc::syscall(libc::SYS_tgkill, process, thread, 0) }
+        };
+        // SAFETY: takes no argument.
+        let this = unsafe { libc::syscall(libc::SYS_gettid) };
+        assert_eq!(signal(std::process::id(), this), 0, "itself it may, to abort");
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!((signal(parent, parent.into()), Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)));
+    });
+}
+
+#[test]
 fn it_makes_no_call_that_would_undo_that() {
     confined("it_makes_no_call_that_would_undo_that", false, |folder| {
         let call = |number: libc::c_long| {
@@ -73,7 +116,7 @@ fn it_makes_no_call_that_would_undo_that() {
             assert_eq!(unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) }, -1, "{number}");
             Error::last_os_error().raw_os_error()
         };
-        for number in calls::never() {
+        for number in calls::never(false) {
             assert_eq!(call(number), Some(libc::EPERM), "{number}");
         }
         assert_eq!(call(libc::SYS_clone3), Some(libc::ENOSYS));
@@ -86,9 +129,39 @@ fn it_makes_no_call_that_would_undo_that() {
         refused(Command::new("/bin/true").status(), libc::EPERM);
         refused(UnixStream::connect(folder.join("socket")), libc::EPERM);
         refused(UnixDatagram::unbound(), libc::EPERM);
-        // SAFETY: opens a socket, which ends with this process.
-        assert_eq!(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, 0) }, -1);
+        refused(UnixDatagram::pair(), libc::EPERM);
+        let socket = |family, kind| {
+            // SAFETY: opens a socket, which ends with this process.
+            let opened = unsafe { libc::socket(family, kind, 0) };
+            (opened == -1).then(|| Error::last_os_error().raw_os_error()).flatten()
+        };
+        for (family, kind) in [
+            (libc::AF_NETLINK, libc::SOCK_RAW),
+            (libc::AF_PACKET, libc::SOCK_DGRAM),
+            (libc::AF_VSOCK, libc::SOCK_STREAM),
+            (libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC),
+            (libc::AF_INET, libc::SOCK_SEQPACKET),
+        ] {
+            assert_eq!(socket(family, kind), Some(libc::EPERM), "{family} {kind}");
+        }
     });
+}
+
+#[test]
+fn a_directory_that_a_kubelet_made_for_it_becomes_its_own_and_no_other_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |name: &str| {
+        let path = folder.path().join(name);
+        DirBuilder::new().mode(0o755).create(&path).unwrap();
+        path
+    };
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    let (empty, used) = (made("empty"), made("used"));
+    fs::write(used.join("a"), "").unwrap();
+    own(&empty);
+    own(&used);
+    own(&folder.path().join("new"));
+    assert_eq!([mode(&empty), mode(&used), mode(&folder.path().join("new"))], [0o700, 0o755, 0o700]);
 }
 
 #[test]

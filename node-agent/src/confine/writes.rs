@@ -5,8 +5,6 @@ use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The first version that also refuses to cut a file short (Linux 6.2).
@@ -19,9 +17,6 @@ const MORE: ABI = ABI::V6;
 /// # Errors
 /// Why the kernel does not.
 pub(super) fn confine(needs: Needs<'_>) -> Result<(), String> {
-    // As the store makes it: its owner's alone.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(needs.state_dir);
-    made.map_err(|error| format!("cannot make {}: {error}", needs.state_dir.display()))?;
     let status = restrict(needs).map_err(|error| error.to_string())?;
     match status {
         RulesetStatus::FullyEnforced => {}
@@ -40,8 +35,12 @@ pub(super) fn confine(needs: Needs<'_>) -> Result<(), String> {
 fn restrict(needs: Needs<'_>) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     let all = AccessFs::from_write(ALL_WRITES);
     let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
-    rules = rules.add_rule(PathBeneath::new(PathFd::new(needs.state_dir)?, all))?;
-    for (place, access) in needs.records.map(records).unwrap_or_default() {
+    let state =
+        AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::MakeSock | AccessFs::RemoveFile;
+    rules = rules.add_rule(PathBeneath::new(PathFd::new(needs.state_dir)?, state))?;
+    // Nothing is asked of a program that is started, and what it says goes nowhere.
+    let nowhere = needs.programs.then(|| (PathBuf::from("/dev/null"), AccessFs::WriteFile.into()));
+    for (place, access) in needs.records.map(records).unwrap_or_default().into_iter().chain(nowhere) {
         rules = rules.add_rule(PathBeneath::new(PathFd::new(place)?, access))?;
     }
     Ok(rules.restrict_self()?.ruleset)
@@ -49,12 +48,12 @@ fn restrict(needs: Needs<'_>) -> Result<RulesetStatus, Box<dyn std::error::Error
 
 /// Where a records file is written: in its directory, for who rotates it has it made anew there; a pipe or a device as it is.
 fn records(file: &Path) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
-    let is_other = file.metadata().is_ok_and(|found| !found.is_file());
-    if is_other {
-        return vec![(file.to_owned(), AccessFs::WriteFile.into())];
-    }
     // Behind a link it lies somewhere else, until that is taken away; one that is not there yet lies nowhere else.
     let real = file.canonicalize().ok();
+    if file.metadata().is_ok_and(|found| !found.is_file()) {
+        // A pipe without a name, as /dev/stdout may be, lies in no directory, and Landlock knows nothing of it.
+        return real.into_iter().map(|file| (file, AccessFs::WriteFile.into())).collect();
+    }
     let folder = |file: &Path| match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),

@@ -1,12 +1,10 @@
 //! The answering end: made by the process that holds the state, gone with it.
 
 use super::{Answer, Asked, LONGEST_QUESTION, Short};
-use rustix::net::{Shutdown, SocketAddrUnix, bind, listen};
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::convert::Infallible;
-use std::fs::Permissions;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,10 +32,51 @@ const WAITING: i32 = 128;
 /// A socket that is being made.
 const UNFINISHED: &str = "agent.sock.new";
 
+/// Listens under a name that nobody knows yet: made before the process binds itself, for then it makes no socket any more.
+pub(crate) struct Bound {
+    state: Short,
+    name: &'static str,
+    listener: UnixListener,
+}
+
+impl Bound {
+    /// A socket in this directory. What a killed agent left is replaced.
+    ///
+    /// # Errors
+    /// When the directory takes no socket.
+    pub(crate) fn to(state_dir: &Path) -> std::io::Result<Self> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        // What is bound takes its mode from here: nobody else may ever reach it.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        let state = Short::to(state_dir)?;
+        let path = state.path(UNFINISHED);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        bind(&socket, &SocketAddrUnix::new(&path)?)?;
+        listen(&socket, WAITING)?;
+        Ok(Self { state, name: UNFINISHED, listener: UnixListener::from(socket) })
+    }
+
+    /// Gives it the name that who asks looks for.
+    fn publish(&mut self) -> std::io::Result<()> {
+        std::fs::rename(self.state.path(UNFINISHED), self.state.path(SOCKET))?;
+        self.name = SOCKET;
+        Ok(())
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // It fails only where the socket is gone already.
+        let _ = std::fs::remove_file(self.state.path(self.name));
+    }
+}
+
 /// Answers for as long as it lives.
 pub(crate) struct Server {
-    state: Short,
-    listener: UnixListener,
+    bound: Bound,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// Hangs up when the thread ends.
@@ -49,41 +88,24 @@ impl Server {
     ///
     /// # Errors
     /// When the directory takes no socket, or the system has no thread to give.
-    pub(crate) fn start(
-        socket: rustix::io::Result<OwnedFd>,
-        state_dir: &Path,
-        inspector: Inspector,
-    ) -> std::io::Result<Self> {
-        let socket = socket?;
-        let state = Short::to(state_dir)?;
-        let unfinished = state.path(UNFINISHED);
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        bind(&socket, &SocketAddrUnix::new(&unfinished)?)?;
-        listen(&socket, WAITING)?;
-        let listener = UnixListener::from(socket);
-        // Under its name only once nobody else may reach it.
-        std::fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
-        std::fs::rename(&unfinished, state.path(SOCKET))?;
+    pub(crate) fn start(mut bound: Bound, inspector: Inspector) -> std::io::Result<Self> {
+        bound.publish()?;
         let ending = Arc::new(AtomicBool::new(false));
-        let (accepting, is_ending) = (listener.try_clone()?, Arc::clone(&ending));
+        let (accepting, is_ending) = (bound.listener.try_clone()?, Arc::clone(&ending));
         let (ends, ended) = channel::<Infallible>();
         let thread = std::thread::Builder::new().name("answers".into()).spawn(move || {
             let _ends = ends;
             answer_all(&accepting, &is_ending, &inspector);
         })?;
-        Ok(Self { state, listener, ending, thread: Some(thread), ended })
+        Ok(Self { bound, ending, thread: Some(thread), ended })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
-        // Both fail only where the socket is gone already.
-        let _ = std::fs::remove_file(self.state.path(SOCKET));
-        let _ = rustix::net::shutdown(&self.listener, Shutdown::Both);
+        // It fails only where the socket is gone already.
+        let _ = rustix::net::shutdown(&self.bound.listener, Shutdown::Both);
         if self.ended.recv_timeout(ENDED) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("the thread that answers questions is busy with one: it is left behind");
         } else if let Some(thread) = self.thread.take()

@@ -1,9 +1,7 @@
-//! The chart and the plain manifest on real nodes, from an empty cluster to a change that is told: images, pods, status, metric,
-//! record. Skipped, with the reason, where no node can run (`VEDETTE_REQUIRE_REAL_NODES=1` makes that a failure) or no image be built.
-#![allow(clippy::unwrap_used)]
-
+//! A cluster of real nodes with the product's images on them; what people and tests ask it.
 use serde_json::{Value, json};
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, sync::LazyLock, time::Duration};
+use tokio::sync::{Mutex, MutexGuard};
 use vedette_image::{archive, build, image, program::Program};
 use vedette_tests::{
     RealCluster, Result, eventually,
@@ -12,9 +10,9 @@ use vedette_tests::{
     not_yet,
 };
 
-const WITHIN: Duration = Duration::from_secs(180);
-const NAMESPACE: &str = "vedette-system";
-const NODES: [&str; 2] = ["n1", "n2"];
+pub(crate) const WITHIN: Duration = Duration::from_secs(180);
+pub(crate) const NAMESPACE: &str = "vedette-system";
+pub(crate) const NODES: [&str; 2] = ["n1", "n2"];
 
 fn target() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
@@ -31,8 +29,11 @@ fn missing() -> Option<String> {
     (!has_compiler).then(|| "apt-get install musl-tools".to_owned())
 }
 
+/// One at a time: two of them take longer side by side than one after the other.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Both images as a container runtime takes them. Built as they are shipped, which takes minutes where that was not done before.
-fn images() -> Vec<Vec<u8>> {
+static IMAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let built = build::build(&target(), "image").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let archives = [(image::OPERATOR, built.operator), (image::AGENT, built.agent)].map(|(kind, program)| {
@@ -42,64 +43,74 @@ fn images() -> Vec<Vec<u8>> {
         fs::read(path).unwrap()
     });
     archives.into()
-}
+});
 
-struct Scene {
-    cluster: RealCluster,
+pub(crate) struct Scene {
+    pub(crate) cluster: RealCluster,
     helm: Helm,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Scene {
     /// A cluster with nothing but the images; `None` where no node can run.
-    async fn new() -> Option<Self> {
+    pub(crate) async fn new() -> Option<Self> {
         if let Some(missing) = missing() {
             eprintln!("SKIPPED without images: {missing}");
             return None;
         }
+        let turn = TURN.lock().await;
         let cluster = RealCluster::start_or_skip().await.unwrap()?;
-        let (helm, images) = tokio::task::spawn_blocking(|| (Helm::find_or_build().unwrap(), images())).await.unwrap();
+        let (helm, images) = tokio::task::spawn_blocking(|| (Helm::find_or_build().unwrap(), &*IMAGES)).await.unwrap();
         for node in cluster.nodes() {
-            for image in &images {
+            for image in images {
                 node.import_image(image.clone()).await.unwrap();
             }
         }
-        Some(Self { cluster, helm })
+        Some(Self { cluster, helm, _turn: turn })
     }
 
-    fn kubectl(&self, arguments: &[&str]) -> std::result::Result<String, String> {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> std::result::Result<String, String> {
         let output = self.cluster.kubectl().args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
-    fn does(&self, arguments: &[&str]) -> String {
+    pub(crate) fn does(&self, arguments: &[&str]) -> String {
         self.kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))
     }
 
-    fn helm(&self, arguments: &[&str]) {
+    pub(crate) fn helm(&self, arguments: &[&str]) {
         let ran = self.helm.run_as(self.cluster.kubeconfig(), arguments).unwrap();
         assert!(ran.success, "helm {}: {}", arguments.join(" "), ran.errors);
     }
 
-    fn get(&self, what: &[&str]) -> Value {
+    /// Installs the chart with agents that demand to be bound, and waits until all pods are ready.
+    pub(crate) fn install(&self) {
+        let chart = chart().display().to_string();
+        let values = "image.pullPolicy=Never,agent.requireConfinement=true";
+        let release = ["install", "vedette", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", values];
+        self.helm(&[&release[..], &["--wait", "--timeout", "180s"]].concat());
+    }
+
+    pub(crate) fn get(&self, what: &[&str]) -> Value {
         serde_json::from_str(&self.does(&[&["get", "--output=json"], what].concat())).unwrap()
     }
 
     /// The name of the agent's pod on a node.
-    fn agent_on(&self, node: &str) -> String {
+    pub(crate) fn agent_on(&self, node: &str) -> String {
         let selector = format!("--field-selector=spec.nodeName={node}");
         let label = "--selector=app.kubernetes.io/name=vedette-agent";
         let pods = self.get(&["pods", "--namespace", NAMESPACE, label, &selector]);
         pods["items"][0]["metadata"]["name"].as_str().unwrap_or_else(|| panic!("no agent on {node}")).to_owned()
     }
 
-    fn metrics_of(&self, pod: &str) -> Result<Metrics> {
+    pub(crate) fn metrics_of(&self, pod: &str) -> Result<Metrics> {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics");
         Metrics::parse(&self.does(&["get", "--raw", &path]))
     }
 
     /// Applies the preset, looked at every few seconds, and waits until both nodes are watched by it.
-    async fn is_watched(&self) {
+    pub(crate) async fn is_watched(&self) {
         let preset = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/presets/linux-baseline.yaml");
         // A definition that was just made is not served at once.
         eventually("the preset is taken", WITHIN, async || {
@@ -124,7 +135,7 @@ impl Scene {
     }
 
     /// Each agent refuses itself what its pod does not need; every kernel that runs this test lets it.
-    fn is_confined(&self) {
+    pub(crate) fn is_confined(&self) {
         for node in NODES {
             let said = conditions(&self.get(&["nodeconfig", node]));
             let confined = said.iter().find(|one| one["type"] == "Confined").unwrap_or_else(|| panic!("{said:?}"));
@@ -133,14 +144,14 @@ impl Scene {
     }
 
     /// What stands in the namespace, for who reads why something is not as it should be.
-    fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         let pods = self.kubectl(&["get", "pods", "--namespace", NAMESPACE, "--output=wide"]);
         let logs = self.kubectl(&["logs", "--namespace", NAMESPACE, "--selector=app.kubernetes.io/part-of=vedette"]);
         format!("{pods:?}\n{logs:?}")
     }
 
     /// Changes a file on n1: the status of its NodeConfig, its agent's records and metrics say so, and those of n2 do not.
-    async fn tells(&self, content: &str) {
+    pub(crate) async fn tells(&self, content: &str) {
         const PATH: &str = "/etc/passwd";
         let changes = |node: &str| {
             let status = self.get(&["nodeconfig", node])["status"].clone();
@@ -170,7 +181,7 @@ impl Scene {
         assert!(metrics.sum("vedette_agent_changes_total", &labels) >= 1.0);
     }
 
-    async fn has_ready_pods(&self) {
+    pub(crate) async fn has_ready_pods(&self) {
         for workload in ["daemonset/vedette-agent", "deployment/vedette-operator"] {
             let done = self.kubectl(&["rollout", "status", workload, "--namespace", NAMESPACE, "--timeout=180s"]);
             assert!(done.is_ok(), "{done:?}\n{}", self.state());
@@ -178,40 +189,6 @@ impl Scene {
     }
 }
 
-fn conditions(object: &Value) -> Vec<Value> {
+pub(crate) fn conditions(object: &Value) -> Vec<Value> {
     object["status"]["conditions"].as_array().cloned().unwrap_or_default()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain_manifest() {
-    let Some(scene) = Scene::new().await else { return };
-    let chart = chart().display().to_string();
-    let release = [
-        "vedette",
-        &chart,
-        "--namespace",
-        NAMESPACE,
-        "--create-namespace",
-        "--set",
-        "image.pullPolicy=Never,agent.requireConfinement=true",
-    ];
-    scene.helm(&[&["install"], &release[..], &["--wait", "--timeout", "180s"]].concat());
-    scene.is_watched().await;
-    scene.is_confined();
-    scene.tells("root:x:0:0::/root:/bin/sh\n").await;
-
-    // Removed and installed again by other means: rules and what stands on the nodes have stayed.
-    scene.helm(&["uninstall", "vedette", "--namespace", NAMESPACE, "--wait"]);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let at = |path: &str| root.join(path).display().to_string();
-    let manifest = ["apply", "--server-side", "--force-conflicts", "--filename", &at("crds/generated"), "--filename"];
-    scene.does(&[&manifest[..], &[&at("charts/manifests/vedette.yaml")]].concat());
-    scene.has_ready_pods().await;
-    scene.is_watched().await;
-    scene.tells("root:x:0:0::/root:/bin/bash\nevil:x:0:0::/:/bin/sh\n").await;
-    let mut uid = Command::new("cat");
-    uid.arg("/var/lib/vedette/vedette.journal");
-    let kept = scene.cluster.node("n1").unwrap().run(uid).await.unwrap();
-    let journal = scene.get(&["nodeconfig", "n1"])["status"]["journal"]["id"].clone();
-    assert_eq!(String::from_utf8(kept.stdout).unwrap().trim(), journal.as_str().unwrap(), "the same journal as before");
 }

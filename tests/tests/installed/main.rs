@@ -1,0 +1,36 @@
+//! The product on real nodes, as the chart and the plain manifest install it. Skipped, with the reason, where no node can run
+//! (`VEDETTE_REQUIRE_REAL_NODES=1` makes that a failure) or no image be built.
+#![allow(clippy::unwrap_used)]
+
+#[cfg(target_arch = "x86_64")]
+mod intruder;
+mod scene;
+#[cfg(target_arch = "x86_64")]
+mod taken_over;
+
+use scene::{NAMESPACE, Scene};
+use std::{path::Path, process::Command};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain_manifest() {
+    let Some(scene) = Scene::new().await else { return };
+    scene.install();
+    scene.is_watched().await;
+    scene.is_confined();
+    scene.tells("root:x:0:0::/root:/bin/sh\n").await;
+
+    // Removed and installed again by other means: rules and what stands on the nodes have stayed.
+    scene.helm(&["uninstall", "vedette", "--namespace", NAMESPACE, "--wait"]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let at = |path: &str| root.join(path).display().to_string();
+    let manifest = ["apply", "--server-side", "--force-conflicts", "--filename", &at("crds/generated"), "--filename"];
+    scene.does(&[&manifest[..], &[&at("charts/manifests/vedette.yaml")]].concat());
+    scene.has_ready_pods().await;
+    scene.is_watched().await;
+    scene.tells("root:x:0:0::/root:/bin/bash\nevil:x:0:0::/:/bin/sh\n").await;
+    let mut uid = Command::new("cat");
+    uid.arg("/var/lib/vedette/vedette.journal");
+    let kept = scene.cluster.node("n1").unwrap().run(uid).await.unwrap();
+    let journal = scene.get(&["nodeconfig", "n1"])["status"]["journal"]["id"].clone();
+    assert_eq!(String::from_utf8(kept.stdout).unwrap().trim(), journal.as_str().unwrap(), "the same journal as before");
+}
