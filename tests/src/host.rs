@@ -50,6 +50,23 @@ impl ScratchHost {
         Ok(host)
     }
 
+    /// The same on a host that has some of them: those stay as they are.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn complete(root: PathBuf) -> Result<Self> {
+        let host = Self { root };
+        let is_missing = |path: &str| host.at(path).symlink_metadata().is_err();
+        for (path, content, mode) in FILES.into_iter().filter(|(path, ..)| is_missing(path)) {
+            host.write(path, content)?;
+            host.chmod(path, mode)?;
+        }
+        for (path, target) in LINKS.into_iter().filter(|(path, _)| is_missing(path)) {
+            host.link(path, target)?;
+        }
+        Ok(host)
+    }
+
     /// The folder.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -42,6 +42,7 @@ pub mod nodes;
 mod pki;
 pub mod process;
 pub mod products;
+pub mod release;
 mod run_folder;
 mod shared;
 pub mod wait;

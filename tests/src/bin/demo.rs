@@ -1,15 +1,18 @@
-//! `cargo demo`: Vedette on a real control plane, in about a minute. `--keep` leaves it running.
+//! `cargo demo`: Vedette on a real control plane, in about a minute. `--real` has real nodes too; `--keep` leaves it running.
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let keep = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--keep" => true,
-        other => {
-            eprintln!("cargo demo takes --keep or nothing, not {}", other.join(" "));
-            return ExitCode::from(2);
+    let (mut keep, mut real) = (false, false);
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--keep" => keep = true,
+            "--real" => real = true,
+            other => {
+                eprintln!("cargo demo takes --keep, --real or both, not {other}");
+                return ExitCode::from(2);
+            }
         }
-    };
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -17,7 +20,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match runtime.block_on(vedette_tests::demo::tell(keep)) {
+    match runtime.block_on(vedette_tests::demo::tell(keep, real)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

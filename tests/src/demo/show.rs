@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::{Agent, Result, error::Doing as _};
+use crate::{Metrics, Result, error::Doing as _};
 
 /// Members that differ at every change and tell nothing.
 const NOISE: [&str; 5] = ["modified", "changed", "created", "inode", "linkCount"];
@@ -107,17 +107,13 @@ pub(super) fn change(change: &Value) {
     }
 }
 
-pub(super) async fn metrics(agents: &[Agent]) -> Result<()> {
-    for agent in agents {
-        let metrics = agent.metrics().await?;
-        for (name, labels, value) in metrics.series() {
-            if name == "vedette_agent_changes_total" && value > 0.0 {
-                let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value:?}")).collect();
-                line(&format!("{}: {name}{{{}}} {value}", agent.node(), labels.join(",")));
-            }
+pub(super) fn metrics(node: &str, metrics: &Metrics) {
+    for (name, labels, value) in metrics.series() {
+        if name == "vedette_agent_changes_total" && value > 0.0 {
+            let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value:?}")).collect();
+            line(&format!("{node}: {name}{{{}}} {value}", labels.join(",")));
         }
     }
-    Ok(())
 }
 
 fn changes(counts: &Value) -> String {

@@ -86,6 +86,12 @@ impl Node {
         &self.place.name
     }
 
+    /// Where its root file system shows on this machine.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        format!("/proc/{}/root", self.machine.pid()).into()
+    }
+
     /// Reads a file in its root file system.
     ///
     /// # Errors

@@ -8,29 +8,30 @@ mod scene;
 #[cfg(target_arch = "x86_64")]
 mod taken_over;
 
-use scene::{NAMESPACE, Scene};
+use scene::Scene;
 use std::{path::Path, process::Command};
+use vedette_tests::{cluster::NAMESPACE, release::NAME};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain_manifest() {
     let Some(scene) = Scene::new().await else { return };
-    scene.install();
+    scene.install().unwrap();
     scene.is_watched().await;
-    scene.is_confined();
+    scene.is_confined_and_sees_all();
     scene.tells("root:x:0:0::/root:/bin/sh\n").await;
 
     // Removed and installed again by other means: rules and what stands on the nodes have stayed.
-    scene.helm(&["uninstall", "vedette", "--namespace", NAMESPACE, "--wait"]);
+    scene.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let at = |path: &str| root.join(path).display().to_string();
     let manifest = ["apply", "--server-side", "--force-conflicts", "--filename", &at("crds/generated"), "--filename"];
-    scene.does(&[&manifest[..], &[&at("charts/manifests/vedette.yaml")]].concat());
-    scene.has_ready_pods().await;
+    scene.kubectl(&[&manifest[..], &[&at("charts/manifests/vedette.yaml")]].concat()).unwrap();
+    scene.has_ready_pods();
     scene.is_watched().await;
     scene.tells("root:x:0:0::/root:/bin/bash\nevil:x:0:0::/:/bin/sh\n").await;
     let mut uid = Command::new("cat");
     uid.arg("/var/lib/vedette/vedette.journal");
     let kept = scene.cluster.node("n1").unwrap().run(uid).await.unwrap();
-    let journal = scene.get(&["nodeconfig", "n1"])["status"]["journal"]["id"].clone();
+    let journal = scene.get(&["nodeconfig", "n1"]).unwrap()["status"]["journal"]["id"].clone();
     assert_eq!(String::from_utf8(kept.stdout).unwrap().trim(), journal.as_str().unwrap(), "the same journal as before");
 }

@@ -1,7 +1,7 @@
 //! An agent that was taken over, as it runs in its pod: what it tries is refused, and what it is there for works.
 use crate::{
     intruder::Intruder,
-    scene::{NAMESPACE, Scene},
+    scene::{Scene, WITHIN},
 };
 use kube::{
     Api, Client, Config,
@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use vedette_tests::{
-    cluster::{node_config, node_configs_as},
+    cluster::{NAMESPACE, node_config, node_configs_as},
     eventually, not_yet,
 };
 
@@ -181,7 +181,8 @@ async fn its_token_writes_the_status_of_its_own_node_and_nothing_else(client: Cl
     forbidden(configs.patch_status("n2", &how, &Patch::Apply(status("n2"))).await, "status of n2");
     let spec = Patch::Merge(json!({"spec": {"rules": []}}));
     forbidden(configs.patch("n1", &change, &spec).await, "spec of n1");
-    forbidden(configs.create(&PostParams { dry_run: true, ..PostParams::default() }, &status("n9")).await, "create");
+    let new: DynamicObject = serde_json::from_value(node_config("n9", json!({"spec": {"rules": []}}))).unwrap();
+    forbidden(configs.create(&PostParams { dry_run: true, ..PostParams::default() }, &new).await, "create");
     forbidden(configs.delete("n2", &DeleteParams::default().dry_run()).await, "delete");
     let drop = Patch::Merge(json!({"status": {"journal": null}}));
     forbidden(configs.patch_status("n1", &change, &drop).await, "journal dropped");
@@ -216,8 +217,8 @@ async fn its_token_writes_the_status_of_its_own_node_and_nothing_else(client: Cl
     forbidden(pods.create(&PostParams { dry_run: true, ..PostParams::default() }, &pod).await, "create a pod");
     let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(client, NAMESPACE);
     for account in ["vedette-operator", "vedette-agent"] {
-        let request = accounts.create_token_request(account, &PostParams::default(), &Default::default());
-        forbidden(request.await, "a token of an account");
+        let (how, request) = (PostParams::default(), Default::default());
+        forbidden(accounts.create_token_request(account, &how, &request).await, "a token of an account");
     }
 }
 
@@ -234,6 +235,10 @@ fn it_has_no_right_but_to_read(process: i32) {
     assert_eq!([line("NoNewPrivs"), line("Seccomp")], ["1", "2"]);
 }
 
+fn agent_pod(scene: &Scene) -> vedette_tests::Result<Value> {
+    scene.get(&["pod", "--namespace", NAMESPACE, &scene.agent_on("n1")?])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_was_taken_over_reads_what_it_must_and_is_refused_all_else() {
     let Some(scene) = Scene::new().await else { return };
@@ -248,9 +253,9 @@ async fn an_agent_that_was_taken_over_reads_what_it_must_and_is_refused_all_else
         }
     })
     .unwrap();
-    scene.install();
+    scene.install().unwrap();
     scene.is_watched().await;
-    let pod = scene.get(&["pod", "--namespace", NAMESPACE, &scene.agent_on("n1")]);
+    let pod = agent_pod(&scene).unwrap();
     let process = process(&pod);
     it_has_no_right_but_to_read(process);
     // One thread does all of it: the kernel lets only that one.
@@ -266,9 +271,8 @@ async fn an_agent_that_was_taken_over_reads_what_it_must_and_is_refused_all_else
     its_token_writes_the_status_of_its_own_node_and_nothing_else(client).await;
     // It was stopped for that long, and goes on.
     scene.tells("root:x:0:0::/root:/bin/sh\n").await;
-    eventually("the pod has not ended meanwhile", crate::scene::WITHIN, async || {
-        let now = scene.get(&["pod", "--namespace", NAMESPACE, &scene.agent_on("n1")]);
-        let containers = now["status"]["containerStatuses"].clone();
+    eventually("the pod has not ended meanwhile", WITHIN, async || {
+        let containers = agent_pod(&scene)?["status"]["containerStatuses"].clone();
         if containers[0]["restartCount"] == 0 { Ok(()) } else { Err(not_yet(containers)) }
     })
     .await
