@@ -18,7 +18,7 @@ pub(super) type Act = fn(&ScratchHost) -> Result<()>;
 
 /// Everything that runs. It ends when this is dropped.
 pub(super) enum Stage {
-    Folders { cluster: Box<Cluster>, operator: Operator, nodes: Vec<(Agent, ScratchHost)> },
+    Folders { cluster: Box<Cluster>, operator: Box<Operator>, nodes: Vec<(Agent, ScratchHost)> },
     Nodes(Box<Release>),
 }
 
@@ -37,7 +37,7 @@ impl Stage {
             let host = ScratchHost::install(cluster.control_plane().folder(format!("hosts/{node}"))?)?;
             nodes.push((cluster.start_agent(node, host.root()).await?, host));
         }
-        Ok(Self::Folders { cluster: Box::new(cluster), operator, nodes })
+        Ok(Self::Folders { cluster: Box::new(cluster), operator: Box::new(operator), nodes })
     }
 
     /// A control plane with two nodes that run pods, and the chart installed on them.

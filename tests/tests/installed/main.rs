@@ -4,6 +4,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod intruder;
+mod operation;
 mod scene;
 #[cfg(target_arch = "x86_64")]
 mod taken_over;
