@@ -38,7 +38,6 @@ use crate::{
 };
 
 mod cgroups;
-mod image;
 mod machine;
 pub(crate) mod network;
 mod node;

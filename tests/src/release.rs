@@ -1,6 +1,6 @@
 //! The product as a release of its chart on real nodes: images, helm, pods. Builds the images as they are shipped; produces an
 //! installation, and what people ask of it with kubectl. Changes nothing in what the chart says but that images are not pulled.
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use serde_json::Value;
 use vedette_image::{archive, build, image, program::Program};
@@ -42,14 +42,11 @@ impl Images {
         }
         let failed = |error: vedette_image::error::Error| Error::Unexpected(format!("{error:?}"));
         let built = build::build(&target(), "image").map_err(failed)?;
-        let folder = tempfile::tempdir().doing(|| "make a folder for images".into())?;
         let version = env!("CARGO_PKG_VERSION");
         let archives = [(image::OPERATOR, built.operator), (image::AGENT, built.agent)].map(|(kind, program)| {
-            let path = folder.path().join(kind.name);
             let program = Program::read(&program).map_err(failed)?;
             let image = image::Image::of(kind, &program, version, None).map_err(failed)?;
-            archive::write(&image, kind.name, version, &path).map_err(failed)?;
-            fs::read(&path).doing(|| format!("read {}", path.display()))
+            archive::bytes(&image, kind.name, version).map_err(failed)
         });
         archives.into_iter().collect::<Result<_>>().map(Self)
     }

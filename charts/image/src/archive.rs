@@ -26,10 +26,18 @@ pub fn write(image: &Image, name: &str, version: &str, path: &Path) -> Result<()
     fs::rename(&unfinished, path).doing(|| format!("put the archive at {}", path.display()))
 }
 
-fn entries(image: &Image, name: &str, version: &str, file: File) -> io::Result<File> {
+/// The archive's bytes.
+///
+/// # Errors
+/// When they cannot be written, which needs memory alone.
+pub fn bytes(image: &Image, name: &str, version: &str) -> Result<Vec<u8>> {
+    entries(image, name, version, Vec::new()).doing(|| format!("write the archive of {name}"))
+}
+
+fn entries<W: io::Write>(image: &Image, name: &str, version: &str, out: W) -> io::Result<W> {
     let mut blobs: Vec<_> = image.parts.iter().chain([&image.manifest]).collect();
     blobs.sort_by(|one, other| one.descriptor.digest.cmp(&other.descriptor.digest));
-    let mut archive = tar::Builder::new(file);
+    let mut archive = tar::Builder::new(out);
     for blob in blobs {
         let path = format!("blobs/{}", blob.descriptor.digest.replace(':', "/"));
         append(&mut archive, &path, 0o644, &blob.bytes)?;

@@ -9,17 +9,21 @@ use std::{
 };
 
 use tokio::sync::Mutex;
+use vedette_image::{
+    archive,
+    image::{Image, Kind},
+    program::Program,
+};
 
 use crate::{
     binaries::ClusterBinaries,
     error::{Doing as _, Error, Result},
     identity::{Identity, Server},
     nodes::{
-        image,
         machine::Machine,
         network::Network,
         root::{PROGRAMS, Root},
-        settings::{self, CONTROL_PLANE, PAUSE, Place},
+        settings::{self, CONTROL_PLANE, PAUSE, PAUSE_VERSION, Place},
     },
     pki::{Certified, Pki},
     process::Process,
@@ -61,9 +65,7 @@ impl Node {
         command.args(["--config", "/etc/containerd/config.toml"]);
         let mut containerd = machine.start_process("containerd", command, &folder.join("containerd.log"))?;
         containerd_answers(&machine, &mut containerd).await?;
-        let holder = parts.binaries.holder();
-        let pause = fs::read(&holder).doing(|| format!("read {}", holder.display()))?;
-        import(&machine, image::with_program(PAUSE, "pause", &pause)).await?;
+        import(&machine, pause(&parts.binaries.holder())?).await?;
         let mut command = hyperkube("kube-proxy");
         command.args(["--config", "/var/lib/kube-proxy/config.yaml", "--v=1"]);
         let proxy = machine.start_process("kube-proxy", command, &folder.join("kube-proxy.log"))?;
@@ -268,6 +270,16 @@ fn write_settings(place: &Place, machine: &Machine, pki: &Pki) -> Result<()> {
         }
         Ok(())
     })?
+}
+
+/// The image that holds a pod's namespaces.
+fn pause(program: &Path) -> Result<Vec<u8>> {
+    let kind =
+        Kind { name: "pause", title: "pause", description: "Holds namespaces", user: "65535:65535", environment: &[] };
+    let made = Program::read(program)
+        .and_then(|program| Image::of(kind, &program, PAUSE_VERSION, None))
+        .and_then(|image| archive::bytes(&image, kind.name, PAUSE_VERSION));
+    made.map_err(|error| Error::Unexpected(format!("the image {PAUSE}: {error:?}")))
 }
 
 fn ctr() -> Command {

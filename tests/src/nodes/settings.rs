@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use crate::nodes::root::PROGRAMS;
 
 /// The image of every pod's first process. It ends at SIGTERM, so it serves as a pod's only program too.
-pub const PAUSE: &str = "localhost/vedette-tests/pause:1";
+pub const PAUSE: &str = "docker.io/library/pause:1";
+pub(crate) const PAUSE_VERSION: &str = "1";
 
 /// A node's name, its place among the nodes and what follows from it.
 #[derive(Debug, Clone)]
