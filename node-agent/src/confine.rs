@@ -11,6 +11,7 @@ mod writes;
 
 use crate::Trouble;
 use crate::socket::Bound;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -32,6 +33,8 @@ pub(crate) struct Needs<'p> {
     pub(crate) records: Option<&'p Path>,
     /// Whether it may start other programs, as a kubeconfig may ask for one.
     pub(crate) programs: bool,
+    /// The ports that it connects to; `None` where that is not known.
+    pub(crate) ports: Option<&'p [u16]>,
     /// The capabilities that it keeps, if it has them.
     pub(crate) capabilities: CapabilitySet,
 }
@@ -79,6 +82,10 @@ impl Confinement {
         let mut lacks = Vec::new();
         if let Err(why) = writes::confine(needs) {
             lacks.push(format!("writes outside {} are not refused: {why}", needs.state_dir.display()));
+        }
+        // Its memory is nobody's, and no helper of the host's is started for it when it ends badly.
+        if let Err(why) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+            lacks.push(format!("its memory may be dumped: {why}"));
         }
         if let Err(why) = rights::give_up(needs.capabilities) {
             lacks.push(format!("capabilities that it does not need are kept: {why}"));

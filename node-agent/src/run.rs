@@ -31,10 +31,13 @@ const UNREADABLE_PLAN: &str = "unreadable-plan";
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
     let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && options.kubeconfig.is_none();
+    // As the client library finds the API server in a pod.
+    let port = std::env::var("KUBERNETES_SERVICE_PORT").ok().and_then(|port| port.parse().ok()).filter(|_| is_pod);
     let needs = Needs {
         state_dir: &options.places.state_dir,
         records: options.records.file(),
         programs: !is_pod,
+        ports: port.as_ref().map(std::slice::from_ref),
         capabilities: if is_pod { READS } else { WRITES_AND_LISTENS },
     };
     let (confinement, socket) = confine(needs, options.require_confinement)?;

@@ -37,6 +37,7 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
         state_dir: &options.places.state_dir,
         records: options.records.file(),
         programs: false,
+        ports: Some(&[]),
         capabilities: WRITES_AND_LISTENS,
     };
     let (_, socket) = confine(needs, options.require_confinement)?;

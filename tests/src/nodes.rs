@@ -42,7 +42,7 @@ mod machine;
 pub(crate) mod network;
 mod node;
 mod packages;
-mod prerequisites;
+pub(crate) mod prerequisites;
 mod root;
 mod settings;
 

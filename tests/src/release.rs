@@ -1,6 +1,6 @@
 //! The product as a release of its chart on real nodes: images, helm, pods. Builds the images as they are shipped; produces an
 //! installation, and what people ask of it with kubectl. Changes nothing in what the chart says but that images are not pulled.
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 use vedette_image::{archive, build, image, program::Program};
@@ -11,6 +11,7 @@ use crate::{
     error::{Doing as _, Error, Result},
     helm::{Helm, chart},
     metrics::Metrics,
+    nodes::prerequisites,
 };
 
 /// The release's name.
@@ -20,16 +21,13 @@ pub const NAME: &str = "vedette";
 pub struct Images(Vec<Vec<u8>>);
 
 impl Images {
-    /// What is missing on this machine to build them, as what to run.
-    #[must_use]
-    pub fn missing() -> Option<String> {
-        let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", &target()]).output();
-        let libraries = printed.map(|printed| String::from_utf8_lossy(&printed.stdout).trim().to_owned());
-        if !libraries.is_ok_and(|libraries| Path::new(&libraries).is_dir()) {
-            return Some(format!("rustup target add {}", target()));
-        }
-        let has_compiler = Command::new("musl-gcc").arg("--version").output().is_ok();
-        (!has_compiler).then(|| "apt-get install musl-tools".to_owned())
+    /// Builds them as they are shipped, which takes minutes where that was not done before; `None`, and a line on standard error, where
+    /// this machine lacks something for it. With `VEDETTE_REQUIRE_REAL_NODES=1` that is an error. Blocks.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn build_or_skip() -> Result<Option<Self>> {
+        prerequisites::or_skip(Self::build())
     }
 
     /// Builds them as they are shipped, which takes minutes where that was not done before. Blocks.
@@ -37,7 +35,7 @@ impl Images {
     /// # Errors
     /// When something is missing, or the build fails.
     pub fn build() -> Result<Self> {
-        if let Some(missing) = Self::missing() {
+        if let Some(missing) = missing() {
             return Err(Error::Prerequisite(format!("images cannot be built: {missing}")));
         }
         let failed = |error: vedette_image::error::Error| Error::Unexpected(format!("{error:?}"));
@@ -50,6 +48,17 @@ impl Images {
         });
         archives.into_iter().collect::<Result<_>>().map(Self)
     }
+}
+
+/// What is missing on this machine to build images, as what to run.
+fn missing() -> Option<String> {
+    let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", &target()]).output();
+    let libraries = printed.map(|printed| String::from_utf8_lossy(&printed.stdout).trim().to_owned());
+    if !libraries.is_ok_and(|libraries| Path::new(&libraries).is_dir()) {
+        return Some(format!("rustup target add {}", target()));
+    }
+    let has_compiler = Command::new("musl-gcc").arg("--version").output().is_ok();
+    (!has_compiler).then(|| "apt-get install musl-tools".to_owned())
 }
 
 fn target() -> String {
@@ -130,6 +139,24 @@ impl Release {
         let pods = self.get(&["pods", "--namespace", NAMESPACE, label, &selector])?;
         let name = pods["items"][0]["metadata"]["name"].as_str();
         name.map(str::to_owned).ok_or_else(|| Error::Unexpected(format!("no agent on {node}: {pods}")))
+    }
+
+    /// The process of the agent on a node, as this machine numbers it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn agent_process(&self, node: &str) -> Result<i32> {
+        let pod = self.get(&["pod", "--namespace", NAMESPACE, &self.agent_on(node)?])?;
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+        let processes = fs::read_dir("/proc").doing(|| "list /proc".into())?;
+        let mut found = processes.filter_map(|entry| {
+            let path = entry.ok()?.path();
+            // The names of a pod's cgroups hold its uid.
+            let is_its = fs::read_to_string(path.join("cgroup")).ok()?.contains(uid);
+            let is_agent = fs::read(path.join("cmdline")).ok()?.starts_with(b"/vedette-agent\0");
+            (is_its && is_agent).then(|| path.file_name()?.to_str()?.parse().ok()).flatten()
+        });
+        found.next().ok_or_else(|| Error::Unexpected(format!("no process of the agent on {node}: {}", pod["status"])))
     }
 
     /// The lines that the agent on a node has written: records and notices, since its pod began.

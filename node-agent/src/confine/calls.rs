@@ -5,7 +5,7 @@ mod refused;
 
 pub(super) use refused::never;
 
-use libc::{AF_INET, AF_INET6, AF_UNIX, EPERM, SOCK_DGRAM, SOCK_STREAM, c_long};
+use libc::{AF_INET, AF_INET6, AF_UNIX, EPERM, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM, c_long};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter,
@@ -14,14 +14,21 @@ use std::collections::BTreeMap;
 
 /// Requests to devices and files that the standard library makes: whether it is a terminal, and not to block.
 #[allow(clippy::unnecessary_cast, reason = "their type is another one with musl")]
-const REQUESTS: [u64; 6] = [
+const REQUESTS: [u64; 7] = [
     libc::TCGETS as u64,
     libc::TCGETS2 as u64,
     libc::TIOCGWINSZ as u64,
     libc::FIONBIO as u64,
     libc::FIONREAD as u64,
     libc::FIOCLEX as u64,
+    libc::FIONCLEX as u64,
 ];
+
+/// Controls of a descriptor that hold up who opens a file, or signal others. Locks are none of them: the state is locked too.
+const CONTROLS: [i32; 5] = [libc::F_SETLEASE, libc::F_NOTIFY, libc::F_SETOWN, SETOWN_EX, SETSIG];
+// Linux's own, which not every libc names.
+const SETSIG: i32 = 10;
+const SETOWN_EX: i32 = 15;
 
 /// Namespaces that a new process could begin in.
 const NAMESPACES: [i32; 7] = [
@@ -39,7 +46,12 @@ const NAMESPACES: [i32; 7] = [
 /// # Errors
 /// Why the kernel does not.
 pub(super) fn refuse(programs: bool) -> Result<(), String> {
-    let filters = [filter(programs), without_clone3()];
+    refuse_as(programs, EPERM)
+}
+
+/// The same with another answer.
+pub(super) fn refuse_as(programs: bool, errno: i32) -> Result<(), String> {
+    let filters = [filter(programs, errno), without_clone3()];
     for filter in filters {
         let filter = filter.map_err(|error| error.to_string())?;
         apply_filter(&filter).map_err(|error| format!("no seccomp filter can be set ({error})"))?;
@@ -47,7 +59,7 @@ pub(super) fn refuse(programs: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn filter(programs: bool) -> Result<BpfProgram, BackendError> {
+fn filter(programs: bool, errno: i32) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = never(programs).map(|call| (call, Vec::new())).collect();
     rules.insert(libc::SYS_socket, sockets()?);
     rules.insert(libc::SYS_socketpair, pairs()?);
@@ -58,16 +70,28 @@ fn filter(programs: bool) -> Result<BpfProgram, BackendError> {
     rules.insert(libc::SYS_clone, namespaces.collect::<Result<_, _>>()?);
     let requests = REQUESTS.iter().map(|request| condition(1, SeccompCmpOp::Ne, *request));
     rules.insert(libc::SYS_ioctl, vec![all(requests.collect::<Result<_, _>>()?)?]);
-    // Who aborts signals itself.
-    let is_other = condition(0, SeccompCmpOp::Ne, std::process::id().into())?;
-    rules.insert(libc::SYS_tgkill, vec![all(vec![is_other])?]);
-    compile(with_other_numbers(rules), EPERM)
+    let controls = CONTROLS.iter().map(|control| all(vec![condition(1, SeccompCmpOp::Eq, word(*control))?]));
+    rules.insert(libc::SYS_fcntl, controls.collect::<Result<_, _>>()?);
+    let is_other = || condition(0, SeccompCmpOp::Ne, std::process::id().into());
+    if !programs {
+        // Who aborts signals itself: so does glibc.
+        rules.insert(libc::SYS_tgkill, vec![all(vec![is_other()?])?]);
+        // A limit can end a process too. None is that of this one.
+        rules.insert(libc::SYS_prlimit64, vec![all(vec![is_other()?, differs(0, 0)?])?]);
+    }
+    let dumps = condition(0, SeccompCmpOp::Eq, word(libc::PR_SET_DUMPABLE))?;
+    rules.insert(libc::SYS_prctl, vec![all(vec![dumps, differs(1, 0)?])?]);
+    let mut rules = with_other_numbers(rules);
+    rules.extend(others_alone().map(|call| (call, Vec::new())));
+    compile(rules, errno)
 }
 
 /// The API server and who scrapes: no sockets of the host that have a path, no netlink, no raw packets.
 fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
     let family = all(vec![differs(0, AF_INET)?, differs(0, AF_INET6)?]);
-    std::iter::once(family).chain(other_kinds(&[SOCK_STREAM, SOCK_DGRAM])).collect()
+    // Other protocols are modules that would be loaded for it.
+    let protocol = all(vec![differs(2, 0)?, differs(2, IPPROTO_TCP)?, differs(2, IPPROTO_UDP)?]);
+    [family, protocol].into_iter().chain(other_kinds(&[SOCK_STREAM, SOCK_DGRAM])).collect()
 }
 
 /// Both ends are here. One for datagrams could send to any path.
@@ -104,16 +128,19 @@ fn word(value: i32) -> u64 {
     value.cast_unsigned().into()
 }
 
-/// The same calls under the numbers of the x32 ABI, which some kernels have, and those that only it has: other forms of
-/// calls as ioctl and execve.
+/// The bit of the numbers of the x32 ABI, which some kernels have; `None` on other processors.
+const X32: Option<c_long> = if cfg!(target_arch = "x86_64") { Some(0x4000_0000) } else { None };
+
+/// The same calls under those numbers.
 fn with_other_numbers(mut rules: BTreeMap<c_long, Vec<SeccompRule>>) -> BTreeMap<c_long, Vec<SeccompRule>> {
-    const X32: c_long = 0x4000_0000;
-    if cfg!(target_arch = "x86_64") {
-        let others: Vec<_> = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
-        rules.extend(others);
-        rules.extend((512..=547).map(|call| (call | X32, Vec::new())));
-    }
+    let others: Vec<_> = rules.iter().filter_map(|(call, rules)| Some((call | X32?, rules.clone()))).collect();
+    rules.extend(others);
     rules
+}
+
+/// Calls that only that ABI has: other forms of ioctl, execve and the like.
+fn others_alone() -> impl Iterator<Item = c_long> {
+    X32.into_iter().flat_map(|bit| (512..=547).map(move |call| call | bit))
 }
 
 fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, BackendError> {

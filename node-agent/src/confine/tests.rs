@@ -9,17 +9,10 @@ use std::process::Command;
 
 const INSIDE: &str = "VEDETTE_TEST_CONFINED";
 
-/// A confined process cannot become another one: the body runs in a child, which is confined in a folder.
-fn confined(test: &str, programs: bool, body: impl FnOnce(&Path) + Send) {
+/// A confined process cannot become another one: the body runs in a child, with a folder.
+fn in_child(test: &str, body: impl FnOnce(&Path)) {
     if let Some(folder) = std::env::var_os(INSIDE) {
-        let folder = Path::new(&folder);
-        let (state_dir, records) = (folder.join("state"), folder.join("records/lines"));
-        let needs = Needs { state_dir: &state_dir, records: Some(&records), programs, capabilities: READS };
-        own(&state_dir);
-        let confinement = Confinement::begin(needs);
-        // Threads that are started later are confined: the body runs on one.
-        std::thread::scope(|scope| scope.spawn(|| body(folder)).join()).unwrap();
-        return assert_eq!(confinement.lacks, [""; 0]);
+        return body(Path::new(&folder));
     }
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("records")).unwrap();
@@ -35,13 +28,32 @@ fn confined(test: &str, programs: bool, body: impl FnOnce(&Path) + Send) {
     assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
 
+/// The same, confined in the folder.
+fn confined(test: &str, how: impl FnOnce(Needs<'_>) -> Needs<'_>, body: impl FnOnce(&Path) + Send) {
+    in_child(test, |folder| {
+        let (state_dir, records) = (folder.join("state"), folder.join("records/lines"));
+        let needs =
+            Needs { state_dir: &state_dir, records: Some(&records), programs: false, ports: None, capabilities: READS };
+        own(&state_dir);
+        let confinement = Confinement::begin(how(needs));
+        // Threads that are started later are confined: the body runs on one.
+        std::thread::scope(|scope| scope.spawn(|| body(folder)).join()).unwrap();
+        assert_eq!(confinement.lacks, [""; 0]);
+    });
+}
+
+/// A pod's agent.
+fn as_it_is(needs: Needs<'_>) -> Needs<'_> {
+    needs
+}
+
 fn refused<T>(done: std::io::Result<T>, errno: i32) {
     assert_eq!(done.err().and_then(|error| error.raw_os_error()), Some(errno));
 }
 
 #[test]
 fn it_writes_in_its_own_places_and_nowhere_else() {
-    confined("it_writes_in_its_own_places_and_nowhere_else", false, |folder| {
+    confined("it_writes_in_its_own_places_and_nowhere_else", as_it_is, |folder| {
         let (outside, state) = (folder.join("outside"), folder.join("state"));
         refused(fs::write(&outside, "2"), libc::EACCES);
         refused(OpenOptions::new().append(true).open(&outside), libc::EACCES);
@@ -70,7 +82,7 @@ fn it_writes_in_its_own_places_and_nowhere_else() {
 
 #[test]
 fn it_changes_no_mode_owner_time_or_attribute() {
-    confined("it_changes_no_mode_owner_time_or_attribute", false, |folder| {
+    confined("it_changes_no_mode_owner_time_or_attribute", as_it_is, |folder| {
         let outside = folder.join("outside");
         let (file, mode) = (fs::File::open(&outside).unwrap(), Permissions::from_mode(0o644));
         refused(fs::set_permissions(&outside, mode.clone()), libc::EPERM);
@@ -90,7 +102,7 @@ fn it_changes_no_mode_owner_time_or_attribute() {
 
 #[test]
 fn it_keeps_no_capability_but_one_and_signals_nobody() {
-    confined("it_keeps_no_capability_but_one_and_signals_nobody", false, |_| {
+    confined("it_keeps_no_capability_but_one_and_signals_nobody", as_it_is, |_| {
         let has = rustix::thread::capabilities(None).unwrap();
         let all = has.effective | has.permitted | has.inheritable;
         assert!(READS.contains(all), "{all:?}");
@@ -110,16 +122,7 @@ fn it_keeps_no_capability_but_one_and_signals_nobody() {
 
 #[test]
 fn it_makes_no_call_that_would_undo_that() {
-    confined("it_makes_no_call_that_would_undo_that", false, |folder| {
-        let call = |number: libc::c_long| {
-            // SAFETY: all arguments are zero: without the filter each would fail, with another error or none.
-            assert_eq!(unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) }, -1, "{number}");
-            Error::last_os_error().raw_os_error()
-        };
-        for number in calls::never(false) {
-            assert_eq!(call(number), Some(libc::EPERM), "{number}");
-        }
-        assert_eq!(call(libc::SYS_clone3), Some(libc::ENOSYS));
+    confined("it_makes_no_call_that_would_undo_that", as_it_is, |folder| {
         // SAFETY: refused, or a child that ends at once.
         let forked = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0) };
         if forked == 0 {
@@ -130,9 +133,9 @@ fn it_makes_no_call_that_would_undo_that() {
         refused(UnixStream::connect(folder.join("socket")), libc::EPERM);
         refused(UnixDatagram::unbound(), libc::EPERM);
         refused(UnixDatagram::pair(), libc::EPERM);
-        let socket = |family, kind| {
+        let socket = |family, kind, protocol| {
             // SAFETY: opens a socket, which ends with this process.
-            let opened = unsafe { libc::socket(family, kind, 0) };
+            let opened = unsafe { libc::socket(family, kind, protocol) };
             (opened == -1).then(|| Error::last_os_error().raw_os_error()).flatten()
         };
         for (family, kind) in [
@@ -142,9 +145,78 @@ fn it_makes_no_call_that_would_undo_that() {
             (libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC),
             (libc::AF_INET, libc::SOCK_SEQPACKET),
         ] {
-            assert_eq!(socket(family, kind), Some(libc::EPERM), "{family} {kind}");
+            assert_eq!(socket(family, kind, 0), Some(libc::EPERM), "{family} {kind}");
         }
+        assert_eq!(socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP), Some(libc::EPERM));
+        let file = fs::File::open(folder.join("outside")).unwrap();
+        let control = |command| {
+            // SAFETY: a command with a number, or with a null pointer that the kernel would refuse.
+            let done = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), command, 0) };
+            (done == -1).then(|| Error::last_os_error().raw_os_error()).flatten()
+        };
+        for command in [libc::F_SETLEASE, libc::F_NOTIFY, libc::F_SETOWN] {
+            assert_eq!(control(command), Some(libc::EPERM), "{command}");
+        }
+        assert_eq!(control(libc::F_GETFL), None);
+        let dumpable = |value: libc::c_ulong| {
+            // SAFETY: numbers.
+            unsafe { libc::prctl(libc::PR_SET_DUMPABLE, value, 0, 0, 0) }
+        };
+        // SAFETY: takes no more.
+        assert_eq!((dumpable(1), dumpable(0), unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }), (-1, 0, 0));
     });
+}
+
+/// Without what else would refuse them, and with an answer that nothing else gives.
+#[test]
+fn the_filter_itself_refuses_each_call_under_all_its_numbers() {
+    in_child("the_filter_itself_refuses_each_call_under_all_its_numbers", |_| {
+        const ANSWER: i32 = libc::EXFULL;
+        calls::refuse_as(false, ANSWER).unwrap();
+        let call = |number: libc::c_long| {
+            // SAFETY: the filter refuses it, or the test fails.
+            let done = unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) };
+            (done == -1).then(|| Error::last_os_error().raw_os_error()).flatten()
+        };
+        let x32 = |number| number | 0x4000_0000;
+        for number in calls::never(false) {
+            assert_eq!(call(number), Some(ANSWER), "{number}");
+            if cfg!(target_arch = "x86_64") {
+                assert_eq!(call(x32(number)), Some(ANSWER), "{number}");
+            }
+        }
+        if cfg!(target_arch = "x86_64") {
+            // ioctl, execve, ptrace and others have numbers of their own there.
+            assert!((512..=547).all(|number| call(x32(number)) == Some(ANSWER)));
+        }
+        assert_eq!(call(libc::SYS_clone3), Some(libc::ENOSYS));
+    });
+}
+
+#[test]
+fn it_connects_to_the_ports_that_it_needs_and_to_no_other() {
+    // Nobody listens there: who may connect is told so.
+    const MAY: [u16; 1] = [1];
+    confined(
+        "it_connects_to_the_ports_that_it_needs_and_to_no_other",
+        |needs| Needs { ports: Some(&MAY), ..needs },
+        |_| {
+            let other = TcpListener::bind("127.0.0.1:0").unwrap();
+            let to = |port| TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.raw_os_error());
+            assert_eq!(to(MAY[0]), Err(Some(libc::ECONNREFUSED)));
+            match to(other.local_addr().unwrap().port()) {
+                Err(refused) => assert_eq!(refused, Some(libc::EACCES)),
+                // Landlock knows ports from Linux 6.7 on.
+                Ok(()) => assert!(!knows_ports(), "connected"),
+            }
+        },
+    );
+}
+
+fn knows_ports() -> bool {
+    // SAFETY: asks for the version alone.
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0, 0, 1) };
+    version >= 4
 }
 
 #[test]
@@ -166,17 +238,21 @@ fn a_directory_that_a_kubelet_made_for_it_becomes_its_own_and_no_other_does() {
 
 #[test]
 fn it_talks_to_the_network_and_starts_threads() {
-    confined("it_talks_to_the_network_and_starts_threads", true, |_| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut sent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        sent.write_all(b"1").unwrap();
-        let mut got = [0];
-        listener.accept().unwrap().0.read_exact(&mut got).unwrap();
-        assert_eq!(&got, b"1");
-        UdpSocket::bind("[::1]:0").map(drop).or_else(|_| UdpSocket::bind("127.0.0.1:0").map(drop)).unwrap();
-        assert!(std::net::ToSocketAddrs::to_socket_addrs("localhost:1").unwrap().next().is_some());
-        UnixStream::pair().unwrap();
-        assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
-        assert!(Command::new("/bin/true").status().unwrap().success(), "a kubeconfig may ask for a program");
-    });
+    confined(
+        "it_talks_to_the_network_and_starts_threads",
+        |needs| Needs { programs: true, ..needs },
+        |_| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut sent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            sent.write_all(b"1").unwrap();
+            let mut got = [0];
+            listener.accept().unwrap().0.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"1");
+            UdpSocket::bind("[::1]:0").map(drop).or_else(|_| UdpSocket::bind("127.0.0.1:0").map(drop)).unwrap();
+            assert!(std::net::ToSocketAddrs::to_socket_addrs("localhost:1").unwrap().next().is_some());
+            UnixStream::pair().unwrap();
+            assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
+            assert!(Command::new("/bin/true").status().unwrap().success(), "a kubeconfig may ask for a program");
+        },
+    );
 }

@@ -2,14 +2,14 @@
 
 use super::Needs;
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use std::path::{Path, PathBuf};
 
 /// The first version that also refuses to cut a file short (Linux 6.2).
 const ALL_WRITES: ABI = ABI::V3;
-/// What later ones add is taken where it is there: device controls, signals and sockets without a path.
+/// What later ones add is taken where it is there: device controls, ports, signals and sockets without a path.
 const MORE: ABI = ABI::V6;
 
 /// Refuses this thread, and all that it starts, writes outside its places.
@@ -28,7 +28,7 @@ pub(super) fn confine(needs: Needs<'_>) -> Result<(), String> {
         }
     }
     // It cannot do less now; what this kernel does not know of it is no lack.
-    let _ = restrict_more();
+    let _ = restrict_more(needs.ports);
     Ok(())
 }
 
@@ -64,8 +64,15 @@ fn records(file: &Path) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     folders.filter(|folder| folder.is_dir()).map(|folder| (folder, access)).collect()
 }
 
-fn restrict_more() -> Result<(), RulesetError> {
-    let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
-    rules.handle_access(AccessFs::IoctlDev)?.scope(Scope::from_all(MORE))?.create()?.restrict_self()?;
+fn restrict_more(ports: Option<&[u16]>) -> Result<(), RulesetError> {
+    let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessFs::IoctlDev)?;
+    if ports.is_some() {
+        rules = rules.handle_access(AccessNet::ConnectTcp)?;
+    }
+    let mut rules = rules.scope(Scope::from_all(MORE))?.create()?;
+    for port in ports.unwrap_or_default() {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
+    rules.restrict_self()?;
     Ok(())
 }

@@ -29,18 +29,18 @@ const DEEPEST_PATH: usize = 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 /// So many who ask wait for their turn.
 const WAITING: i32 = 128;
-/// A socket that is being made.
-const UNFINISHED: &str = "agent.sock.new";
+/// What the name of a socket begins with that nobody is to find yet.
+const UNFINISHED: &str = "agent.sock.";
 
 /// Listens under a name that nobody knows yet: made before the process binds itself, for then it makes no socket any more.
 pub(crate) struct Bound {
     state: Short,
-    name: &'static str,
+    name: String,
     listener: UnixListener,
 }
 
 impl Bound {
-    /// A socket in this directory. What a killed agent left is replaced.
+    /// A socket in this directory.
     ///
     /// # Errors
     /// When the directory takes no socket.
@@ -49,20 +49,23 @@ impl Bound {
         // What is bound takes its mode from here: nobody else may ever reach it.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         let state = Short::to(state_dir)?;
-        let path = state.path(UNFINISHED);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        bind(&socket, &SocketAddrUnix::new(&path)?)?;
+        // Another process may hold the state, and just be at this too.
+        let name = format!("{UNFINISHED}{:016x}", fastrand::u64(..));
+        bind(&socket, &SocketAddrUnix::new(state.path(&name))?)?;
         listen(&socket, WAITING)?;
-        Ok(Self { state, name: UNFINISHED, listener: UnixListener::from(socket) })
+        Ok(Self { state, name, listener: UnixListener::from(socket) })
     }
 
-    /// Gives it the name that who asks looks for.
+    /// Gives it the name that who asks looks for. What killed agents left is removed: this process holds the state.
     fn publish(&mut self) -> std::io::Result<()> {
-        std::fs::rename(self.state.path(UNFINISHED), self.state.path(SOCKET))?;
-        self.name = SOCKET;
+        std::fs::rename(self.state.path(&self.name), self.state.path(SOCKET))?;
+        SOCKET.clone_into(&mut self.name);
+        for entry in std::fs::read_dir(self.state.path("."))? {
+            let left = entry?.file_name();
+            if left.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+                std::fs::remove_file(self.state.path(&left.to_string_lossy()))?;
+            }
+        }
         Ok(())
     }
 }
@@ -70,7 +73,7 @@ impl Bound {
 impl Drop for Bound {
     fn drop(&mut self) {
         // It fails only where the socket is gone already.
-        let _ = std::fs::remove_file(self.state.path(self.name));
+        let _ = std::fs::remove_file(self.state.path(&self.name));
     }
 }
 

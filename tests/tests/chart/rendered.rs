@@ -194,7 +194,7 @@ fn values_reach_the_pods() {
     }
     let arguments = container(agent)["args"].to_string();
     assert!(arguments.contains("--journal-max=1Gi") && arguments.contains("--records=none"), "{arguments}");
-    assert_eq!(pod(agent)["volumes"][5]["hostPath"]["path"], "/data/vedette");
+    assert_eq!(pod(agent)["volumes"][3]["hostPath"]["path"], "/data/vedette");
     assert!(pod(agent).get("priorityClassName").is_none());
     assert_eq!(pod(agent)["nodeSelector"], json!({"kubernetes.io/os": "linux", "pool": "a"}));
     assert_eq!(agent["spec"]["template"]["metadata"]["labels"]["team"], "sec");

@@ -63,7 +63,6 @@ async fn cut_off_and_back(scene: &Scene) {
     scene.cluster.node("n1").unwrap().cut_off().unwrap();
     says(scene, "n1", "AgentAvailable", "False").await;
     writes(scene, "n1", "/etc/while-cut-off");
-    assert_eq!(changes(scene, "n1", "/etc/while-cut-off").unwrap(), [json!(null); 0], "nobody can know yet");
     says(scene, "n2", "AgentAvailable", "True").await;
     scene.cluster.node("n1").unwrap().reconnect().unwrap();
     says(scene, "n1", "Ready", "True").await;
@@ -86,8 +85,10 @@ async fn deleted_and_made_again(scene: &Scene) {
     node.stop_kubelet().await.unwrap();
     scene.kubectl(&["delete", "node", "n1", "--wait=true", "--timeout=60s"]).unwrap();
     eventually("its NodeConfig is gone", WITHIN, async || match scene.get(&["nodeconfig", "n1"]) {
-        Ok(config) if config["spec"]["nodeUid"] == old => Err(not_yet(config["metadata"].clone())),
-        _ => Ok(()),
+        Ok(config) if config["spec"]["nodeUid"] != old => Ok(()),
+        Ok(config) => Err(not_yet(config["metadata"].clone())),
+        Err(error) if error.to_string().contains("NotFound") => Ok(()),
+        Err(error) => Err(error.into()),
     })
     .await
     .unwrap();
@@ -103,18 +104,38 @@ fn uid(scene: &Scene) -> Value {
     scene.get(&["node", "n1"]).unwrap()["metadata"]["uid"].clone()
 }
 
-/// Upgrades and rollbacks replace pods one node after the other; what changes while an agent is away is found at its start.
+/// What changes while no agent runs is found when one does.
+async fn away_and_back(scene: &Scene) {
+    let node = scene.cluster.node("n2").unwrap();
+    let agent = scene.agent_process("n2").unwrap();
+    // Who would start it again.
+    node.stop_kubelet().await.unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(agent).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    eventually("the agent is gone", WITHIN, async || {
+        let is_there = std::path::Path::new(&format!("/proc/{agent}/exe")).exists();
+        if is_there { Err(not_yet(agent)) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    writes(scene, "n2", "/etc/while-no-agent");
+    node.start_kubelet().await.unwrap();
+    let change = told(scene, "n2", "/etc/while-no-agent").await;
+    assert_eq!(change["detection"], "Startup", "{change}");
+}
+
+/// Upgrades and rollbacks replace pods one node after the other; journals go on.
 async fn upgraded_and_rolled_back(scene: &Scene) {
     let before = NODES.map(|node| journal(scene, node));
     let chart = vedette_tests::helm::chart().display().to_string();
     let release = ["upgrade", NAME, &chart, "--namespace", NAMESPACE, "--reuse-values", "--wait", "--timeout", "180s"];
-    let upgrade = [&release[..], &["--set", "agent.logLevel=debug,operator.logLevel=debug"]].concat();
-    scene.helm(&upgrade).unwrap();
-    writes(scene, "n2", "/etc/while-upgraded");
-    told(scene, "n2", "/etc/while-upgraded").await;
+    let others = ["--set", "agent.logLevel=debug,operator.logLevel=debug,agent.journalMax=128Mi"];
+    scene.helm(&[&release[..], &others].concat()).unwrap();
+    writes(scene, "n2", "/etc/after-an-upgrade");
+    told(scene, "n2", "/etc/after-an-upgrade").await;
     scene.helm(&["rollback", NAME, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "180s"]).unwrap();
-    writes(scene, "n2", "/etc/while-rolled-back");
-    told(scene, "n2", "/etc/while-rolled-back").await;
+    writes(scene, "n2", "/etc/after-a-rollback");
+    told(scene, "n2", "/etc/after-a-rollback").await;
     assert_eq!(NODES.map(|node| journal(scene, node)), before);
     let rule = scene.get(&["datacollectionrule", "linux-baseline"]).unwrap();
     assert_eq!(condition(&rule, "Accepted")["status"], "True", "{}", rule["status"]);
@@ -157,5 +178,17 @@ async fn whatever_happens_to_a_node_and_to_the_product_every_change_is_told_once
     drained(&scene).await;
     deleted_and_made_again(&scene).await;
     leaders_that_end(&scene).await;
+    away_and_back(&scene).await;
     upgraded_and_rolled_back(&scene).await;
+    // All of it, now that there was time for a second one.
+    for (node, path) in [
+        ("n1", "/etc/while-cut-off"),
+        ("n1", "/etc/while-drained"),
+        ("n1", "/etc/while-no-node"),
+        ("n2", "/etc/while-no-agent"),
+        ("n2", "/etc/after-an-upgrade"),
+        ("n2", "/etc/after-a-rollback"),
+    ] {
+        assert_eq!(changes(&scene, node, path).unwrap().len(), 1, "{path}");
+    }
 }

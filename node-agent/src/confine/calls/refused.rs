@@ -23,17 +23,29 @@ const VIEW: [c_long; 15] = [
 ];
 
 /// Looks into other processes, or takes something of theirs.
-const PROCESSES: [c_long; 6] = [
+const PROCESSES: [c_long; 17] = [
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
     libc::SYS_process_madvise,
+    // Memory that is shared by a name, and what waits on it.
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
 ];
 
 /// Gives the kernel programs, or goes past this filter.
-const KERNEL: [c_long; 14] = [
+const KERNEL: [c_long; 17] = [
     libc::SYS_bpf,
     libc::SYS_init_module,
     libc::SYS_finit_module,
@@ -49,6 +61,10 @@ const KERNEL: [c_long; 14] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    // Root has few of them on a node, and the kubelet needs some.
+    libc::SYS_inotify_init1,
+    libc::SYS_fanotify_init,
+    LSM_SET_SELF_ATTR,
 ];
 
 /// Changes what a file says of itself: Landlock has no right for it.
@@ -90,7 +106,7 @@ const MACHINE: [c_long; 15] = [
 
 /// What only this processor has: mostly older forms of the above.
 #[cfg(target_arch = "x86_64")]
-const OLDER: [c_long; 12] = [
+const OLDER: [c_long; 13] = [
     libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
@@ -103,6 +119,7 @@ const OLDER: [c_long; 12] = [
     libc::SYS_modify_ldt,
     libc::SYS_uselib,
     libc::SYS__sysctl,
+    libc::SYS_inotify_init,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: [c_long; 0] = [];
@@ -121,6 +138,7 @@ const PROGRAMS: [c_long; 7] = [
 // Newer than the libc crate's tables; the same on all processors, but the first.
 const KEXEC_FILE_LOAD: c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
 const FCHMODAT2: c_long = 452;
+const LSM_SET_SELF_ATTR: c_long = 460;
 const SETXATTRAT: c_long = 463;
 const REMOVEXATTRAT: c_long = 466;
 const OPEN_TREE_ATTR: c_long = 467;
