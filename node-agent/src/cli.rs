@@ -11,8 +11,7 @@ use vedette_crds::record::{Chain, Detection};
 use vedette_crds::size::Size;
 use vedette_engine::clock::{Clock, SystemClock};
 use vedette_engine::{Engine, EngineError, JOURNAL_MIN, Settings};
-
-const LOG: &str = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug.";
+use vedette_service::Logging;
 
 const RUN: &str = "Examples:
   vedette-agent run --node worker-3 --state-dir /var/lib/vedette --host-root /host
@@ -68,11 +67,12 @@ A running agent is asked, through a socket in its state directory. Exit: 0, or 2
     name = "vedette-agent",
     version,
     after_help = "Example:
-  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette
-
-VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug."
+  vedette-agent scan --rule web.yaml --state-dir /var/lib/vedette"
 )]
 pub struct Arguments {
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub logging: Logging,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -82,10 +82,10 @@ pub struct Arguments {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Watch this node as its NodeConfig says, and report into the cluster
-    #[command(after_help = format!("{RUN}\n\n{LOG}"))]
+    #[command(after_help = RUN)]
     Run(Run),
     /// Watch this host by rule files, without a cluster: records on standard output
-    #[command(after_help = format!("{STANDALONE}\n\n{LOG}"))]
+    #[command(after_help = STANDALONE)]
     Standalone(Standalone),
     /// Compare once: records on standard output, the answer as the exit code
     #[command(after_help = SCAN)]

@@ -11,6 +11,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    vedette_service::log_to_stderr();
+    arguments.logging.begin();
     vedette_node_agent::main(arguments)
 }

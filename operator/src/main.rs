@@ -7,18 +7,16 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::error;
 use vedette_operator::{Settings, run};
-use vedette_service::{Signals, report};
+use vedette_service::{Logging, Signals, report};
 
 const TROUBLE: u8 = 2;
 
 /// Vedette's operator: turns DataCollectionRules into one NodeConfig for each node.
 #[derive(Debug, Parser)]
-#[command(
-    name = "vedette-operator",
-    version,
-    after_help = "VEDETTE_LOG sets what is logged on standard error: error, warn, info (the default), debug."
-)]
+#[command(name = "vedette-operator", version)]
 struct CommandLine {
+    #[command(flatten)]
+    logging: Logging,
     #[command(subcommand)]
     command: Command,
 }
@@ -50,8 +48,8 @@ fn listen(text: &str) -> Result<SocketAddr, &'static str> {
 }
 
 fn main() -> ExitCode {
-    let CommandLine { command: Command::Run(arguments) } = CommandLine::parse();
-    vedette_service::log_to_stderr();
+    let CommandLine { logging, command: Command::Run(arguments) } = CommandLine::parse();
+    logging.begin();
     let Run { listen, namespace, cluster_name, kubeconfig } = arguments;
     let settings = Settings { listen, namespace, cluster_name, kubeconfig };
     match start(settings) {

@@ -21,7 +21,7 @@ mod token;
 mod watch;
 
 pub use api_server::{ApiServer, ConnectError};
-pub use log::log_to_stderr;
+pub use log::{LogFormat, Logging};
 pub use refusal::{Refusal, reason, refusal};
 pub use report::report;
 pub use retry::{Failed, Retry, lasting, rough};
