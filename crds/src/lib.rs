@@ -13,6 +13,9 @@
 //!                                          FileEntry         pattern: what an entry selects
 //! ```
 //!
+//! [`lint`] goes all of this way with a file and names everything that is wrong, where the API server and [`parse`] stop
+//! at the first kind of it.
+//!
 //! What comes back is a status with conditions, each with a reason of a closed set ([`condition`]). A refusal says
 //! everything that is wrong at once, and what to write instead ([`refusal`]). The custom resource definitions are
 //! made from the types ([`definition`], `cargo crdgen`), and each sentence of theirs stands once, as CEL for the
@@ -24,6 +27,7 @@ pub mod condition;
 pub mod corpus;
 pub mod definition;
 pub mod duration;
+pub mod lint;
 pub mod names;
 pub mod node_config;
 pub mod parse;

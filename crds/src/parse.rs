@@ -13,8 +13,8 @@ use crate::refusal::{Problem, Refusal};
 use crate::rule::DataCollectionRule;
 use crate::validate::{complete_document, name_problems};
 
-const API_VERSION: &str = "vedette.dev/v1alpha1";
-const KIND: &str = "DataCollectionRule";
+pub(crate) const API_VERSION: &str = "vedette.dev/v1alpha1";
+pub(crate) const KIND: &str = "DataCollectionRule";
 
 /// Why a text holds no rules.
 #[derive(Debug, Error)]
@@ -75,13 +75,9 @@ fn join(documents: &[RefusedDocument]) -> String {
 /// # Errors
 /// The text is no YAML, or at least one document is not what the API server would accept; all of those are named.
 pub fn parse_rules(yaml: &str) -> Result<Vec<DataCollectionRule>, ParseError> {
-    // kubectl reads YAML 1.1.
-    let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple_with_options(yaml, options).map_err(|error| ParseError::Yaml { error })?;
     let mut rules = Vec::new();
     let mut refused = Vec::new();
-    for (index, document) in documents.into_iter().enumerate() {
+    for (index, document) in documents(yaml)?.into_iter().enumerate() {
         let name = document["metadata"]["name"].as_str().map(String::from);
         match rule(document) {
             Ok(rule) => rules.push(rule),
@@ -89,6 +85,13 @@ pub fn parse_rules(yaml: &str) -> Result<Vec<DataCollectionRule>, ParseError> {
         }
     }
     if refused.is_empty() { Ok(rules) } else { Err(ParseError::Refused(refused)) }
+}
+
+/// The documents of a text; empty ones are none.
+pub(crate) fn documents(yaml: &str) -> Result<Vec<Value>, ParseError> {
+    // kubectl reads YAML 1.1.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
+    serde_saphyr::from_multiple_with_options(yaml, options).map_err(|error| ParseError::Yaml { error })
 }
 
 fn rule(document: Value) -> Result<DataCollectionRule, Refusal> {
@@ -113,7 +116,7 @@ fn rule(document: Value) -> Result<DataCollectionRule, Refusal> {
     Ok(DataCollectionRule { metadata, spec, status: None })
 }
 
-fn metadata(metadata: Value) -> Result<ObjectMeta, Refusal> {
+pub(crate) fn metadata(metadata: Value) -> Result<ObjectMeta, Refusal> {
     let metadata = if metadata.is_null() { Value::Object(Map::new()) } else { metadata };
     if let Some(Value::Number(_) | Value::Bool(_)) = metadata.get("name") {
         return Err(refusal("metadata.name", "write a text here: put it in quotes".into()));

@@ -9,7 +9,7 @@ mod chain;
 mod item;
 pub mod schema;
 
-pub use bytes::{ByteText, escape_controls};
+pub use bytes::{ByteText, escape_controls, is_control};
 pub use chain::{Chain, ChainError, ChainedLine, chain_of, render, unchain, visible_json, without_place};
 pub use item::{ContentState, Flag, Item, ItemType, MountInfo, Xattr};
 

@@ -30,6 +30,28 @@ pub(crate) fn unknown_members(schema: &Value, value: &Value) -> Vec<Problem> {
     problems
 }
 
+/// Takes out the members that the schema does not know.
+pub(crate) fn remove_unknown(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some(known) = schema["properties"].as_object() {
+                members.retain(|name, _| known.contains_key(name));
+            }
+            for (name, value) in members {
+                if let Some(schema) = member_schema(schema, name) {
+                    remove_unknown(schema, value);
+                }
+            }
+        }
+        Value::Array(elements) => {
+            if let Some(schema) = schema.get("items") {
+                elements.iter_mut().for_each(|element| remove_unknown(schema, element));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// Leaves out nulls, fills in defaults, and writes whole numbers as integers.
 pub(crate) fn complete(schema: &Value, value: &mut Value) {
     match value {

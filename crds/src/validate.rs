@@ -40,6 +40,14 @@ pub(crate) fn complete_document(members: &mut Value) -> Vec<Problem> {
     schema::problems(&SCHEMA, members)
 }
 
+/// The same, and goes on where the API server stops at fields that it does not know: all that is wrong below `metadata`.
+pub(crate) fn all_problems(members: &mut Value) -> Vec<Problem> {
+    let mut problems = schema::unknown_members(&SCHEMA, members);
+    schema::remove_unknown(&SCHEMA, members);
+    problems.extend(complete_document(members));
+    problems
+}
+
 pub(crate) fn name_problems(name: Option<&str>) -> Vec<Problem> {
     let sentence = match name {
         Some(name) if names::is_dns_subdomain(name) => return Vec::new(),

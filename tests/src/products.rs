@@ -17,6 +17,8 @@ pub struct Products {
     pub operator: PathBuf,
     /// vedette-agent
     pub agent: PathBuf,
+    /// kubectl-vedette
+    pub kubectl_vedette: PathBuf,
 }
 
 static PRODUCTS: OnceCell<Result<Products, String>> = OnceCell::const_new();
@@ -52,7 +54,11 @@ fn build() -> Result<Products> {
     if !status.success() {
         return Err(Error::Unexpected(format!("cargo build --workspace --bins ended with {status}")));
     }
-    Ok(Products { operator: place.folder.join("vedette-operator"), agent: place.folder.join("vedette-agent") })
+    Ok(Products {
+        operator: place.folder.join("vedette-operator"),
+        agent: place.folder.join("vedette-agent"),
+        kubectl_vedette: place.folder.join("kubectl-vedette"),
+    })
 }
 
 /// cargo, in the workspace, as it would run from a shell.

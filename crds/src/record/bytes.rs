@@ -29,7 +29,7 @@ impl ByteText {
 }
 
 /// Whether a terminal could obey it instead of showing it: C0, DEL, C1, line separators and bidirectional marks and overrides.
-pub(super) fn is_control(c: char) -> bool {
+pub fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
