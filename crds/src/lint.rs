@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use crate::compile::{Unusable, prepare};
 use crate::parse::{API_VERSION, KIND, ParseError, documents, metadata};
+use crate::pattern::{PathPattern, PatternError};
 use crate::refusal::Problem;
 use crate::rule::{DataCollectionRule, DataCollectionRuleSpec};
+use crate::settings::Exclude;
 use crate::validate::all_problems;
 
 /// One document of a text.
@@ -64,6 +66,12 @@ fn problems(document: Value) -> Vec<Problem> {
     let of_members = all_problems(&mut members);
     let is_whole = of_members.is_empty();
     problems.extend(of_members);
+    if !is_whole {
+        let of_patterns = patterns(&members["spec"]["files"]["paths"]);
+        let is_new = |problem: &Problem| !problems.iter().any(|known| known.path == problem.path);
+        let new: Vec<Problem> = of_patterns.into_iter().filter(is_new).collect();
+        problems.extend(new);
+    }
     if let (true, Ok(metadata)) = (is_whole, metadata) {
         match DataCollectionRuleSpec::deserialize(&members["spec"]) {
             Ok(spec) => problems.extend(compiled(&DataCollectionRule { metadata, spec, status: None })),
@@ -80,6 +88,27 @@ fn compiled(rule: &DataCollectionRule) -> Vec<Problem> {
         Err(Unusable::Refused(refusal)) => refusal.problems().to_vec(),
         Err(unusable) => vec![problem("", unusable.to_string())],
     }
+}
+
+/// What compilation would refuse of entries whose rule does not get that far.
+fn patterns(entries: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
+        let mut refuse = |member: String, error: Option<PatternError>| {
+            let (entry, path) =
+                (entry["name"].as_str().map(String::from), format!("spec.files.paths[{index}].{member}"));
+            problems.extend(error.map(|error| Problem { entry, path, sentence: error.to_string() }));
+        };
+        if let Some(path) = entry["path"].as_str() {
+            refuse("path".into(), PathPattern::parse(path).err());
+        }
+        for (position, exclude) in entry["exclude"].as_array().into_iter().flatten().enumerate() {
+            if let Some(exclude) = exclude.as_str() {
+                refuse(format!("exclude[{position}]"), Exclude::parse(exclude).err());
+            }
+        }
+    }
+    problems
 }
 
 fn problem(path: &str, sentence: String) -> Problem {
@@ -129,7 +158,8 @@ mod tests {
     #[test]
     fn one_kind_of_problem_does_not_hide_another() {
         let rule = "apiVersion: vedette.dev/v1\nkind: DataCollectionRule\nmetadata: {name: A, labls: {}}\nspec:\n  \
-                    suspnd: true\n  files:\n    interval: 1s\n    paths:\n    - {name: conf, path: etc, excludes: [a]}\n";
+                    suspnd: true\n  files:\n    interval: 1s\n    paths:\n    - {name: conf, path: etc, excludes: [a]}\n    \
+                    - {name: odd, path: '/a/{b[}]c'}\n";
         let said = said(rule);
         for part in [
             "apiVersion: write vedette.dev/v1alpha1, not \"vedette.dev/v1\"",
@@ -139,10 +169,11 @@ mod tests {
             "spec.files.paths[0].excludes (entry \"conf\"): no such field: did you mean exclude?",
             "spec.files.interval: write a duration from 10s to 24h",
             "spec.files.paths[0].path (entry \"conf\"): a path is absolute",
+            "spec.files.paths[1].path (entry \"odd\"): a { is not closed",
         ] {
             assert!(said.iter().any(|one| one.starts_with(part)), "{part} is not in {said:#?}");
         }
-        assert_eq!(said.len(), 7, "{said:#?}");
+        assert_eq!(said.len(), 8, "{said:#?}");
     }
 
     #[test]
