@@ -52,7 +52,8 @@ pub(crate) async fn changes(cluster: &Cluster, asked: cli::Changes, paint: Paint
     if asked.full {
         return records::records(cluster, &wanted, form, now).await;
     }
-    let page = Page { ledger: Ledger::default(), wanted, teller: Teller { form, paint, widths: [0; 5] } };
+    let teller = Teller { form, paint, widths: [0; 5] };
+    let page = Page { ledger: Ledger::default(), wanted, teller, has_rule: asked.filter.rule.is_empty() };
     if asked.follow { page.follow(cluster, asked.tail).await } else { page.once(cluster, asked.tail).await }
 }
 
@@ -60,6 +61,8 @@ struct Page<'f> {
     ledger: Ledger,
     wanted: Wanted<'f>,
     teller: Teller,
+    /// Whether a node has a wanted rule.
+    has_rule: bool,
 }
 
 impl Page<'_> {
@@ -75,8 +78,8 @@ impl Page<'_> {
         let listed =
             fleet::list(cluster, &cluster.node_configs(), "NodeConfigs", only.unwrap_or_default(), read).await?;
         let (_, told) = page.into_inner().map_err(|_| Trouble::said("a reader of a list ended"))?;
-        self.warn_of_unknown_rules(listed.len());
         self.teller.begin(told, tail)?;
+        self.warn_of_nothing(listed.len());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -102,6 +105,9 @@ impl Page<'_> {
                 Ok(Event::InitDone) => match first.take() {
                     Some(told) => {
                         self.teller.begin(told, tail)?;
+                        if !self.has_rule {
+                            say("note: no node has such a rule yet");
+                        }
                         continue;
                     }
                     None => Vec::new(),
@@ -134,6 +140,7 @@ impl Page<'_> {
             }
         };
         let spec: Option<NodeConfigSpec> = part(object, "spec").ok();
+        self.has_rule |= self.wanted.has_rule(spec.as_ref());
         let entries = self.wanted.entries(spec.as_ref());
         let News { journal, changes, missing, is_first, lost_journal } = self.ledger.take(&node, &status);
         // Older ones than what is shown are of no interest where that reaches back to what was asked for.
@@ -156,9 +163,15 @@ impl Page<'_> {
         told
     }
 
-    fn warn_of_unknown_rules(&self, nodes: usize) {
-        if nodes == 0 {
-            say("no node has a NodeConfig: is there a rule that selects one?");
+    /// Says where nothing can be told, whatever changes.
+    fn warn_of_nothing(&self, nodes: usize) {
+        match (nodes, self.wanted.only_node()) {
+            (0, Some(node)) => {
+                say(&format!("note: {node} has no NodeConfig: no rule selects it, or there is no such node"))
+            }
+            (0, None) => say("note: no node has a NodeConfig: is there a rule that selects one?"),
+            _ if !self.has_rule => say("note: no node has a rule of that name: kubectl vedette rules list"),
+            _ => {}
         }
     }
 }

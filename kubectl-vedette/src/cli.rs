@@ -24,7 +24,7 @@ const CHANGES: &str = "Examples:
   kubectl vedette changes --full --node worker-3 | jq .after.sha256
 
 A node's status holds its newest changes, at most 8; how many older ones there are is said on standard error.
---full reads the records in the logs of the agents' pods, which hold more, with all their members.
+--full reads the records in the logs of the agents' pods, which hold more, with all their members; unfiltered, notices too.
 Exit: 0, or 2 on trouble.";
 
 const EXPLAIN: &str = "Examples:

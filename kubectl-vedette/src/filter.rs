@@ -43,11 +43,23 @@ impl<'f> Wanted<'f> {
         self.filter.node.is_empty() || self.filter.node.iter().any(|node| node.matches(name.as_bytes()))
     }
 
+    /// Whether a node has a wanted rule, or any is.
+    pub(crate) fn has_rule(&self, spec: Option<&NodeConfigSpec>) -> bool {
+        let mut rules = spec.into_iter().flat_map(|spec| &spec.rules);
+        self.filter.rule.is_empty() || rules.any(|rule| self.filter.rule.contains(&rule.name))
+    }
+
     /// The entries of the wanted rules in a node's spec.
     pub(crate) fn entries(&self, spec: Option<&NodeConfigSpec>) -> Entries {
         let wanted = |rule: &&NodeRule| self.filter.rule.contains(&rule.name);
         let rules: Vec<NodeRule> = spec.into_iter().flat_map(|spec| &spec.rules).filter(wanted).cloned().collect();
         Entries(resolve(&rules).entries)
+    }
+
+    /// Whether every change of a node is wanted, whatever it is of.
+    pub(crate) fn is_everything(&self) -> bool {
+        let Filter { node: _, since: _, rule, severity, change_type, category, path } = self.filter;
+        rule.is_empty() && severity.is_none() && change_type.is_empty() && category.is_empty() && path.is_empty()
     }
 
     /// Whether a change on a node with these entries is wanted.
@@ -73,7 +85,7 @@ impl<'f> Wanted<'f> {
 }
 
 fn is_one_of(wanted: &[String], value: &str) -> bool {
-    wanted.is_empty() || wanted.iter().any(|wanted| wanted == value)
+    wanted.is_empty() || wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
 }
 
 /// A severity of a newer version is none that we know, and is shown.
@@ -140,6 +152,7 @@ mod tests {
         assert!(!is_wanted(&["--severity", "Critical"], json!({})));
         assert!(is_wanted(&["--severity", "Critical"], json!({"severity": "Apocalyptic"})));
         assert!(is_wanted(&["--type", "added,Modified"], json!({})));
+        assert!(is_wanted(&["--type", "modified"], json!({})));
         assert!(!is_wanted(&["--type", "Added"], json!({})));
         assert!(!is_wanted(&["--category", "Daemon"], json!({})));
         assert!(is_wanted(&["--since", "1h"], json!({})));

@@ -138,7 +138,8 @@ impl Log<'_> {
         }
         self.sequence = read.sequence;
         if read.schema != CHANGE_SCHEMA {
-            return Ok(());
+            // They are links of the chain, which holds only when none is left out.
+            return if self.wanted.is_everything() { text(&format!("{line}\n")) } else { Ok(()) };
         }
         let change = RecentChange {
             sequence: read.sequence,

@@ -61,6 +61,7 @@ impl Trouble {
             KubeconfigError::ReadConfig(source, file) => format!("{}: {source}", file.display()),
             error => deepest(error).lines().next().unwrap_or_default().to_owned(),
         };
+        let said = if path.is_none() { format!("{said}: give one with --kubeconfig") } else { said };
         Self::Kubeconfig { path: path.cloned(), said }
     }
 

@@ -5,6 +5,7 @@
 #[cfg(target_arch = "x86_64")]
 mod intruder;
 mod operation;
+mod plugin;
 mod scene;
 #[cfg(target_arch = "x86_64")]
 mod taken_over;
@@ -19,7 +20,9 @@ async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain
     scene.install().unwrap();
     scene.is_watched().await;
     scene.is_confined_and_sees_all();
-    scene.tells("root:x:0:0::/root:/bin/sh\n").await;
+    const CHANGED: &str = "root:x:0:0::/root:/bin/sh\n";
+    scene.tells(CHANGED).await;
+    plugin::tells(&scene, CHANGED.len()).await;
 
     // Removed and installed again by other means: rules and what stands on the nodes have stayed.
     scene.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).unwrap();

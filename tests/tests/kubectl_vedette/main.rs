@@ -100,6 +100,8 @@ async fn what_changed(
     assert_eq!(paths(&["--severity", "Critical"]), Vec::<String>::new());
     assert_eq!(paths(&["--rule", "web"]).len(), 3);
     assert_eq!(paths(&["--rule", "db"]), Vec::<String>::new());
+    assert!(person.runs(&["changes", "--rule", "db"]).errors.contains("no node has a rule of that name"));
+    assert!(person.runs(&["changes", "--node", "n9"]).errors.contains("n9 has no NodeConfig"));
     assert_eq!(paths(&["--tail", "2"]).len(), 2);
 
     // More than a status holds: what is shown and what is said to be missing are all there were.
