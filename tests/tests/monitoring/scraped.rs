@@ -3,7 +3,7 @@
 use crate::{
     PROMTOOL,
     dashboard::{self, Query},
-    rules,
+    rules, tree,
 };
 use kube::{
     Api,
@@ -220,9 +220,9 @@ async fn rules_are_healthy(prometheus: &Prometheus) {
     .unwrap();
 }
 
-/// What promtool knows of names, units and help, on what the programs really answer.
+/// What promtool knows of names, units and help, and what docs/metrics.md says, on what the programs really answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn promtool_finds_nothing_to_say_about_the_metrics_of_both_programs() {
+async fn the_metrics_of_both_programs_are_those_of_the_page_and_promtool_finds_nothing_to_say_about_them() {
     let scene = Scene::new().await;
     scene.apply("accounts", "/etc/passwd").await;
     eventually("the agent tracks something", SOON, async || {
@@ -231,8 +231,25 @@ async fn promtool_finds_nothing_to_say_about_the_metrics_of_both_programs() {
     })
     .await
     .unwrap();
-    for answer in [scene.agents[0].get("/metrics").await.unwrap(), scene.operators[0].get("/metrics").await.unwrap()] {
-        let said = PROMTOOL.run(["check", "metrics"], &answer.body).unwrap();
-        assert_eq!(said, Ok(String::new()));
+    let agent = scene.agents[0].get("/metrics").await.unwrap().body;
+    let operator = scene.operators[0].get("/metrics").await.unwrap().body;
+    for (part, prefix, served) in
+        [("## Agent", "vedette_agent_", agent), ("## Operator", "vedette_operator_", operator)]
+    {
+        assert_eq!(PROMTOOL.run(["check", "metrics"], &served).unwrap(), Ok(String::new()));
+        let types = served.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: BTreeSet<_> = types.map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+        let listed: BTreeSet<_> = listed(part).into_iter().map(|name| format!("{prefix}{name}")).collect();
+        assert_eq!(names, listed, "{part}");
     }
+}
+
+/// The names in the first column of a part's table in docs/metrics.md.
+fn listed(part: &str) -> Vec<String> {
+    let page = fs::read_to_string(tree("docs/metrics.md")).unwrap();
+    let (_, rest) = page.split_once(part).unwrap();
+    let table = rest.lines().skip(1).take_while(|line| !line.starts_with("## "));
+    let cells = table.filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let names = cells.flat_map(|(names, _)| names.split(", ").map(|name| name.trim_matches('`').to_owned()));
+    names.collect()
 }
