@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     duration: Histogram,
     completed: Gauge,
+    interval: Gauge,
     items: IntCounter,
     overruns: IntCounter,
     hashed: IntCounter,
@@ -85,7 +86,7 @@ fn name(name: &str) -> String {
 impl Metrics {
     /// # Errors
     /// Never for the names in this file; a clash would be a mistake of ours.
-    pub(crate) fn new(pace: Arc<Pace>, threads: usize) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(pace: Arc<Pace>, threads: usize, journal_max: u64) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let collector = |opts: Opts| opts.const_label("collector", COLLECTOR);
         let buckets = vec![0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
@@ -96,6 +97,10 @@ impl Metrics {
             completed: Gauge::with_opts(collector(Opts::new(
                 name("scan_last_completed_timestamp_seconds"),
                 "When the last complete compare ended.",
+            )))?,
+            interval: Gauge::with_opts(collector(Opts::new(
+                name("scan_interval_seconds"),
+                "The shortest interval that something is compared at.",
             )))?,
             items: IntCounter::new(name("scan_items_total"), "Items that compares looked at.")?,
             overruns: IntCounter::with_opts(collector(Opts::new(
@@ -124,6 +129,8 @@ impl Metrics {
         }
         metrics.registry.register(Box::new(metrics.duration.clone()))?;
         metrics.registry.register(Box::new(metrics.completed.clone()))?;
+        metrics.interval.set(f64::INFINITY);
+        metrics.registry.register(Box::new(metrics.interval.clone()))?;
         metrics.registry.register(Box::new(metrics.items.clone()))?;
         metrics.registry.register(Box::new(metrics.overruns.clone()))?;
         metrics.registry.register(Box::new(metrics.hashed.clone()))?;
@@ -133,12 +140,15 @@ impl Metrics {
         let build = IntGaugeVec::new(Opts::new(name("build_info"), "Always 1; the version is a label."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics.registry.register(Box::new(build))?;
-        metrics.limits(threads)?;
+        let started = Gauge::new(name("start_time_seconds"), "When this process began.")?;
+        started.set(now());
+        metrics.registry.register(Box::new(started))?;
+        metrics.limits(threads, journal_max)?;
         Ok(metrics)
     }
 
     /// What may be taken; infinite where that is as much as there is.
-    fn limits(&self, threads: usize) -> Result<(), prometheus::Error> {
+    fn limits(&self, threads: usize, journal_max: u64) -> Result<(), prometheus::Error> {
         let Budget { cpu, read, .. } = self.pace.budget();
         let gauges = [
             ("cpu_limit_cores", "Processor time that looking and committing may take, in cores.", cpu),
@@ -148,6 +158,7 @@ impl Metrics {
                 read.map(|read| read as f64),
             ),
             ("scan_threads", "Threads that look at files.", Some(threads as f64)),
+            ("journal_limit_bytes", "Bytes of lines that the journal holds at most.", Some(journal_max as f64)),
         ];
         for (short, help, value) in gauges {
             let gauge = Gauge::new(name(short), help)?;
@@ -160,7 +171,7 @@ impl Metrics {
     /// A complete compare.
     pub(crate) fn compared(&self, summary: &Summary, overrun: bool) {
         self.duration.observe(summary.duration.as_secs_f64());
-        self.completed.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
+        self.completed.set(now());
         self.items.inc_by(summary.items);
         self.hashed.inc_by(summary.hashed);
         self.overruns.inc_by(u64::from(overrun));
@@ -186,12 +197,18 @@ impl Metrics {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.desired = rules.iter().map(|rule| (rule.name.clone(), rule.generation)).collect();
         inner.severities.clear();
+        let mut shortest = f64::INFINITY;
         for entry in resolve(rules).entries {
+            // Nothing of a suspended rule is compared.
+            if !rules[entry.rule].suspend {
+                shortest = shortest.min(entry.interval.as_secs_f64());
+            }
             let severities = inner.severities.entry(rules[entry.rule].name.clone()).or_default();
             if !severities.contains(&entry.severity) {
                 severities.push(entry.severity);
             }
         }
+        self.interval.set(shortest);
     }
 
     /// A sink that is in use, and what it has delivered.
@@ -312,8 +329,16 @@ impl Metrics {
         let bytes = IntGauge::new(name("journal_bytes"), "Bytes of the lines in the journal.")?;
         bytes.set(signed(standing.totals.journal_bytes));
         registry.register(Box::new(bytes))?;
+        let lines = IntGauge::new(name("journal_records"), "Lines in the journal.")?;
+        lines.set(signed(standing.lines));
+        registry.register(Box::new(lines))?;
         Ok(registry)
     }
+}
+
+/// Seconds since the epoch.
+fn now() -> f64 {
+    jiff::Timestamp::now().as_millisecond() as f64 / 1000.0
 }
 
 fn signed(count: u64) -> i64 {

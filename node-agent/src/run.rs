@@ -47,7 +47,8 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
     anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
     let stored = stored_plan(&engine, &options.places.state_dir)?;
     let metrics = Arc::new(
-        Metrics::new(engine.pace(), share.threads).map_err(|error| Trouble::because("cannot make metrics", error))?,
+        Metrics::new(engine.pace(), share.threads, options.places.journal_max)
+            .map_err(|error| Trouble::because("cannot make metrics", error))?,
     );
     on_runtime(async |signals| {
         let server = ApiServer::find(options.kubeconfig.as_deref()).await;

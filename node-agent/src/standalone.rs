@@ -50,7 +50,8 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
     // Before a sink delivers what another journal is about to take the place of.
     engine.settle().map_err(Trouble::of)?;
     let metrics = Arc::new(
-        Metrics::new(engine.pace(), share.threads).map_err(|error| Trouble::because("cannot make metrics", error))?,
+        Metrics::new(engine.pace(), share.threads, options.places.journal_max)
+            .map_err(|error| Trouble::because("cannot make metrics", error))?,
     );
     metrics.configured(&rules);
     on_runtime(async |signals| {

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) lease_transitions: IntGauge,
     pub(crate) nodes: IntGaugeVec,
     pub(crate) rules: IntGaugeVec,
+    pub(crate) rules_unmet: IntGaugeVec,
     pub(crate) nodes_deselected: IntCounter,
     pub(crate) queue: IntGauge,
 }
@@ -159,6 +160,13 @@ impl Metrics {
                 &registry,
                 IntGaugeVec::new(named("rules", "Rules of which the condition holds."), &["condition"])?,
             )?,
+            rules_unmet: add(
+                &registry,
+                IntGaugeVec::new(
+                    named("rules_unmet", "Rules of which the condition does not hold, or is not known yet."),
+                    &["condition"],
+                )?,
+            )?,
             nodes_deselected: add(
                 &registry,
                 IntCounter::with_opts(named(
@@ -240,6 +248,7 @@ impl Metrics {
         }
         for condition in RuleCondition::ALL {
             self.rules.with_label_values(&[condition.as_str()]);
+            self.rules_unmet.with_label_values(&[condition.as_str()]);
         }
     }
 }
@@ -267,6 +276,7 @@ mod tests {
             r#"vedette_operator_reconcile_errors_total{kind="NodeConfig",reason="SchemaOutdated"} 0"#,
             r#"vedette_operator_nodes{state="Ready"} 0"#,
             r#"vedette_operator_rules{condition="Accepted"} 0"#,
+            r#"vedette_operator_rules_unmet{condition="Accepted"} 0"#,
             "vedette_operator_nodes_deselected_total 0",
             "vedette_operator_leader 0",
             r#"vedette_operator_lease_errors_total{reason="Forbidden"} 0"#,

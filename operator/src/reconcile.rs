@@ -278,8 +278,9 @@ impl Reconciler {
             metrics.nodes.with_label_values(&[state.as_str()]).set(gauge(self.fleet.nodes_in(state)));
         }
         for condition in RuleCondition::ALL {
-            let holds = self.fleet.rules().filter(|rule| rule.holds(condition)).count();
-            metrics.rules.with_label_values(&[condition.as_str()]).set(gauge(holds));
+            let (holds, unmet): (Vec<_>, Vec<_>) = self.fleet.rules().partition(|rule| rule.holds(condition));
+            metrics.rules.with_label_values(&[condition.as_str()]).set(gauge(holds.len()));
+            metrics.rules_unmet.with_label_values(&[condition.as_str()]).set(gauge(unmet.len()));
         }
         metrics.nodes_deselected.inc_by(self.fleet.deselected() - metrics.nodes_deselected.get());
     }

@@ -33,6 +33,7 @@ use crate::{
         node::Parts,
         settings::{CONTROL_PLANE, Place},
     },
+    packages::{OF_NODES, find_or_fetch},
     process::Process,
     wait::{eventually, not_yet},
 };
@@ -41,7 +42,6 @@ mod cgroups;
 mod machine;
 pub(crate) mod network;
 mod node;
-mod packages;
 pub(crate) mod prerequisites;
 mod root;
 mod settings;
@@ -76,7 +76,7 @@ impl RealCluster {
     pub async fn start() -> Result<Self> {
         prerequisites::check()?;
         let (binaries, packages) = tokio::task::spawn_blocking(|| {
-            Ok::<_, Error>((ClusterBinaries::find_or_build()?, packages::find_or_fetch()?))
+            Ok::<_, Error>((ClusterBinaries::find_or_build()?, find_or_fetch(&OF_NODES)?))
         })
         .await
         .map_err(|panic| Error::Unexpected(panic.to_string()))??;

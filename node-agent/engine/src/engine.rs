@@ -197,6 +197,7 @@ impl Engine {
         Standing {
             journal: meta.journal.clone(),
             sequence: meta.sequence,
+            lines: meta.sequence.saturating_sub(meta.base.sequence),
             head: meta.head.to_string(),
             totals: meta.totals.clone(),
             generation: self.generation,

@@ -98,6 +98,8 @@ pub struct Standing {
     pub journal: String,
     /// Its last sequence.
     pub sequence: u64,
+    /// How many lines are in it: the last ones, if it was once full.
+    pub lines: u64,
     /// The chain at that sequence, hex.
     pub head: String,
     /// All counts.

@@ -190,6 +190,7 @@ mod tests {
         let standing = Standing {
             journal: "j".into(),
             sequence: 0,
+            lines: 0,
             head: String::new(),
             totals: Totals::default(),
             generation,

@@ -122,8 +122,14 @@ rows! {
             .unwrap();
             disk.shell(&format!("mount -o remount,size=16m {}", scene.text("records"))).await;
             let err = service.says(|line| line.contains("records left the journal")).await;
-            let dropped = service.metrics().await.sum("vedette_agent_records_dropped_total", &[("sink", "File")]);
+            let metrics = service.metrics().await;
+            let dropped = metrics.sum("vedette_agent_records_dropped_total", &[("sink", "File")]);
             assert!(dropped > 0.0);
+            let of_journal = |name: &str| metrics.get(&format!("vedette_agent_journal_{name}"), &[]).unwrap();
+            assert_eq!(of_journal("limit_bytes"), f64::from(1 << 20));
+            assert!(of_journal("bytes") <= of_journal("limit_bytes"));
+            let gone = of_journal("sequence") - of_journal("records");
+            assert!(gone >= dropped && of_journal("records") > 0.0, "{metrics}");
             service.end().await;
             assert!(fs::read_to_string(disk.path("records.jsonl")).unwrap().contains("\"Gap\""));
             Said { exit: "goes on".into(), out: String::new(), err }

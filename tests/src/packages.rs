@@ -1,5 +1,5 @@
-//! The Debian packages that a node needs and the tests' machine need not have: fetched once and unpacked into the cache, never
-//! installed. Reads apt's sources; produces a folder that is laid over a node's `/usr`.
+//! Debian packages that tests need and their machine need not have: fetched once and unpacked into the cache, never
+//! installed. Reads apt's sources; produces a folder with the `usr` of a set of packages.
 use std::{
     collections::hash_map::RandomState,
     env, fs,
@@ -17,22 +17,36 @@ use crate::{
     go_build::cache_folder,
 };
 
-/// runc, CNI's plugins and nft, with the libraries of nft.
-const PACKAGES: [&str; 8] = [
-    "runc",
-    "containernetworking-plugins",
-    "nftables",
-    "libnftables1",
-    "libnftnl11",
-    "libjansson4",
-    "libedit2",
-    "libxtables12",
-];
+/// Packages that are unpacked into one folder.
+pub(crate) struct Packages {
+    pub(crate) names: &'static [&'static str],
+    /// Programs in them that have to run with `--version`, as in `usr/bin/promtool`.
+    pub(crate) programs: &'static [&'static str],
+}
+
+/// runc, CNI's plugins and nft, with the libraries of nft: laid over a node's `/usr`.
+pub(crate) const OF_NODES: Packages = Packages {
+    names: &[
+        "runc",
+        "containernetworking-plugins",
+        "nftables",
+        "libnftables1",
+        "libnftnl11",
+        "libjansson4",
+        "libedit2",
+        "libxtables12",
+    ],
+    programs: &["usr/sbin/runc", "usr/sbin/nft"],
+};
+
+/// Prometheus and promtool, which need no library.
+pub(crate) const PROMETHEUS: Packages =
+    Packages { names: &["prometheus"], programs: &["usr/bin/prometheus", "usr/bin/promtool"] };
 
 /// The folder with their `usr` in it, after they were fetched if they were not there. Blocks.
-pub(crate) fn find_or_fetch() -> Result<PathBuf> {
+pub(crate) fn find_or_fetch(packages: &Packages) -> Result<PathBuf> {
     let cache = cache_folder(|name| env::var_os(name))?.join("packages");
-    let folder = cache.join(key()?);
+    let folder = cache.join(key(packages)?);
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -42,7 +56,7 @@ pub(crate) fn find_or_fetch() -> Result<PathBuf> {
     alone.lock().doing(|| format!("lock {}", lock.display()))?;
     if !folder.is_dir() {
         let unfinished = cache.join(format!("unfinished-{:x}", RandomState::new().hash_one(0)));
-        let fetched = fetch(&unfinished).and_then(|()| {
+        let fetched = fetch(packages, &unfinished).and_then(|()| {
             fs::rename(unfinished.join("root"), &folder).doing(|| format!("put packages at {}", folder.display()))
         });
         fs::remove_dir_all(&unfinished).doing(|| format!("remove {}", unfinished.display()))?;
@@ -52,33 +66,34 @@ pub(crate) fn find_or_fetch() -> Result<PathBuf> {
 }
 
 /// Another distribution, or release, has other packages.
-fn key() -> Result<String> {
+fn key(packages: &Packages) -> Result<String> {
     let release = fs::read("/etc/os-release").doing(|| "read /etc/os-release".into())?;
     let mut hash = Sha256::new();
     hash.update(Sha256::digest(release));
-    hash.update(PACKAGES.join(" "));
+    hash.update(packages.names.join(" "));
     hash.update(env::consts::ARCH);
     Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn fetch(folder: &Path) -> Result<()> {
+fn fetch(packages: &Packages, folder: &Path) -> Result<()> {
+    let names = packages.names;
     let (downloads, root, lists) = (folder.join("downloads"), folder.join("root"), folder.join("lists"));
     for made in [&downloads, &root, &lists.join("partial")] {
         fs::create_dir_all(made).doing(|| format!("make {}", made.display()))?;
     }
-    let _ = writeln!(std::io::stderr(), "prerequisites: fetching {} with apt-get, once", PACKAGES.join(", "));
+    let _ = writeln!(std::io::stderr(), "prerequisites: fetching {} with apt-get, once", names.join(", "));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(["-q", "-o", "APT::Sandbox::User=root"]).args(arguments).current_dir(&downloads);
         said(command)
     };
-    let download = [&["download"][..], &PACKAGES].concat();
+    let download = [&["download"][..], names].concat();
     if apt(&download).is_err() {
         // Lists of our own: those of the machine stay as old as its owner lets them be.
         let lists = format!("Dir::State::lists={}", lists.display());
         let fetched = apt(&["-o", &lists, "update"]).and_then(|()| apt(&[&["-o", &lists][..], &download].concat()));
         fetched.map_err(|said| {
-            Error::Prerequisite(format!("apt-get does not give the packages {}: {said}", PACKAGES.join(", ")))
+            Error::Prerequisite(format!("apt-get does not give the packages {}: {said}", names.join(", ")))
         })?;
     }
     let what = || format!("list {}", downloads.display());
@@ -87,13 +102,13 @@ fn fetch(folder: &Path) -> Result<()> {
         unpack.arg("-x").args([entry.doing(what)?.path(), root.clone()]);
         said(unpack).map_err(|said| Error::Prerequisite(format!("a package cannot be unpacked: {said}")))?;
     }
-    runs(&root)
+    runs(packages, &root)
 }
 
-/// A library that neither the packages nor the machine have is better found here than in the log of a node.
-fn runs(root: &Path) -> Result<()> {
+/// A library that neither the packages nor the machine have is better found here than in the log of a test.
+fn runs(packages: &Packages, root: &Path) -> Result<()> {
     let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH));
-    for program in ["usr/sbin/runc", "usr/sbin/nft"] {
+    for program in packages.programs {
         let mut command = Command::new(root.join(program));
         command.arg("--version").env("LD_LIBRARY_PATH", &libraries);
         said(command).map_err(|said| Error::Prerequisite(format!("the fetched {program} does not run: {said}")))?;
