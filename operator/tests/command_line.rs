@@ -26,7 +26,7 @@ fn a_command_line_that_says_too_little_is_trouble() {
     assert_eq!(code, Some(2));
     assert!(said.contains("--listen"), "{said}");
     let help = String::from_utf8(operator(&["run", "--help"]).stdout).unwrap();
-    assert!(help.contains("[default: 0.0.0.0:8080]"), "{help}");
+    assert!(help.contains("[default: [::]:8080]"), "{help}");
 }
 
 #[test]
