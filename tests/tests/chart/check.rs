@@ -56,6 +56,15 @@ impl Scene {
         self.check_as(&self.kubeconfig, within).await
     }
 
+    /// What has just been defined cannot be listed at once.
+    async fn settled(&self) -> Said {
+        let looked = eventually("it can be looked at", Duration::from_secs(60), async || {
+            let said = self.check("0s").await;
+            if said.code == Some(2) { Err(not_yet(said.errors)) } else { Ok(said) }
+        });
+        looked.await.unwrap()
+    }
+
     async fn check_as(&self, kubeconfig: &PathBuf, within: &str) -> Said {
         let mut command = Command::new(&products().await.unwrap().operator);
         command.args(["check", "--namespace", NAMESPACE, "--within", within, "--kubeconfig"]).arg(kubeconfig);
@@ -108,12 +117,7 @@ async fn a_check_says_what_does_not_hold_and_ends_well_when_all_does() {
     let folder = tempfile::tempdir().unwrap();
     let host = ScratchHost::install(folder.path().join("host")).unwrap();
 
-    // What has just been defined cannot be listed at once.
-    let nothing_runs = eventually("it can be looked at", Duration::from_secs(60), async || {
-        let said = scene.check("0s").await;
-        if said.code == Some(2) { Err(not_yet(said.errors)) } else { Ok(said) }
-    });
-    let nothing_runs = nothing_runs.await.unwrap();
+    let nothing_runs = scene.settled().await;
     assert_eq!(nothing_runs.code, Some(1), "{}{}", nothing_runs.lines, nothing_runs.errors);
     nothing_runs.says("ok    the definition nodeconfigs.vedette.dev is served and stored as vedette.dev/v1alpha1");
     nothing_runs.says("ok    the admission policy lets an agent");
@@ -157,8 +161,8 @@ async fn a_check_says_what_does_not_hold_and_ends_well_when_all_does() {
     let kind = crate::scene::resource("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding");
     let bindings: Api<DynamicObject> = Api::all_with(scene.cluster.client(), &kind);
     bindings.delete("nodeconfig-status.vedette.dev", &DeleteParams::default()).await.unwrap();
-    let broken = scene.check("0s").await;
-    assert_eq!(broken.code, Some(1));
+    let broken = scene.settled().await;
+    assert_eq!(broken.code, Some(1), "{}", broken.lines);
     broken.says("FAIL  the definition nodeconfigs.vedette.dev is older than this operator and does not know .status.trackedItems: apply");
     broken.says("FAIL  the admission policy nodeconfig-status.vedette.dev or its binding is missing");
     drop((agent, operator));

@@ -9,8 +9,7 @@ use vedette_tests::helm::{Ran, chart};
 /// Taken by every value that is free text.
 const HARMLESS: &str = "harmless";
 
-const HOSTILE: [&str; 8] =
-    ["a\n  hostPID: true", "true", "0x1", "null", "a: b # c", "{a: b}", "- '\"\\", "{{ .Values }}"];
+const HOSTILE: [&str; 5] = ["a: b\n  hostPID: true # c", "0x1", "null", "{{ .Values }}", "- '\"\\"];
 
 fn rendered_with(values: &Value) -> Ran {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -76,7 +75,6 @@ fn pointer(place: &str, until: &str) -> String {
     place[..end].replace("ITEM", "0")
 }
 
-/// The places, without what Helm takes out for itself, where a harmless word is taken.
 fn schema() -> Value {
     serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap()
 }
@@ -117,19 +115,15 @@ fn a_string_comes_out_as_it_went_in_or_is_refused_by_its_name() {
             }
             let parsed: Result<Vec<Value>, _> = serde_saphyr::from_multiple(&hostile.output);
             let parsed = parsed.unwrap_or_else(|error| panic!("{place} {word:?}: {error}"));
-            if harmless.success {
-                let expected: Vec<Value> = serde_saphyr::from_multiple(&harmless.output).unwrap();
-                let same = is_same_but_for(&json!(expected), &json!(parsed), word);
-                assert!(same, "{place} {word:?}: {}", hostile.output);
-            } else {
-                // What takes no word takes no such one either, but for what is a word and a number.
-                panic!("{place} takes {word:?} and not {HARMLESS:?}: {}", harmless.errors);
-            }
+            assert!(harmless.success, "{place} takes {word:?} and not {HARMLESS:?}: {}", harmless.errors);
+            let expected: Vec<Value> = serde_saphyr::from_multiple(&harmless.output).unwrap();
+            let same = is_same_but_for(&json!(expected), &json!(parsed), word);
+            assert!(same, "{place} {word:?}: {}", hostile.output);
             taken.insert(place);
         }
     }
     // Else nothing was tried.
-    assert!(taken.len() >= 8 && refused > 50, "{taken:?} {refused}");
+    assert!(taken.len() >= 8 && refused > 30, "{taken:?} {refused}");
 }
 
 /// A label of the chart's own is not set twice, and not taken away: selectors, policies and the operator go by them.

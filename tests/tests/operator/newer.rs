@@ -25,9 +25,10 @@ async fn what_a_newer_agent_says_is_left_as_it_is_and_the_rest_is_judged() {
 
     let agent = scene.agent(&node).await;
     let rule = &config.spec.rules[0];
+    let conditions = ["ConfigApplied", "BaselineReady", "Attested"].map(|kind| condition(kind, "NotOfThisVersion"));
     let status = json!({
         "observedGeneration": config.metadata.generation,
-        "conditions": ["ConfigApplied", "BaselineReady", "Attested"].map(|kind| condition(kind, "NotOfThisVersion")),
+        "conditions": conditions,
         "trackedItems": 7,
         "rules": [{"name": rule.name, "uid": rule.uid, "generation": rule.generation, "trackedItems": 7, "suppressed": 1,
             "changes": {"added": 0, "modified": 1, "removed": 0}}],
