@@ -79,3 +79,13 @@ fn no_part_of_a_kubeconfig_is_shown() {
     assert_eq!(code, Some(2));
     assert!(said.contains("cannot use the kubeconfig") && !said.contains("s3cr3t"), "{said}");
 }
+
+#[test]
+fn a_check_that_cannot_look_is_trouble_and_a_time_that_is_none_is_named() {
+    let (code, said) = trouble(&["check"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("cannot look: cannot find the API server"), "{said}");
+    let (code, said) = trouble(&["check", "--within=soon"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("'soon'") && said.contains("--within"), "{said}");
+}

@@ -252,3 +252,62 @@ fn named(names: &[String]) -> String {
     }
     said
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::facts::AgentPod;
+    use super::*;
+
+    fn facts(nodes: &[&str], desired: i32, pods: &[(&str, Option<&str>)]) -> Facts {
+        let pods = pods.iter().map(|(node, waits)| AgentPod { node: (*node).into(), waits: waits.map(Into::into) });
+        Facts {
+            nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
+            agents: Some(Agents { desired, updated: desired }),
+            pods: pods.collect(),
+            ..Facts::default()
+        }
+    }
+
+    fn of_agents(facts: &Facts) -> Vec<String> {
+        let mut findings = Vec::new();
+        agents(facts, &mut findings);
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_node_that_is_left_out_on_purpose_is_told_and_one_whose_pod_is_missing_is_a_failure() {
+        let said = of_agents(&facts(&["n1", "n2"], 1, &[("n1", None)]));
+        assert!(said[0].starts_with("note  left out by agent.nodeSelector") && said[0].ends_with(": n2"), "{said:?}");
+        assert_eq!(said[1], "ok    agents are ready on 1 of 2 Linux nodes");
+        let said = of_agents(&facts(&["n1", "n2"], 2, &[("n1", None)]));
+        assert!(said.len() == 1 && said[0].starts_with("FAIL  no agent's pod on n2: kubectl"), "{said:?}");
+        let said = of_agents(&facts(&["n1"], 1, &[("n1", Some("ErrImageNeverPull"))]));
+        assert!(said[0].starts_with("FAIL  agents that are not ready, on n1 (ErrImageNeverPull): kubectl"), "{said:?}");
+        assert_eq!(said[1], "FAIL  no agent is ready on any node");
+    }
+
+    #[test]
+    fn fields_that_a_definition_does_not_know_are_named_and_what_it_knows_beside_is_no_failure() {
+        let mut found = vedette_crds::definition::node_configs();
+        found["status"] = serde_json::json!({"conditions": [{"type": "Established", "status": "True"}]});
+        let expected = found.clone();
+        let properties = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+        let spec = found.pointer_mut(properties).unwrap().as_object_mut().unwrap();
+        spec.insert("newer".into(), serde_json::json!({"type": "string"}));
+        let judge = |found: &Value| {
+            definition(&Definition { expected: expected.clone(), found: Some(found.clone()) }).to_string()
+        };
+        assert!(
+            judge(&found).starts_with("ok    the definition nodeconfigs.vedette.dev is served"),
+            "{}",
+            judge(&found)
+        );
+        let rule = found.pointer_mut(&format!("{properties}/rules/items/properties")).unwrap();
+        rule.as_object_mut().unwrap().remove("tags").unwrap();
+        assert!(judge(&found).contains("does not know .spec.rules.tags: apply"), "{}", judge(&found));
+        found["spec"]["versions"][0]["storage"] = false.into();
+        assert!(judge(&found).starts_with("FAIL  the definition nodeconfigs.vedette.dev does not serve and store"));
+    }
+}
