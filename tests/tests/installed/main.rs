@@ -18,8 +18,6 @@ async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain
     let Some(scene) = Scene::new().await else { return };
     scene.install().unwrap();
     scene.is_watched().await;
-    scene.is_confined_and_sees_all();
-    scene.tells("root:x:0:0::/root:/bin/sh\n").await;
     scene.helm(&["test", NAME, "--namespace", NAMESPACE, "--timeout", "180s"]).unwrap();
     let left = [
         "get",
@@ -29,6 +27,8 @@ async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain
         "--selector=app.kubernetes.io/name=vedette-check",
     ];
     assert_eq!(scene.kubectl(&left).unwrap(), "", "what helm test needs is gone with it");
+    scene.is_confined_and_sees_all();
+    scene.tells("root:x:0:0::/root:/bin/sh\n").await;
 
     // Removed and installed again by other means: rules and what stands on the nodes have stayed.
     scene.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).unwrap();
