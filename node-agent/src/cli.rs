@@ -174,7 +174,7 @@ pub struct Run {
     #[command(flatten)]
     pub limits: Limits,
     /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "0.0.0.0:8080")]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "[::]:8080")]
     pub listen: SocketAddr,
     /// How to reach the API server; without it, as a pod of the cluster or as kubectl would
     #[arg(long, value_name = "FILE")]

@@ -21,8 +21,11 @@
 //! One task ([`run`] starts them all) owns the model and is the only one that decides. A task that ends early ends the
 //! process. Nothing is created, changed or deleted before the first lists of all four kinds are complete, nor while another
 //! operator leads: a standby runs the upper half alone, so that it knows everything the moment it leads.
+//!
+//! [`check`] is another program in the same binary: it says once whether an installation is whole.
 
 mod apply;
+mod check;
 mod election;
 mod event;
 mod fleet;
@@ -43,4 +46,5 @@ mod time;
 mod tolerant;
 mod watch;
 
+pub use check::{CheckError, CheckSettings, check};
 pub use run::{RunError, Settings, run};

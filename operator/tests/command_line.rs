@@ -26,7 +26,7 @@ fn a_command_line_that_says_too_little_is_trouble() {
     assert_eq!(code, Some(2));
     assert!(said.contains("--listen"), "{said}");
     let help = String::from_utf8(operator(&["run", "--help"]).stdout).unwrap();
-    assert!(help.contains("[default: 0.0.0.0:8080]"), "{help}");
+    assert!(help.contains("[default: [::]:8080]"), "{help}");
 }
 
 #[test]
@@ -78,4 +78,14 @@ fn no_part_of_a_kubeconfig_is_shown() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(code, Some(2));
     assert!(said.contains("cannot use the kubeconfig") && !said.contains("s3cr3t"), "{said}");
+}
+
+#[test]
+fn a_check_that_cannot_look_is_trouble_and_a_time_that_is_none_is_named() {
+    let (code, said) = trouble(&["check"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("cannot look: cannot find the API server"), "{said}");
+    let (code, said) = trouble(&["check", "--within=soon"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("'soon'") && said.contains("--within"), "{said}");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,8 +20,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
+use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -39,6 +41,8 @@ pub const LONGEST_CONNECTION: Duration = Duration::from_secs(30);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Of a request's head; what hyper needs at the least.
 const MAX_HEAD: usize = 8 * 1024;
+/// Who connects while we are busy waits in the system.
+const BACKLOG: u32 = 1024;
 /// How long to leave it alone when the system has no descriptor to give.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -66,15 +70,42 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// Takes the address and says so in the log.
+/// Takes the address and says so in the log. `[::]` is every address of both kinds, or those of IPv4 where there is no IPv6.
 ///
 /// # Errors
 /// When the system does not give it.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let failed = |source| ListenError { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = match listen(address) {
+        Err(error) if is_every(address) && has_no_ipv6(&error) => {
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        listener => listener,
+    };
+    let listener = listener.map_err(failed)?;
     info!("listening on http://{}", listener.local_addr().map_err(failed)?);
     Ok(listener)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if is_every(address) {
+        // Else net.ipv6.bindv6only decides.
+        set_ipv6_v6only(&socket, false)?;
+    }
+    // A restart does not wait for the connections of who was there before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn is_every(address: SocketAddr) -> bool {
+    address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+}
+
+/// The kernel began without it, or its addresses were taken away.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
 /// Answers until it is told to stop, and then finishes what has been asked.

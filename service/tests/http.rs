@@ -1,9 +1,10 @@
 //! The pages over real connections on loopback, and what those who mean harm can do to them.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::pending;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,4 +137,50 @@ async fn at_the_end_what_was_asked_is_answered_and_nobody_is_waited_for() {
     assert!(rest.len() > LONG);
     timeout(Duration::from_secs(20), serving).await.expect("it ends").unwrap();
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+async fn is_served_at(host: IpAddr, port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect((host, port)).await else { return false };
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.starts_with("HTTP/1.1 200")
+}
+
+async fn every_address() -> u16 {
+    let listener = bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(serve(listener, Arc::new(Shown { waits: false, metrics: 1 }), pending()));
+    port
+}
+
+#[tokio::test]
+async fn every_address_is_both_kinds() {
+    let port = every_address().await;
+    assert!(is_served_at(Ipv4Addr::LOCALHOST.into(), port).await);
+    assert!(is_served_at(Ipv6Addr::LOCALHOST.into(), port).await);
+}
+
+/// As a kernel that began with ipv6.disable=1: the filter is of this thread alone.
+#[test]
+fn every_address_is_those_of_ipv4_where_there_is_no_ipv6() {
+    use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
+    let no_ipv6 = std::thread::spawn(|| {
+        let is_ipv6 =
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::AF_INET6 as u64).unwrap();
+        let rules = BTreeMap::from([(libc::SYS_socket, vec![SeccompRule::new(vec![is_ipv6]).unwrap()])]);
+        let refused = SeccompAction::Errno(libc::EAFNOSUPPORT as u32);
+        let architecture = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture).unwrap();
+        let filter: seccompiler::BpfProgram = filter.try_into().unwrap();
+        seccompiler::apply_filter(&filter).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let port = every_address().await;
+            assert!(is_served_at(Ipv4Addr::LOCALHOST.into(), port).await);
+            let named = bind((Ipv6Addr::LOCALHOST, 0).into()).await.unwrap_err();
+            assert!(named.to_string().contains("cannot listen on [::1]:0"), "one that was named is not exchanged");
+        });
+    });
+    no_ipv6.join().unwrap();
 }

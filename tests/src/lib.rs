@@ -35,6 +35,7 @@ pub mod helm;
 pub mod host;
 pub mod identity;
 mod installation;
+pub mod kubernetes_validate;
 pub mod loopback;
 pub mod metrics;
 pub mod mounts;

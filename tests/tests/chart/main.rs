@@ -1,19 +1,22 @@
 //! The Helm chart, through the real helm: what it renders, what it refuses, and what it does to a cluster.
 #![allow(clippy::unwrap_used)]
 
+mod check;
+mod hostile;
+mod manifest;
 mod refused;
 mod release;
 mod rendered;
+mod scene;
+mod upgrade;
 mod values;
+mod variants;
 
 use serde_json::Value;
 use std::sync::LazyLock;
 use vedette_tests::helm::{Helm, Ran, chart};
 
 static HELM: LazyLock<Helm> = LazyLock::new(|| Helm::find_or_build().unwrap_or_else(|error| panic!("{error:?}")));
-
-/// What `charts/manifests/vedette.yaml` is rendered with: kubectl makes no namespace by itself.
-const FOR_THE_MANIFEST: [&str; 2] = ["--set", "namespace.create=true"];
 
 fn template(arguments: &[&str]) -> Ran {
     let chart = chart();
@@ -32,6 +35,14 @@ fn objects(arguments: &[&str]) -> Vec<Value> {
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
     objects.iter().find(is_it).unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+fn pod(workload: &Value) -> &Value {
+    &workload["spec"]["template"]["spec"]
+}
+
+fn container(workload: &Value) -> &Value {
+    &pod(workload)["containers"][0]
 }
 
 fn names(objects: &[Value], kind: &str) -> Vec<String> {

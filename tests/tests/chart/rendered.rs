@@ -1,53 +1,21 @@
 //! What the chart renders.
 
-use crate::{FOR_THE_MANIFEST, HELM, find, names, objects, template};
+use crate::{container, find, names, objects, pod};
 use serde_json::{Value, json};
-use std::{env, fs, path::Path};
+use std::fs;
 use vedette_tests::helm::chart;
 
-const HEAD: &str = "# Vedette without Helm: one file, with the definitions in it.
-#   kubectl apply --server-side -f charts/manifests/vedette.yaml
-# Rendered from charts/vedette: change it there, then VEDETTE_REGENERATE=1 cargo test -p vedette-tests --test chart
-";
-
+/// The chart has a version of its own: it changes where the programs do not.
 #[test]
-fn helm_finds_nothing_to_say_about_the_chart() {
-    let chart = chart();
-    let lint = HELM.run(["lint", "--strict", chart.to_str().unwrap()]).unwrap();
-    assert!(lint.success, "{}{}", lint.output, lint.errors);
-}
-
-#[test]
-fn the_plain_manifest_is_what_the_chart_renders() {
-    let rendered = template(&FOR_THE_MANIFEST);
-    assert!(rendered.success, "{}", rendered.errors);
-    let expected = format!("{HEAD}{}\n", rendered.output.trim_end());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/manifests/vedette.yaml");
-    if env::var_os("VEDETTE_REGENERATE").is_some() {
-        fs::write(&path, &expected).unwrap();
-    }
-    let shipped = fs::read_to_string(&path).unwrap();
-    assert!(shipped == expected, "charts/manifests/vedette.yaml has drifted: its head says how to render it");
-}
-
-#[test]
-fn chart_and_images_are_of_the_programs_version() {
+fn images_are_of_the_programs_version() {
     let text = fs::read_to_string(chart().join("Chart.yaml")).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let chart: Value = serde_saphyr::from_str(&text).unwrap();
-    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
+    assert_eq!(chart["appVersion"], version);
     let objects = objects(&[]);
     for (kind, name) in [("Deployment", "vedette-operator"), ("DaemonSet", "vedette-agent")] {
         assert_eq!(container(find(&objects, kind, name))["image"], format!("{name}:{version}"));
     }
-}
-
-fn pod(workload: &Value) -> &Value {
-    &workload["spec"]["template"]["spec"]
-}
-
-fn container(workload: &Value) -> &Value {
-    &pod(workload)["containers"][0]
 }
 
 #[test]
@@ -77,6 +45,38 @@ fn an_agent_is_on_every_linux_node_and_stays_when_it_gets_tight() {
     assert_eq!(pod(agent)["tolerations"], json!([{"operator": "Exists"}]));
     assert_eq!(pod(agent)["priorityClassName"], "system-node-critical");
     assert_eq!(agent["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], "10%");
+}
+
+/// A node that runs an operator holds a token that writes all NodeConfigs.
+#[test]
+fn an_operator_is_rather_on_the_control_plane_unless_that_is_not_wanted() {
+    let taint = json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"});
+    let with = objects(&["--set-json", r#"operator.tolerations=[{"key":"pool","operator":"Exists"}]"#]);
+    let operator = pod(find(&with, "Deployment", "vedette-operator"));
+    assert_eq!(operator["tolerations"], json!([{"key": "pool", "operator": "Exists"}, taint]));
+    let terms = &operator["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(terms[0]["preference"]["matchExpressions"], json!([taint]));
+    let without = objects(&["--set", "operator.preferControlPlane=false"]);
+    let operator = pod(find(&without, "Deployment", "vedette-operator"));
+    assert!(operator.get("affinity").is_none() && operator.get("tolerations").is_none());
+}
+
+#[test]
+fn selinux_and_openshift_get_what_they_ask_for() {
+    let agent =
+        |arguments: &[&str]| pod(find(&objects(arguments), "DaemonSet", "vedette-agent"))["securityContext"].clone();
+    assert!(agent(&[]).get("seLinuxOptions").is_none());
+    assert_eq!(agent(&["--set", "agent.seLinuxOptions.level=s0"])["seLinuxOptions"], json!({"level": "s0"}));
+    assert_eq!(agent(&["--set", "openshift.enabled=true"])["seLinuxOptions"], json!({"type": "spc_t"}));
+    let objects = objects(&["--set", "openshift.enabled=true", "--namespace", "security"]);
+    let constraints = find(&objects, "SecurityContextConstraints", "vedette-agent");
+    assert_eq!(constraints["users"], json!(["system:serviceaccount:security:vedette-agent"]));
+    assert_eq!(constraints["allowedCapabilities"], json!(["DAC_READ_SEARCH"]));
+    for no in ["PrivilegedContainer", "PrivilegeEscalation", "HostNetwork", "HostPorts", "HostPID", "HostIPC"] {
+        assert_eq!(constraints[format!("allow{no}")], false, "{no}");
+    }
+    let binding = find(&objects, "RoleBinding", "vedette-operator-nonroot");
+    assert_eq!(binding["roleRef"]["name"], "system:openshift:scc:nonroot-v2");
 }
 
 #[test]
@@ -140,11 +140,14 @@ fn pods_are_reached_for_metrics_alone_and_reach_an_api_server_alone() {
     let default = policy(&[]);
     assert_eq!(default["ingress"], json!([]));
     let port = |port: u16| json!({"protocol": "TCP", "port": port});
-    assert_eq!(default["egress"], json!([{"ports": [port(443), port(6443), port(16443)]}]));
+    let ports = [443, 6443, 8443, 16443].map(port);
+    assert_eq!(default["egress"], json!([{"ports": ports}]));
     let prometheus = r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]"#;
     let scraped = policy(&["--set-json", prometheus]);
     let from = json!([{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]);
     assert_eq!(scraped["ingress"], json!([{"ports": [{"protocol": "TCP", "port": "metrics"}], "from": from}]));
+    let known = policy(&["--set-json", r#"networkPolicy.apiServers=[{"ipBlock":{"cidr":"10.0.0.0/28"}}]"#]);
+    assert_eq!(known["egress"][0]["to"], json!([{"ipBlock": {"cidr": "10.0.0.0/28"}}]));
     let without = objects(&["--set", "networkPolicy.enabled=false"]);
     assert!(names(&without, "NetworkPolicy").is_empty());
 }

@@ -36,7 +36,10 @@ fn values_and_schema_have_the_same_keys() {
     /// Lists and maps of the user's own keys have no defaults beside their values.
     fn compare(path: &str, schema: &Value, values: &Value) {
         let Some(properties) = schema["properties"].as_object() else { return };
-        // A quantity has keys of Kubernetes, which a user gives.
+        // Of all these keys of Kubernetes none has a default.
+        if values.as_object().is_some_and(serde_json::Map::is_empty) && path == "/agent/seLinuxOptions" {
+            return;
+        }
         let described: Vec<_> = properties.keys().filter(|key| *key != "global").collect();
         let given: Vec<_> = values.as_object().unwrap_or_else(|| panic!("{path}")).keys().collect();
         let sorted = |mut keys: Vec<&String>| {

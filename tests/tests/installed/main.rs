@@ -19,6 +19,15 @@ async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain
     let Some(scene) = Scene::new().await else { return };
     scene.install().unwrap();
     scene.is_watched().await;
+    scene.helm(&["test", NAME, "--namespace", NAMESPACE, "--timeout", "180s"]).unwrap();
+    let left = [
+        "get",
+        "pods,serviceaccounts,roles",
+        "--namespace",
+        NAMESPACE,
+        "--selector=app.kubernetes.io/name=vedette-check",
+    ];
+    assert_eq!(scene.kubectl(&left).unwrap(), "", "what helm test needs is gone with it");
     scene.is_confined_and_sees_all();
     const CHANGED: &str = "root:x:0:0::/root:/bin/sh\n";
     scene.tells(CHANGED).await;

@@ -18,7 +18,7 @@ use vedette_tests::{
 use crate::scene::{SOON, Scene, carried, form, has_said, leads, says, watch};
 
 /// Stores a definition in place of the one that is there.
-async fn define(client: Client, definition: &Value) {
+pub(crate) async fn define(client: Client, definition: &Value) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client);
     let name = definition["metadata"]["name"].as_str().unwrap();
     let how = PatchParams::apply("kubectl").force();
@@ -26,7 +26,7 @@ async fn define(client: Client, definition: &Value) {
 }
 
 /// The member of a definition's schema at this path, as in `spec/rules/[]/tags`.
-fn schema<'v>(definition: &'v mut Value, path: &str) -> &'v mut Value {
+pub(crate) fn schema<'v>(definition: &'v mut Value, path: &str) -> &'v mut Value {
     let mut schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     for step in path.split('/') {
         schema = match step {

@@ -8,6 +8,7 @@ mod events;
 mod hostile;
 mod leaders;
 mod limits;
+mod newer;
 mod nodes;
 mod partial;
 mod restarts;

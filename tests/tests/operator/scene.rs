@@ -205,9 +205,14 @@ pub(crate) struct PlayedAgent {
 impl PlayedAgent {
     /// Applies a status as the agent does.
     pub(crate) async fn say(&self, status: Value) {
+        self.tries_to_say(status).await.unwrap();
+    }
+
+    /// The same; an error is the API server's.
+    pub(crate) async fn tries_to_say(&self, status: Value) -> kube::Result<()> {
         let object = node_config(&self.node, json!({ "status": status }));
         let how = PatchParams::apply(AGENT).force();
-        node_configs_as(self.client.clone()).patch_status(&self.node, &how, &Patch::Apply(object)).await.unwrap();
+        node_configs_as(self.client.clone()).patch_status(&self.node, &how, &Patch::Apply(object)).await.map(drop)
     }
 
     /// Confirms the NodeConfig as it is now, baseline made, with these numbers for every rule in it.
@@ -272,7 +277,7 @@ fn message(mut condition: Value, bytes: usize) -> Value {
     condition
 }
 
-fn condition(kind: &str, reason: &str) -> Value {
+pub(crate) fn condition(kind: &str, reason: &str) -> Value {
     json!({ "type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-11-24T04:00:00Z" })
 }
 
