@@ -63,19 +63,19 @@ fn writes(scene: &Scene, node: &str, path: &str) {
 async fn cut_off_and_back(scene: &Scene) {
     scene.cluster.node("n1").unwrap().cut_off().unwrap();
     says(scene, "n1", "AgentAvailable", "False").await;
-    writes(scene, "n1", "/etc/while-cut-off");
+    writes(scene, "n1", "/usr/local/bin/while-cut-off");
     says(scene, "n2", "AgentAvailable", "True").await;
     scene.cluster.node("n1").unwrap().reconnect().unwrap();
     says(scene, "n1", "Ready", "True").await;
-    let change = told(scene, "n1", "/etc/while-cut-off").await;
+    let change = told(scene, "n1", "/usr/local/bin/while-cut-off").await;
     assert_eq!(change["changeType"], "Added", "{change}");
 }
 
 /// A drained node is watched on: its agent stays, whoever else goes.
 async fn drained(scene: &Scene) {
     scene.kubectl(&["drain", "n1", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"]).unwrap();
-    writes(scene, "n1", "/etc/while-drained");
-    told(scene, "n1", "/etc/while-drained").await;
+    writes(scene, "n1", "/usr/local/bin/while-drained");
+    told(scene, "n1", "/usr/local/bin/while-drained").await;
     scene.kubectl(&["uncordon", "n1"]).unwrap();
 }
 
@@ -93,11 +93,11 @@ async fn deleted_and_made_again(scene: &Scene) {
     })
     .await
     .unwrap();
-    writes(scene, "n1", "/etc/while-no-node");
+    writes(scene, "n1", "/usr/local/bin/while-no-node");
     node.start_kubelet().await.unwrap();
     says(scene, "n1", "Ready", "True").await;
     assert_ne!(uid(scene), old, "another node");
-    told(scene, "n1", "/etc/while-no-node").await;
+    told(scene, "n1", "/usr/local/bin/while-no-node").await;
     assert_eq!(journal(scene, "n1"), before, "what stands on the node is the same");
 }
 
@@ -119,9 +119,9 @@ async fn away_and_back(scene: &Scene) {
     })
     .await
     .unwrap();
-    writes(scene, "n2", "/etc/while-no-agent");
+    writes(scene, "n2", "/usr/local/bin/while-no-agent");
     node.start_kubelet().await.unwrap();
-    let change = told(scene, "n2", "/etc/while-no-agent").await;
+    let change = told(scene, "n2", "/usr/local/bin/while-no-agent").await;
     assert_eq!(change["detection"], "Startup", "{change}");
 }
 
@@ -132,11 +132,11 @@ async fn upgraded_and_rolled_back(scene: &Scene) {
     let release = ["upgrade", NAME, &chart, "--namespace", NAMESPACE, "--reuse-values", "--wait", "--timeout", "180s"];
     let others = ["--set", "agent.logLevel=debug,operator.logLevel=debug,agent.journalMax=128Mi"];
     scene.helm(&[&release[..], &others].concat()).unwrap();
-    writes(scene, "n2", "/etc/after-an-upgrade");
-    told(scene, "n2", "/etc/after-an-upgrade").await;
+    writes(scene, "n2", "/usr/local/bin/after-an-upgrade");
+    told(scene, "n2", "/usr/local/bin/after-an-upgrade").await;
     scene.helm(&["rollback", NAME, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "180s"]).unwrap();
-    writes(scene, "n2", "/etc/after-a-rollback");
-    told(scene, "n2", "/etc/after-a-rollback").await;
+    writes(scene, "n2", "/usr/local/bin/after-a-rollback");
+    told(scene, "n2", "/usr/local/bin/after-a-rollback").await;
     assert_eq!(NODES.map(|node| journal(scene, node)), before);
     let rule = scene.get(&["datacollectionrule", "linux-baseline"]).unwrap();
     assert_eq!(condition(&rule, "Accepted")["status"], "True", "{}", rule["status"]);
@@ -183,12 +183,12 @@ async fn whatever_happens_to_a_node_and_to_the_product_every_change_is_told_once
     upgraded_and_rolled_back(&scene).await;
     // All of it, now that there was time for a second one.
     for (node, path) in [
-        ("n1", "/etc/while-cut-off"),
-        ("n1", "/etc/while-drained"),
-        ("n1", "/etc/while-no-node"),
-        ("n2", "/etc/while-no-agent"),
-        ("n2", "/etc/after-an-upgrade"),
-        ("n2", "/etc/after-a-rollback"),
+        ("n1", "/usr/local/bin/while-cut-off"),
+        ("n1", "/usr/local/bin/while-drained"),
+        ("n1", "/usr/local/bin/while-no-node"),
+        ("n2", "/usr/local/bin/while-no-agent"),
+        ("n2", "/usr/local/bin/after-an-upgrade"),
+        ("n2", "/usr/local/bin/after-a-rollback"),
     ] {
         assert_eq!(changes(&scene, node, path).unwrap().len(), 1, "{path}");
     }
