@@ -38,6 +38,8 @@ impl Said {
 impl Scene {
     /// The product installed, and what `helm test` makes before its pod.
     async fn new() -> Self {
+        // Built before anything waits for what it says.
+        products().await.unwrap();
         let cluster = Cluster::start().await.unwrap();
         for object in objects(&[]).into_iter().filter(is_of_the_check) {
             apply(&cluster, object).await;

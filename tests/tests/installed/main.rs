@@ -7,6 +7,7 @@ mod intruder;
 mod operation;
 mod plugin;
 mod scene;
+mod scraped;
 #[cfg(target_arch = "x86_64")]
 mod taken_over;
 
@@ -32,6 +33,7 @@ async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain
     const CHANGED: &str = "root:x:0:0::/root:/bin/sh\n";
     scene.tells(CHANGED).await;
     plugin::tells(&scene, CHANGED.len()).await;
+    scraped::is_scraped(&scene).await;
 
     // Removed and installed again by other means: rules and what stands on the nodes have stayed.
     scene.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).unwrap();
