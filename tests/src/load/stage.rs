@@ -24,14 +24,16 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// The operator first, so that what it takes for the fleet can be told from what it takes anyway. No rule yet, and the
-    /// agents do not run.
+    /// An operator without nodes first, so that what the fleet takes can be told from what it takes anyway; then one that comes
+    /// to a cluster of that size. No rule yet, and the agents do not run.
     pub(crate) async fn set(plan: &Plan) -> Result<Self> {
         allow_descriptors(plan.agents)?;
         let cluster = Cluster::start().await?;
-        let operator = cluster.start_operator().await?;
+        let mut operator = cluster.start_operator().await?;
         let operator_empty = super::Usage::of(operator.pid()?)?;
+        operator.terminate().await?;
         let agents = Agents::prepare(&cluster, plan.agents).await?;
+        operator.start().await?;
         let sights = Sights::begin(cluster.client());
         Ok(Self { plan: plan.clone(), sights, agents, operator, operator_empty, cluster })
     }
