@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use meter::{Phase, Quantiles, Rates, Usage};
 pub use table::print;
 
-use crate::error::Result;
+use crate::{control_plane::Write, error::Result};
 
 /// How large and how long.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ pub struct Report {
     /// etcd's database at the end, in bytes a node: with the history of the last minutes, Nodes and pods.
     pub database_bytes: f64,
     /// Writes of the product that the API server has refused.
-    pub refused: usize,
+    pub refused: Vec<Write>,
 }
 
 /// Plays all of it.

@@ -15,7 +15,7 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
         interval: Duration::from_secs(10),
         quiet: Duration::ZERO,
         storm: Duration::from_secs(2),
-        rounds: 2,
+        rounds: 1,
         steps: vec![Step::Storm, Step::Restart, Step::Relabel],
     };
     let report = load::run(&plan).await.unwrap();
@@ -24,7 +24,7 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
     assert_eq!(report.min_interval, Duration::from_secs(10));
     assert!(report.closest >= report.min_interval, "an agent wrote again after {:?}", report.closest);
     assert!(report.closest_of_rule >= Duration::from_secs(9), "a rule was written after {:?}", report.closest_of_rule);
-    assert_eq!(report.refused, 0);
+    assert_eq!(report.refused, []);
     assert!(report.object_bytes < 10_000.0, "{} bytes", report.object_bytes);
 
     let storm = phase("storm");
@@ -37,7 +37,7 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
     let restart = phase("restart");
     assert!(!restart.by_resource.contains_key("nodeconfigs"), "{restart:?}");
     assert!(!restart.by_resource.contains_key("nodeconfigs/status"), "{restart:?}");
-    // Two nodes come to a rule and leave it; the labels of the others are nobody's concern.
+    // Two nodes come to a rule; the labels of the others are nobody's concern.
     let relabel = phase("relabel");
-    assert_eq!(relabel.by_resource["nodeconfigs"], 2 * AGENTS / 10, "{relabel:?}");
+    assert_eq!(relabel.by_resource["nodeconfigs"], AGENTS / 10, "{relabel:?}");
 }

@@ -2,6 +2,7 @@
 //! the last output and says what it means.
 use std::{process::ExitCode, time::Duration};
 
+use tracing_subscriber::EnvFilter;
 use vedette_crds::duration;
 use vedette_tests::load::{self, Plan, Step};
 
@@ -19,7 +20,9 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
+    // What the client says of a server that starts is no news.
+    let filter = EnvFilter::new("warn,kube_client=off,kube_runtime=off");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

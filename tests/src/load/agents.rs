@@ -1,4 +1,4 @@
-//! The product's agents, many in this process: each on a host of its own with next to nothing on it, with its own token, state,
+//! The product's agents, many in this process: each on a host of its own with one file on it, with its own token, state,
 //! connections and metrics. What `vedette-agent run` does once a process is not done: nothing is confined, no signal is taken.
 use std::{
     fs,
@@ -121,7 +121,10 @@ async fn prepare(cluster: &Cluster, node: String) -> Result<Run> {
     let AgentFolder { state_dir, kubeconfig, folder } = cluster.agent_folder(&node).await?;
     cluster.set_agent_ready(&node, true).await?;
     let host_root = folder.join("host");
-    fs::create_dir_all(watched(&host_root)).doing(|| format!("make the host of {node}"))?;
+    let host = watched(&host_root);
+    fs::create_dir_all(&host)
+        .and_then(|()| fs::write(host.join("0"), ""))
+        .doing(|| format!("make the host of {node}"))?;
     Ok(Run {
         node,
         places: Places { state_dir, host_root, journal_max: JOURNAL },

@@ -36,6 +36,7 @@ const SOON: Duration = Duration::from_secs(900);
 /// All phases.
 pub(crate) async fn all(stage: &mut Stage) -> Result<Report> {
     let mut told = Told::default();
+    let begun = Timestamp::now();
     roll_out(stage, &mut told).await?;
     let after = told.phases.last().map_or(0.0, |phase| phase.operator_usage.memory);
     let grown = (after - stage.operator_empty.memory).max(0.0);
@@ -51,8 +52,12 @@ pub(crate) async fn all(stage: &mut Stage) -> Result<Report> {
         }
         told.phase(stage, step.name(), &begun).await?;
     }
-    let writes = stage.cluster.control_plane().writes()?;
+    let mut writes = stage.cluster.control_plane().writes()?;
+    // Before, the installation has tried what is denied.
+    writes.retain(|write| write.received >= begun);
     let taken = || writes.iter().filter(|write| write.code < 400);
+    // A conflict is an answer, and so is an object that is gone.
+    let refused = writes.iter().filter(|write| write.code >= 400 && ![404, 409].contains(&write.code));
     let size = requests(stage).await?.sum("apiserver_storage_size_bytes", &[]);
     let nodes = stage.agents.nodes.len() as f64;
     Ok(Report {
@@ -66,8 +71,7 @@ pub(crate) async fn all(stage: &mut Stage) -> Result<Report> {
         operator_bytes: grown / nodes,
         object_bytes: object_bytes(stage).await?,
         database_bytes: size / nodes,
-        // A conflict is an answer, and so is an object that is gone.
-        refused: writes.iter().filter(|write| write.code >= 400 && ![404, 409].contains(&write.code)).count(),
+        refused: refused.cloned().collect(),
         phases: told.phases,
         latencies: told.latencies,
     })
