@@ -85,7 +85,7 @@ pub struct Report {
     pub phases: Vec<Phase>,
     /// From what to what, and how long that took.
     pub latencies: Vec<(String, Quantiles)>,
-    /// The shortest time between the answer to one status of an agent and its next one.
+    /// The shortest time between the answer to one status of an agent and the arrival of its next one.
     pub closest: Duration,
     /// The shortest time between two statuses of one rule that one operator wrote.
     pub closest_of_rule: Duration,

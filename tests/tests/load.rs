@@ -15,15 +15,20 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
         interval: Duration::from_secs(10),
         quiet: Duration::ZERO,
         storm: Duration::from_secs(2),
-        rounds: 1,
-        steps: vec![Step::Storm, Step::Restart, Step::Relabel],
+        rounds: 0,
+        steps: vec![Step::Storm, Step::Restart],
     };
     let report = load::run(&plan).await.unwrap();
 
     let phase = |name: &str| report.phases.iter().find(|phase| phase.name == name).unwrap();
     assert_eq!(report.min_interval, Duration::from_secs(10));
     assert!(report.closest >= report.min_interval, "an agent wrote again after {:?}", report.closest);
-    assert!(report.closest_of_rule >= Duration::from_secs(9), "a rule was written after {:?}", report.closest_of_rule);
+    // They are sent 10 s apart; what lies between here and there is the machine's.
+    assert!(
+        report.closest_of_rule >= Duration::from_millis(9_500),
+        "a rule was written after {:?}",
+        report.closest_of_rule
+    );
     assert_eq!(report.refused, []);
     assert!(report.object_bytes < 10_000.0, "{} bytes", report.object_bytes);
 
@@ -37,7 +42,4 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
     let restart = phase("restart");
     assert!(!restart.by_resource.contains_key("nodeconfigs"), "{restart:?}");
     assert!(!restart.by_resource.contains_key("nodeconfigs/status"), "{restart:?}");
-    // Two nodes come to a rule; the labels of the others are nobody's concern.
-    let relabel = phase("relabel");
-    assert_eq!(relabel.by_resource["nodeconfigs"], AGENTS / 10, "{relabel:?}");
 }

@@ -170,11 +170,11 @@ pub(crate) fn is_by(write: &Write, who: &str) -> bool {
     write.user.rsplit(':').next() == Some(who)
 }
 
-/// The shortest time from the answer to one write to the next of the same object.
-pub(crate) fn closest<'w>(writes: impl Iterator<Item = &'w Write>) -> Duration {
+/// The shortest time between two writes of the same object, from a moment of the one to the arrival of the other.
+pub(crate) fn closest<'w>(writes: impl Iterator<Item = &'w Write>, from: fn(&Write) -> Timestamp) -> Duration {
     let mut last: BTreeMap<&str, Timestamp> = BTreeMap::new();
     let gaps = writes.filter_map(|write| {
-        let before = last.insert(&write.name, write.answered)?;
+        let before = last.insert(&write.name, from(write))?;
         Some(write.received.duration_since(before).unsigned_abs())
     });
     gaps.min().unwrap_or(Duration::MAX)
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn writes_of_one_object_are_held_against_each_other_alone() {
         let writes = [write("a", 0), write("b", 1), write("a", 11_000), write("b", 11_000)];
-        assert_eq!(closest(writes.iter()), Duration::from_millis(10_999));
+        assert_eq!(closest(writes.iter(), |write| write.answered), Duration::from_millis(10_999));
         assert!(is_by(&writes[0], AGENT) && !is_by(&writes[0], OPERATOR));
     }
 

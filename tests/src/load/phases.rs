@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     cluster::AGENT,
+    control_plane::Write,
     error::{Doing as _, Error, Result},
     wait::{eventually, not_yet},
 };
@@ -58,15 +59,15 @@ pub(crate) async fn all(stage: &mut Stage) -> Result<Report> {
     let taken = || writes.iter().filter(|write| write.code < 400);
     // A conflict is an answer, and so is an object that is gone.
     let refused = writes.iter().filter(|write| write.code >= 400 && ![404, 409].contains(&write.code));
+    // Another operator does not know when the last one wrote.
+    let is_before = |write: &&Write| told.restarted.is_none_or(|at| write.received < at);
+    let of_rules = taken().filter(|write| write.resource == "datacollectionrules/status").filter(is_before);
     let size = requests(stage).await?.sum("apiserver_storage_size_bytes", &[]);
     let nodes = stage.agents.nodes.len() as f64;
     Ok(Report {
         plan: stage.plan.clone(),
-        closest: closest(taken().filter(|write| is_by(write, AGENT))),
-        // Another operator does not know when the last one wrote.
-        closest_of_rule: closest(taken().filter(|write| {
-            write.resource == "datacollectionrules/status" && told.restarted.is_none_or(|at| write.received < at)
-        })),
+        closest: closest(taken().filter(|write| is_by(write, AGENT)), |write| write.answered),
+        closest_of_rule: closest(of_rules, |write| write.received),
         min_interval: min_interval(stage)?,
         operator_bytes: grown / nodes,
         object_bytes: object_bytes(stage).await?,

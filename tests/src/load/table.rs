@@ -1,11 +1,13 @@
 //! What is printed: a line a phase, how long things took, and what docs/performance.md asks of it.
+use std::collections::BTreeMap;
+
 use super::{Phase, Quantiles, Report, Step};
 
 const MIB: f64 = 1_048_576.0;
 /// What all agents together may write in a second.
 const AGENTS: f64 = 20.0;
 /// What the operator may write in a second.
-const OPERATOR: usize = 50;
+const OPERATOR: f64 = 50.0;
 /// A rule's status is written no more often, in seconds.
 const RULE: f64 = 10.0;
 
@@ -20,7 +22,7 @@ pub fn print(report: &Report) {
         plan.interval.as_secs()
     );
     println!(
-        "| phase | s | agents' writes: all; a second; in the busiest 10 s | operator's writes: all; in the busiest second | of them specs / statuses / rules; Events | operator: CPU s; MiB; most | API server: CPU s; MiB | etcd: CPU s; MiB | agents: CPU s; MiB |"
+        "| phase | s | agents' writes: all; a second; in the busiest 10 s | operator's writes: all; in the busiest 10 s, a second | of them specs / statuses / rules; Events | operator: CPU s; MiB; most | API server: CPU s; MiB | etcd: CPU s; MiB | agents: CPU s; MiB |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     phases.iter().for_each(|phase| println!("{}", line(phase)));
@@ -30,6 +32,13 @@ pub fn print(report: &Report) {
     }
     println!("\n| what | measured | target | reached |\n|---|---|---|---|");
     targets(report).iter().for_each(|target| println!("{target}"));
+    let mut refused: BTreeMap<(&str, &str, u64), usize> = BTreeMap::new();
+    for write in &report.refused {
+        *refused.entry((&write.user, &write.resource, write.code)).or_default() += 1;
+    }
+    for ((user, resource, code), count) in refused {
+        println!("\n- refused: {count} times {resource} by {user}, with {code}");
+    }
 }
 
 fn line(phase: &Phase) -> String {
@@ -39,12 +48,12 @@ fn line(phase: &Phase) -> String {
     let rules = of("datacollectionrules/status");
     let usage = |usage: super::Usage| format!("{:.1}; {:.0}", usage.cpu, usage.memory / MIB);
     format!(
-        "| {name} | {seconds:.0} | {}; {:.1}; {:.1} | {}; {} | {specs} / {statuses} / {rules}; {events} | {}; {:.0} | {} | {} | {} |",
+        "| {name} | {seconds:.0} | {}; {:.1}; {:.1} | {}; {:.1} | {specs} / {statuses} / {rules}; {events} | {}; {:.0} | {} | {} | {} |",
         agents.count,
         agents.count as f64 / seconds,
         agents.ten_seconds,
         operator.count,
-        operator.second,
+        operator.ten_seconds,
         usage(phase.operator_usage),
         phase.operator_usage.peak / MIB,
         usage(phase.apiserver),
@@ -56,7 +65,7 @@ fn line(phase: &Phase) -> String {
 fn targets(report: &Report) -> Vec<String> {
     let storm = report.phases.iter().find(|phase| phase.name == Step::Storm.name());
     let storm = storm.map_or(f64::NAN, |phase| phase.agents.count as f64 / phase.seconds);
-    let busiest = report.phases.iter().map(|phase| phase.operator.second).max().unwrap_or_default();
+    let busiest = report.phases.iter().map(|phase| phase.operator.ten_seconds).fold(0.0, f64::max);
     let row = |what: &str, measured: String, target: String, is_reached: bool| {
         format!("| {what} | {measured} | {target} | {} |", if is_reached { "yes" } else { "**no**" })
     };
@@ -71,8 +80,8 @@ fn targets(report: &Report) -> Vec<String> {
         ),
         row("two statuses of one agent, apart", format!("{closest:.1} s"), format!("≥ {min} s"), closest >= min),
         row(
-            "the operator's writes in its busiest second",
-            busiest.to_string(),
+            "the operator's writes in its busiest 10 s, a second",
+            format!("{busiest:.1}"),
             format!("≤ {OPERATOR}"),
             busiest <= OPERATOR,
         ),
