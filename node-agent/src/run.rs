@@ -2,10 +2,11 @@
 
 use crate::cli::Run;
 use crate::config::{self, NodePlan, PlanState, Seen, Watch};
-use crate::confine::{Needs, READS, WRITES_AND_LISTENS, confine};
+use crate::confine::{Confinement, Needs, READS, WRITES_AND_LISTENS, confine};
 use crate::http::Shown;
 use crate::metrics::Metrics;
 use crate::observe::observe;
+use crate::socket::Bound;
 use crate::standalone::{answer_questions, finish, on_runtime, serve, spawn_lines, start};
 use crate::status::{StatusSink, Target};
 use crate::{Trouble, anchors, sentence};
@@ -13,6 +14,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
@@ -29,7 +31,7 @@ const UNREADABLE_PLAN: &str = "unreadable-plan";
 ///
 /// # Errors
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
-pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
+pub fn run(options: Run) -> Result<ExitCode, Trouble> {
     let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && options.kubeconfig.is_none();
     // As the client library finds the API server in a pod.
     let port = std::env::var("KUBERNETES_SERVICE_PORT").ok().and_then(|port| port.parse().ok()).filter(|_| is_pod);
@@ -41,16 +43,43 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
         capabilities: if is_pod { READS } else { WRITES_AND_LISTENS },
     };
     let (confinement, socket) = confine(needs, options.require_confinement)?;
-    let anchor = anchors::of_records(&options.records)?;
-    let share = options.limits.of_service();
-    let mut engine = options.places.open(share, Detection::Startup)?;
-    anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
-    let stored = stored_plan(&engine, &options.places.state_dir)?;
-    let metrics = Arc::new(
-        Metrics::new(engine.pace(), share.threads, options.places.journal_max)
-            .map_err(|error| Trouble::because("cannot make metrics", error))?,
-    );
-    on_runtime(async |signals| {
+    let agent = Agent { confinement, socket: Some(socket), ..Agent::open(options)? };
+    on_runtime(async |mut signals| agent.run(async move { signals.received().await }).await)
+}
+
+/// One node's agent with all that it holds open. What a process does but once is left to who runs it: to bind itself, to make
+/// the socket for questions, to take signals.
+pub struct Agent {
+    options: Run,
+    engine: Engine,
+    stored: PlanState,
+    metrics: Arc<Metrics>,
+    confinement: Confinement,
+    socket: Option<std::io::Result<Bound>>,
+}
+
+impl Agent {
+    /// Opens the state and the host.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn open(options: Run) -> Result<Self, Trouble> {
+        let anchor = anchors::of_records(&options.records)?;
+        let share = options.limits.of_service();
+        let mut engine = options.places.open(share, Detection::Startup)?;
+        anchor.into_iter().for_each(|anchor| engine.hold_against(anchor));
+        let stored = stored_plan(&engine, &options.places.state_dir)?;
+        let metrics = Metrics::new(engine.pace(), share.threads, options.places.journal_max);
+        let metrics = Arc::new(metrics.map_err(|error| Trouble::because("cannot make metrics", error))?);
+        Ok(Self { options, engine, stored, metrics, confinement: Confinement::default(), socket: None })
+    }
+
+    /// Watches the node until the end comes.
+    ///
+    /// # Errors
+    /// When the API server's address or an output cannot be used, or a task ends by itself.
+    pub async fn run(self, end: impl Future<Output = ()>) -> Result<ExitCode, Trouble> {
+        let Self { options, engine, stored, metrics, confinement, socket } = self;
         let server = ApiServer::find(options.kubeconfig.as_deref()).await;
         let server = server.map_err(|error| Trouble::because("cannot start", error))?;
         metrics.watches("NodeConfig");
@@ -71,7 +100,7 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(sink.run(watch.clone(), targeted));
-        let _answers = answer_questions(&engine, socket, &options.places.state_dir);
+        let _answers = socket.and_then(|socket| answer_questions(&engine, socket, &options.places.state_dir));
         let driver = start(engine, published)?;
         let following = Following {
             node: options.node,
@@ -83,8 +112,8 @@ pub fn run(options: Run) -> Result<std::process::ExitCode, Trouble> {
             in_force: None,
         };
         tasks.spawn(following.run(server, stored));
-        finish(driver, tasks, lines, watch, signals).await
-    })
+        finish(driver, tasks, lines, watch, end).await
+    }
 }
 
 /// The plan to begin with. One that cannot be read does not end an agent that the API server has a plan for.

@@ -54,7 +54,7 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
             .map_err(|error| Trouble::because("cannot make metrics", error))?,
     );
     metrics.configured(&rules);
-    on_runtime(async |signals| {
+    on_runtime(async |mut signals| {
         let (published, watch) = observe(engine.standing(), Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         if let Some(address) = options.listen {
@@ -65,7 +65,7 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
         let _answers = answer_questions(&engine, socket, &options.places.state_dir);
         let driver = start(engine, published)?;
         driver.handle().configure(Configuration { rules, identity, generation: 1, remember: None });
-        finish(driver, tasks, sink, watch, signals).await
+        finish(driver, tasks, sink, watch, signals.received()).await
     })
 }
 
@@ -133,13 +133,13 @@ pub(crate) fn spawn_lines(
     Ok(Some(tokio::spawn(lines::run(journal.clone(), sink, start, output, watch.clone(), Arc::clone(metrics)))))
 }
 
-/// Waits for a signal or for a task that ends; then ends the engine and writes the last lines.
+/// Waits for the end or for a task that ends by itself; then ends the engine and writes the last lines.
 pub(crate) async fn finish(
     driver: Driver,
     mut tasks: JoinSet<Result<(), Trouble>>,
     mut lines: LinesTask,
     mut watch: Watch,
-    mut signals: Signals,
+    end: impl Future<Output = ()>,
 ) -> Result<ExitCode, Trouble> {
     let ended = |what: Result<Result<(), Trouble>, tokio::task::JoinError>| match what {
         Ok(Ok(())) => Trouble::new("a task of the agent ended by itself"),
@@ -155,7 +155,7 @@ pub(crate) async fn finish(
     let log = narrate::log(driver.progress(), watch.clone());
     let engine_ended = async { while watch.changed().await.is_ok() {} };
     let trouble = tokio::select! {
-        () = signals.received() => None,
+        () = end => None,
         Some(task) = tasks.join_next() => Some(ended(task)),
         task = writing => return Err(ended(task)),
         () = engine_ended => Some(Trouble::new("the engine's thread ended by itself")),

@@ -3,7 +3,12 @@
 //!
 //! Identities are the real ones: operator and agents get pod-bound tokens of their own service accounts, so that RBAC and
 //! admission judge them as they do in production. The administrator only sets the scene.
-use std::{fs, io::Write as _, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use k8s_openapi::api::{
@@ -322,12 +327,7 @@ impl Cluster {
     /// When the build fails, or the API server refuses its pod or its token.
     pub async fn prepare_agent(&self, node: &str, host_root: &Path) -> Result<Agent> {
         let pod = agent_pod_name(node);
-        self.ensure_pod(&pod, AGENT, Some(node)).await?;
-        let identity = self.agent_identity(node).await?;
-        let folder = self.control_plane.folder(&pod)?;
-        let state_dir = self.control_plane.folder(Path::new(&pod).join("state"))?;
-        let kubeconfig = folder.join("kubeconfig");
-        identity.write_kubeconfig(&kubeconfig)?;
+        let AgentFolder { folder, state_dir, kubeconfig } = self.agent_folder(node).await?;
         let records = folder.join("records.jsonl");
         let mut daemon = Daemon::new(&pod, &products().await?.agent, &folder.join("log"));
         daemon
@@ -339,6 +339,22 @@ impl Cluster {
             .option("--kubeconfig", &kubeconfig)
             .option("--records", &records);
         Ok(Agent { daemon, node: node.to_owned(), state_dir, records })
+    }
+
+    /// A folder with what a node's agent needs: its pod's token behind a kubeconfig, and a place for its state. The pod is made
+    /// when it is not there.
+    ///
+    /// # Errors
+    /// When the API server refuses its pod or its token.
+    pub async fn agent_folder(&self, node: &str) -> Result<AgentFolder> {
+        let pod = agent_pod_name(node);
+        self.ensure_pod(&pod, AGENT, Some(node)).await?;
+        let identity = self.agent_identity(node).await?;
+        let folder = self.control_plane.folder(&pod)?;
+        let state_dir = self.control_plane.folder(Path::new(&pod).join("state"))?;
+        let kubeconfig = folder.join("kubeconfig");
+        identity.write_kubeconfig(&kubeconfig)?;
+        Ok(AgentFolder { folder, state_dir, kubeconfig })
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -374,6 +390,17 @@ impl Cluster {
             .await
             .doing(|| format!("say in pod {name} whether it is ready"))
     }
+}
+
+/// Where a node's agent has its things.
+#[derive(Debug, Clone)]
+pub struct AgentFolder {
+    /// All of them.
+    pub folder: PathBuf,
+    /// Its state, which survives its agents.
+    pub state_dir: PathBuf,
+    /// How it reaches the API server, and as whom.
+    pub kubeconfig: PathBuf,
 }
 
 /// NodeConfigs as somebody sees them.

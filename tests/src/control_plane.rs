@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -55,7 +56,7 @@ pub struct ControlPlane {
     apiserver: Mutex<Option<Process>>,
     apiserver_command: ApiserverCommand,
     apiserver_port: u16,
-    _etcd: Process,
+    etcd: Process,
     server: Server,
     pki: Pki,
     admin: Identity,
@@ -67,6 +68,10 @@ pub struct ControlPlane {
 /// One write, as the API server audits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
+    /// When it came in.
+    pub received: Timestamp,
+    /// When it was answered.
+    pub answered: Timestamp,
     /// Who: `system:serviceaccount:...`.
     pub user: String,
     /// create, update, patch or delete.
@@ -84,7 +89,11 @@ impl Write {
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let part = text("/objectRef/subresource");
         let resource = text("/objectRef/resource");
+        // The server writes both times into every event.
+        let time = |pointer: &str| text(pointer).parse().unwrap_or_default();
         Self {
+            received: time("/requestReceivedTimestamp"),
+            answered: time("/stageTimestamp"),
             user: text("/user/username"),
             verb: text("/verb"),
             resource: if part.is_empty() { resource } else { format!("{resource}/{part}") },
@@ -141,7 +150,7 @@ impl ControlPlane {
                         apiserver: Mutex::new(Some(process)),
                         apiserver_command,
                         apiserver_port: port,
-                        _etcd: etcd,
+                        etcd,
                         server,
                         pki,
                         admin,
@@ -224,6 +233,20 @@ impl ControlPlane {
         &self.ground
     }
 
+    /// The process of etcd.
+    #[must_use]
+    pub fn etcd_pid(&self) -> u32 {
+        self.etcd.pid()
+    }
+
+    /// The process of the API server.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn apiserver_pid(&self) -> Result<u32> {
+        Ok(self.running(self.apiserver.lock().await.as_mut())?.pid())
+    }
+
     /// Takes the API server away, at once and without a goodbye (SIGKILL). etcd and its data stay.
     ///
     /// # Errors
@@ -279,7 +302,7 @@ impl ControlPlane {
     /// # Errors
     /// When it is no token.
     pub fn retime(&self, token: &str, valid_for: Duration) -> Result<String> {
-        self.pki.retime(token, jiff::Timestamp::now().as_second(), valid_for)
+        self.pki.retime(token, Timestamp::now().as_second(), valid_for)
     }
 
     /// Brings the API server back on the same port with the same data and waits until it is ready. No-op while it runs.

@@ -36,6 +36,7 @@ pub mod host;
 pub mod identity;
 mod installation;
 pub mod kubernetes_validate;
+pub mod load;
 pub mod loopback;
 pub mod metrics;
 pub mod mounts;

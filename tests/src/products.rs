@@ -21,6 +21,11 @@ pub struct Products {
     pub kubectl_vedette: PathBuf,
 }
 
+// Named, or cargo would build the demo and the benches with them.
+const OPERATOR: &str = "vedette-operator";
+const AGENT: &str = "vedette-agent";
+const PLUGIN: &str = "kubectl-vedette";
+
 static PRODUCTS: OnceCell<Result<Products, String>> = OnceCell::const_new();
 
 /// Builds them in the profile and target folder of the running executable, once a process; cargo shows its progress.
@@ -43,7 +48,7 @@ fn build() -> Result<Products> {
     let place = Place::of(&executable)?;
     let mut cargo = cargo();
     cargo
-        .args(["build", "--workspace", "--bins", "--target-dir"])
+        .args(["build", "--workspace", "--bin", OPERATOR, "--bin", AGENT, "--bin", PLUGIN, "--target-dir"])
         .arg(&place.target)
         .args(["--profile", &place.profile])
         .stdout(Stdio::null());
@@ -52,12 +57,12 @@ fn build() -> Result<Products> {
     }
     let status = cargo.status().doing(|| "run cargo build".into())?;
     if !status.success() {
-        return Err(Error::Unexpected(format!("cargo build --workspace --bins ended with {status}")));
+        return Err(Error::Unexpected(format!("cargo build of {OPERATOR}, {AGENT} and {PLUGIN} ended with {status}")));
     }
     Ok(Products {
-        operator: place.folder.join("vedette-operator"),
-        agent: place.folder.join("vedette-agent"),
-        kubectl_vedette: place.folder.join("kubectl-vedette"),
+        operator: place.folder.join(OPERATOR),
+        agent: place.folder.join(AGENT),
+        kubectl_vedette: place.folder.join(PLUGIN),
     })
 }
 

@@ -1,0 +1,45 @@
+//! A small fleet through `cargo bench-fleet`'s own phases: every node's status arrives, and nobody writes more often than allowed.
+//! What the same costs with hundreds of agents is in docs/performance.md.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use vedette_tests::load::{self, Plan, Step};
+
+const AGENTS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes_more_often_than_allowed() {
+    let plan = Plan {
+        agents: AGENTS,
+        interval: Duration::from_secs(10),
+        quiet: Duration::ZERO,
+        storm: Duration::from_secs(2),
+        rounds: 0,
+        steps: vec![Step::Storm, Step::Restart],
+    };
+    let report = load::run(&plan).await.unwrap();
+
+    let phase = |name: &str| report.phases.iter().find(|phase| phase.name == name).unwrap();
+    assert_eq!(report.min_interval, Duration::from_secs(10));
+    assert!(report.closest >= report.min_interval, "an agent wrote again after {:?}", report.closest);
+    // They are sent 10 s apart; what lies between here and there is the machine's.
+    assert!(
+        report.closest_of_rule >= Duration::from_millis(9_500),
+        "a rule was written after {:?}",
+        report.closest_of_rule
+    );
+    assert_eq!(report.refused, []);
+    assert!(report.object_bytes < 10_000.0, "{} bytes", report.object_bytes);
+
+    let storm = phase("storm");
+    assert!(storm.agents.count >= AGENTS, "what is counted are not the statuses: {storm:?}");
+    assert!(
+        !storm.by_resource.contains_key("nodeconfigs"),
+        "a change of a node is no change of what it is to do: {storm:?}"
+    );
+    // One knows from the lists that all is as it should be.
+    let restart = phase("restart");
+    assert!(!restart.by_resource.contains_key("nodeconfigs"), "{restart:?}");
+    assert!(!restart.by_resource.contains_key("nodeconfigs/status"), "{restart:?}");
+}
