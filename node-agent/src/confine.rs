@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// What holds from the beginning on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Confinement {
     /// What the kernel could not be made to refuse, and why.
     pub(crate) lacks: Vec<String>,
@@ -94,6 +94,11 @@ impl Confinement {
             lacks.push(format!("mounts, namespaces and the host's sockets are not refused: {why}"));
         }
         Self { lacks }
+    }
+
+    /// That of an agent whose process has bound nothing.
+    pub(crate) fn none() -> Self {
+        Self { lacks: vec!["nothing is refused: this process has not bound itself".into()] }
     }
 
     /// What is missing, as one sentence; `None` where nothing is.

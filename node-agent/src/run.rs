@@ -71,7 +71,7 @@ impl Agent {
         let stored = stored_plan(&engine, &options.places.state_dir)?;
         let metrics = Metrics::new(engine.pace(), share.threads, options.places.journal_max);
         let metrics = Arc::new(metrics.map_err(|error| Trouble::because("cannot make metrics", error))?);
-        Ok(Self { options, engine, stored, metrics, confinement: Confinement::default(), socket: None })
+        Ok(Self { options, engine, stored, metrics, confinement: Confinement::none(), socket: None })
     }
 
     /// Watches the node until the end comes.
