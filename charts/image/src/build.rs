@@ -5,7 +5,7 @@ use crate::error::{Doing as _, Error, Result};
 use crate::image::{AGENT, Kind, OPERATOR};
 use serde_json::Value;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,6 +26,11 @@ pub fn build(target: &str, profile: &str) -> Result<Built> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let workspace = workspace.canonicalize().doing(|| format!("find {}", workspace.display()))?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo told this program of its own package: dependencies that look at it would be built again for each that asks.
+    let is_ours = |name: &OsStr| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|begins| name.as_encoded_bytes().starts_with(begins.as_bytes()))
+    };
+    env::vars_os().filter(|(name, _)| is_ours(name)).for_each(|(name, _)| drop(cargo.env_remove(name)));
     cargo
         .args(["build", "--locked", "--message-format=json-render-diagnostics"])
         .args(["--bin", OPERATOR.name, "--bin", AGENT.name])
