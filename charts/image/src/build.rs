@@ -30,7 +30,9 @@ pub fn build(target: &str, profile: &str) -> Result<Built> {
     let is_ours = |name: &OsStr| {
         ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|begins| name.as_encoded_bytes().starts_with(begins.as_bytes()))
     };
-    env::vars_os().filter(|(name, _)| is_ours(name)).for_each(|(name, _)| drop(cargo.env_remove(name)));
+    for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
+        cargo.env_remove(name);
+    }
     cargo
         .args(["build", "--locked", "--message-format=json-render-diagnostics"])
         .args(["--bin", OPERATOR.name, "--bin", AGENT.name])
