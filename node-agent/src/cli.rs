@@ -12,6 +12,7 @@ use vedette_crds::size::Size;
 use vedette_engine::clock::{Clock, SystemClock};
 use vedette_engine::{Engine, EngineError, JOURNAL_MIN, Settings};
 use vedette_service::Logging;
+use vedette_service::http::Guarding;
 
 const RUN: &str = "Examples:
   vedette-agent run --node worker-3 --state-dir /var/lib/vedette --host-root /host
@@ -176,6 +177,9 @@ pub struct Run {
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "[::]:8080")]
     pub listen: SocketAddr,
+    /// Who may read them.
+    #[command(flatten)]
+    pub guarding: Guarding,
     /// How to reach the API server; without it, as a pod of the cluster or as kubectl would
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,

@@ -87,7 +87,8 @@ impl Agent {
         let (published, watch) = observe(engine.standing(), Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         let shown = Shown { metrics: Arc::clone(&metrics), watch: watch.clone(), ready: Arc::clone(&ready) };
-        serve(&mut tasks, options.listen, shown).await?;
+        let guard = options.guarding.guard(&server).map_err(|error| Trouble::because("cannot start", error))?;
+        serve(&mut tasks, options.listen, shown, guard).await?;
         let lines = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
         let (target, targeted) = watch::channel(Target { state: stored.clone(), ..Target::default() });
         let sink = StatusSink {

@@ -21,6 +21,7 @@ use vedette_engine::clock::SystemClock;
 use vedette_engine::driver::{Configuration, Driver};
 use vedette_engine::journal::{Journal, Sink};
 use vedette_engine::{Engine, Identity};
+use vedette_service::http::Guard;
 use vedette_service::{Signals, http};
 
 /// Who reads the lines has this long for the last of them: they are in the journal, and a kubelet's patience ends.
@@ -59,7 +60,8 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
         let mut tasks = JoinSet::new();
         if let Some(address) = options.listen {
             let ready = Arc::new(AtomicBool::new(true));
-            serve(&mut tasks, address, Shown { metrics: Arc::clone(&metrics), watch: watch.clone(), ready }).await?;
+            let shown = Shown { metrics: Arc::clone(&metrics), watch: watch.clone(), ready };
+            serve(&mut tasks, address, shown, None).await?;
         }
         let sink = spawn_lines(&options.records, engine.journal(), &watch, &metrics)?;
         let _answers = answer_questions(&engine, socket, &options.places.state_dir);
@@ -86,10 +88,11 @@ pub(crate) async fn serve(
     tasks: &mut JoinSet<Result<(), Trouble>>,
     address: SocketAddr,
     shown: Shown,
+    guard: Option<Guard>,
 ) -> Result<(), Trouble> {
     let listener = http::bind(address).await.map_err(|error| Trouble::because("cannot start", error))?;
     tasks.spawn(async move {
-        http::serve(listener, Arc::new(shown), std::future::pending()).await;
+        http::serve(listener, Arc::new(shown), guard, std::future::pending()).await;
         Ok(())
     });
     Ok(())

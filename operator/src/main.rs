@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 use tracing::error;
 use vedette_operator::{CheckSettings, Settings, check, run};
+use vedette_service::http::Guarding;
 use vedette_service::{Logging, Signals, report};
 
 const FAILS: u8 = 1;
@@ -41,6 +42,8 @@ struct Run {
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, value_name = "IP:PORT", value_parser = listen, default_value = "[::]:8080")]
     listen: SocketAddr,
+    #[command(flatten)]
+    guarding: Guarding,
     /// The namespace of the agents' pods and of the operators' Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "vedette-system")]
     namespace: String,
@@ -77,8 +80,9 @@ fn main() -> ExitCode {
     let CommandLine { logging, command } = CommandLine::parse();
     logging.begin();
     let ended = runtime().and_then(|runtime| match command {
-        Command::Run(Run { listen, namespace, cluster_name, kubeconfig }) => {
-            start(&runtime, Settings { listen, namespace, cluster_name, kubeconfig }).map(|()| ExitCode::SUCCESS)
+        Command::Run(Run { listen, guarding, namespace, cluster_name, kubeconfig }) => {
+            start(&runtime, Settings { listen, guarding, namespace, cluster_name, kubeconfig })
+                .map(|()| ExitCode::SUCCESS)
         }
         Command::Check(Check { namespace, within, kubeconfig }) => {
             let settings = CheckSettings { namespace, kubeconfig, within };

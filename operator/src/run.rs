@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use vedette_crds::node_config::ClusterRef;
-use vedette_service::http::{self, ListenError};
+use vedette_service::http::{self, GuardError, Guarding, ListenError};
 use vedette_service::{ApiServer, ConnectError, Retry, lasting, reason, rough};
 
 use crate::apply::Applier;
@@ -44,6 +44,8 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Where /metrics, /healthz and /readyz are.
     pub listen: SocketAddr,
+    /// Who may read them.
+    pub guarding: Guarding,
     /// Where the agents' pods and the operators' Lease are.
     pub namespace: String,
     /// What records call this cluster; may be empty.
@@ -67,6 +69,12 @@ pub enum RunError {
     Connect {
         /// What was tried.
         source: ConnectError,
+    },
+    /// There is no certificate to serve pages with.
+    #[error("cannot start")]
+    Guard {
+        /// What was looked for, and why there is none.
+        source: GuardError,
     },
     /// The metrics do not fit together.
     #[error("cannot set up metrics")]
@@ -100,6 +108,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let server = ApiServer::find(settings.kubeconfig.as_deref()).await;
     let server = server.map_err(|source| RunError::Connect { source })?;
 
+    let guard = settings.guarding.guard(&server).map_err(|source| RunError::Guard { source })?;
+
     let (stop, stopped) = watch::channel(false);
     let mut tasks: JoinSet<Result<(), RunError>> = JoinSet::new();
     let told = |mut stopped: watch::Receiver<bool>| async move {
@@ -107,7 +117,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let shown = Arc::new(Shown { metrics: metrics.clone(), readiness: readiness.clone() });
-    let serving = http::serve(listener, shown, told(stopped.clone()));
+    let serving = http::serve(listener, shown, guard, told(stopped.clone()));
     tasks.spawn(async move {
         serving.await;
         Ok(())

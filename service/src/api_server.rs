@@ -101,6 +101,11 @@ impl ApiServer {
         Ok(Self { client: built.with_layer(&layers).build(), url })
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(client: Client) -> Self {
+        Self { client, url: "http://test".into() }
+    }
+
     /// A client of it.
     pub fn client(&self) -> Client {
         self.client.clone()

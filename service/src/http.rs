@@ -2,7 +2,12 @@
 //! scraper nor a probe out of it, nor use up what the rest of the process needs.
 //!
 //! One connection carries one request and lives at most [`LONGEST_CONNECTION`]. At most [`MAX_CONNECTIONS`] are open; a
-//! newcomer beyond that closes the oldest one that has not asked anything yet, else the oldest of all.
+//! newcomer beyond that closes the oldest one that has not asked anything yet, else the oldest of all. Where a [`Guard`]
+//! stands, who asks for `/metrics` has asked once it is known that they may.
+
+mod certificate;
+mod guard;
+mod readers;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,12 +28,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::retry::Retry;
+
+pub use guard::{Guard, GuardError, Guarding};
+
+type Body = Full<Bytes>;
 
 /// Prometheus and a kubelet need three; the rest is for people. Where the system gives few descriptors it is a quarter of
 /// them: who connects must not take what the work needs.
@@ -70,7 +80,7 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// Takes the address and says so in the log. `[::]` is every address of both kinds, or those of IPv4 where there is no IPv6.
+/// Takes the address. `[::]` is every address of both kinds, or those of IPv4 where there is no IPv6.
 ///
 /// # Errors
 /// When the system does not give it.
@@ -82,9 +92,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
         }
         listener => listener,
     };
-    let listener = listener.map_err(failed)?;
-    info!("listening on http://{}", listener.local_addr().map_err(failed)?);
-    Ok(listener)
+    listener.map_err(failed)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -108,8 +116,18 @@ fn has_no_ipv6(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-/// Answers until it is told to stop, and then finishes what has been asked.
-pub async fn serve(listener: TcpListener, pages: Arc<impl Pages>, stop: impl Future<Output = ()>) {
+/// Says in the log where it answers, and does so until it is told to stop; then finishes what has been asked.
+pub async fn serve(
+    listener: TcpListener,
+    pages: Arc<impl Pages>,
+    guard: Option<Guard>,
+    stop: impl Future<Output = ()>,
+) {
+    let guard = guard.map(Arc::new);
+    match listener.local_addr() {
+        Ok(address) => info!("listening on {}://{address}", if guard.is_some() { "https" } else { "http" }),
+        Err(error) => warn!("listening, and the system does not say where: {error}"),
+    }
     let mut open = Connections { most: most_connections(), ..Connections::default() };
     let mut retry = Retry::new(LONGEST_PAUSE);
     let mut stop = std::pin::pin!(stop);
@@ -122,7 +140,7 @@ pub async fn serve(listener: TcpListener, pages: Arc<impl Pages>, stop: impl Fut
             Ok((stream, _)) => {
                 retry.succeeded(Instant::now());
                 open.make_room().await;
-                open.answer(stream, Arc::clone(&pages));
+                open.answer(stream, Arc::clone(&pages), guard.clone());
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -188,20 +206,20 @@ impl Connections {
         true
     }
 
-    fn answer(&mut self, stream: TcpStream, pages: Arc<impl Pages>) {
+    fn answer(&mut self, stream: TcpStream, pages: Arc<impl Pages>, guard: Option<Arc<Guard>>) {
         let has_asked = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&has_asked);
-        let service = service_fn(move |request| {
-            asked.store(true, Ordering::Relaxed);
-            std::future::ready(Ok::<_, Infallible>(answer(&request, pages.as_ref())))
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_WITHIN)
-            .keep_alive(false)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
-        // What goes wrong on a connection is its other end's: it is closed, and there is nobody to tell.
+        let connection = async move {
+            match guard {
+                None => converse(stream, pages, None, asked).await,
+                Some(guard) => {
+                    let accepted = timeout(REQUEST_WITHIN, guard.accept(stream)).await;
+                    if let Ok(Ok(stream)) = accepted {
+                        converse(stream, pages, Some(guard), asked).await;
+                    }
+                }
+            }
+        };
         let task = tokio::spawn(async move { drop(timeout(LONGEST_CONNECTION, connection).await) });
         self.open.insert(self.next, Connection { task, has_asked });
         self.next += 1;
@@ -222,13 +240,45 @@ impl Connections {
     }
 }
 
-fn answer(request: &Request<Incoming>, pages: &impl Pages) -> Response<Full<Bytes>> {
+/// One request, one answer.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    pages: Arc<impl Pages>,
+    guard: Option<Arc<Guard>>,
+    has_asked: Arc<AtomicBool>,
+) {
+    let service = service_fn(async |request| {
+        Ok::<_, Infallible>(answer(&request, pages.as_ref(), guard.as_deref(), &has_asked).await)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_WITHIN)
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    // What goes wrong on a connection is its other end's: it is closed, and there is nobody to tell.
+    drop(connection.await);
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    pages: &impl Pages,
+    guard: Option<&Guard>,
+    has_asked: &AtomicBool,
+) -> Response<Body> {
+    let path = request.uri().path();
+    if let Some(guard) = guard.filter(|_| path == "/metrics")
+        && let Some(refused) = guard.refuse(request).await
+    {
+        return refused;
+    }
+    has_asked.store(true, Ordering::Relaxed);
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    match request.uri().path() {
+    match path {
         "/metrics" => match pages.metrics() {
             Ok(metrics) => page(StatusCode::OK, METRICS, metrics),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -242,11 +292,11 @@ fn answer(request: &Request<Incoming>, pages: &impl Pages) -> Response<Full<Byte
     }
 }
 
-fn text(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, line: &str) -> Response<Body> {
     page(status, TEXT, format!("{line}\n").into_bytes())
 }
 
-fn page(status: StatusCode, kind: HeaderValue, body: Vec<u8>) -> Response<Full<Bytes>> {
+fn page(status: StatusCode, kind: HeaderValue, body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);

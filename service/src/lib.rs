@@ -17,6 +17,7 @@ mod refusal;
 mod report;
 mod retry;
 mod signals;
+mod small_file;
 mod token;
 mod watch;
 

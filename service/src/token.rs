@@ -1,17 +1,13 @@
 //! The token in a file, as a kubelet rotates it: read anew for each request, because it is small, lies in memory, and a
 //! copy of it would be refused after its end for as long as it is kept.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
-use rustix::fs::OFlags;
 
-/// A token is two kilobytes at most, and a server takes no longer head than this.
-const LONGEST: u64 = 64 * 1024;
+use crate::small_file;
 
 /// Where the token is, and the one that was read last.
 #[derive(Clone)]
@@ -41,15 +37,7 @@ impl TokenFile {
 }
 
 fn read(path: &Path) -> io::Result<HeaderValue> {
-    // It is read where requests are made: what waits for its other end, as a pipe does, would hold up everything.
-    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut text = String::new();
-    if file.take(LONGEST + 1).read_to_string(&mut text)? as u64 > LONGEST {
-        return Err(io::Error::other("it is too long for a token"));
-    }
+    let text = small_file::read(path)?;
     let token = text.trim();
     if token.is_empty() {
         return Err(io::Error::other("it is empty"));

@@ -33,7 +33,7 @@ async fn who_connects_leaves_descriptors_for_the_work() {
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum }).unwrap();
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, Arc::new(Shown), pending()));
+    tokio::spawn(serve(listener, Arc::new(Shown), None, pending()));
     let mut idle = Vec::new();
     for _ in 0..IDLE {
         idle.push(TcpStream::connect(address).await.unwrap());

@@ -36,7 +36,7 @@ impl Pages for Shown {
 async fn served(shown: Shown, stop: impl Future<Output = ()> + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    (address, tokio::spawn(serve(listener, Arc::new(shown), stop)))
+    (address, tokio::spawn(serve(listener, Arc::new(shown), None, stop)))
 }
 
 async fn send(address: SocketAddr, request: &str) -> TcpStream {
@@ -150,7 +150,7 @@ async fn is_served_at(host: IpAddr, port: u16) -> bool {
 async fn every_address() -> u16 {
     let listener = bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(serve(listener, Arc::new(Shown { waits: false, metrics: 1 }), pending()));
+    tokio::spawn(serve(listener, Arc::new(Shown { waits: false, metrics: 1 }), None, pending()));
     port
 }
 

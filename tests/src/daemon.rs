@@ -23,7 +23,7 @@ use crate::{
 const LISTENS_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 /// What a daemon logs when it accepts connections; the address follows, for it was told to take any port.
-const LISTENING: &str = "listening on http://";
+const LISTENING: &str = "listening on http";
 
 /// A binary with its arguments, and its process while it runs. Killed when dropped.
 #[derive(Debug)]
@@ -310,6 +310,7 @@ fn listening_address(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once(LISTENING)?;
     // The line has to be complete, or the port might be cut.
     let (line, _) = rest.split_once('\n')?;
+    let line = line.strip_prefix("s").unwrap_or(line).strip_prefix("://")?;
     let end = line.find(|c: char| !c.is_ascii_hexdigit() && !"[].:".contains(c)).unwrap_or(line.len());
     line[..end].parse().ok()
 }
@@ -333,6 +334,7 @@ mod tests {
             "\u{1b}[32mINFO\u{1b}[0m listening on http://127.0.0.1:4711\u{1b}[0m\n",
             "{\"message\":\"listening on http://127.0.0.1:4711\",\"level\":\"INFO\"}\n",
             "listening on http://127.0.0.1:4711/\nmore\n",
+            "listening on https://127.0.0.1:4711\n",
         ] {
             assert_eq!(listening_address(line), Some(expected), "{line}");
         }
