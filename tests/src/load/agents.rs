@@ -126,7 +126,7 @@ async fn prepare(cluster: &Cluster, node: String) -> Result<Run> {
         .and_then(|()| fs::write(host.join("0"), ""))
         .doing(|| format!("make the host of {node}"))?;
     Ok(Run {
-        guarding: vedette_service::http::Guarding::default(),
+        guarding: Default::default(),
         node,
         places: Places { state_dir, host_root, journal_max: JOURNAL },
         // The budget of one agent: in one process each would take the others' work for its own.

@@ -66,7 +66,16 @@ fn values(place: &str, word: &str) -> Value {
     if place.contains("/ipBlock/except") {
         value.pointer_mut(&pointer(place, "/ipBlock")).unwrap()["cidr"] = json!("10.0.0.0/8");
     }
-    value["podMonitor"]["enabled"] = json!(true);
+    if place.contains("/readers/ITEM/") {
+        let reader = value.pointer_mut(&pointer(place, "/readers/ITEM")).unwrap();
+        for required in ["namespace", "name"].iter().filter(|name| !place.ends_with(&format!("/{name}"))) {
+            reader[required] = json!("n");
+        }
+    }
+    let is_secure = ["/metrics/", "/serviceMonitor/"].iter().any(|part| place.starts_with(part));
+    value["podMonitor"]["enabled"] = json!(!is_secure);
+    value["serviceMonitor"]["enabled"] = json!(is_secure);
+    value["metrics"]["secure"] = json!(is_secure);
     value
 }
 

@@ -38,6 +38,10 @@ fn a_value_that_is_not_there_or_not_possible_is_refused_by_name() {
         ("presets={linux}", &["/presets/0", "'linux-baseline', 'kubernetes-node', 'etc'"]),
         ("presets={etc,etc}", &["/presets", "equal"]),
         ("networkPolicy.apiServerPorts={}", &["/networkPolicy/apiServerPorts"]),
+        ("metrics.tls=true", &["/metrics", "'tls' not allowed"]),
+        ("metrics.readers[0].name=prometheus", &["/metrics/readers/0", "missing property 'namespace'"]),
+        ("metrics.secure=true,podMonitor.enabled=true", &["enable serviceMonitor in its place"]),
+        ("serviceMonitor.enabled=true,podMonitor.enabled=true", &["enable one of them"]),
         (
             "networkPolicy.metricsFrom[0].namespace=monitoring",
             &["/networkPolicy/metricsFrom/0", "'namespace' not allowed"],

@@ -207,12 +207,48 @@ fn values_reach_the_pods() {
     assert_eq!(find(&objects, "PodMonitor", "vedette")["metadata"]["labels"]["release"], "prometheus");
 }
 
+#[test]
+fn secure_metrics_are_asked_for_over_tls_and_their_readers_are_reviewed() {
+    let (plain, secure) = (objects(&[]), ["--set", "metrics.secure=true,serviceMonitor.enabled=true"]);
+    for (kind, name) in [("ClusterRole", "vedette-metrics-review"), ("Service", "vedette-agent")] {
+        assert!(!names(&plain, kind).contains(&name.to_owned()), "{kind} {name}: none without the switch");
+    }
+    let readers = r#"metrics.readers=[{"namespace":"monitoring","name":"prometheus-k8s"}]"#;
+    let own = objects(&[&secure[..], &["--set-json", readers]].concat());
+    let given = objects(&[&secure[..], &["--set", "metrics.tlsSecret=tls,openshift.enabled=true"]].concat());
+    for (kind, name) in [("Deployment", "vedette-operator"), ("DaemonSet", "vedette-agent")] {
+        let flags = |objects: &[Value]| container(find(objects, kind, name))["args"].to_string();
+        assert!(!flags(&plain).contains("secure"));
+        assert!(flags(&own).contains("--secure-metrics") && !flags(&own).contains("--tls-dir"), "{}", flags(&own));
+        assert!(flags(&given).contains("--tls-dir=/etc/vedette/tls"), "{}", flags(&given));
+        for probe in ["livenessProbe", "readinessProbe"] {
+            assert!(container(find(&plain, kind, name))[probe]["httpGet"].get("scheme").is_none());
+            assert_eq!(container(find(&own, kind, name))[probe]["httpGet"]["scheme"], "HTTPS");
+        }
+        let volumes = pod(find(&given, kind, name))["volumes"].to_string();
+        assert!(volumes.contains(r#"{"secretName":"tls"}"#), "{volumes}");
+        assert_eq!(find(&own, "Service", name)["spec"]["clusterIP"], "None");
+        assert_eq!(find(&own, "Service", name)["spec"]["selector"], json!({"app.kubernetes.io/name": name}));
+    }
+    let constraints = find(&given, "SecurityContextConstraints", "vedette-agent");
+    assert!(constraints["volumes"].to_string().contains("secret"));
+    let endpoint = |objects: &[Value]| find(objects, "ServiceMonitor", "vedette")["spec"]["endpoints"][0].clone();
+    assert_eq!(endpoint(&own)["tlsConfig"], json!({"insecureSkipVerify": true}));
+    let verified =
+        json!({"ca": {"secret": {"name": "tls", "key": "ca.crt"}}, "serverName": "vedette.vedette-system.svc"});
+    assert_eq!(endpoint(&given)["tlsConfig"], verified);
+    let binding = find(&own, "ClusterRoleBinding", "vedette-metrics-reader");
+    let reader = json!([{"kind": "ServiceAccount", "name": "prometheus-k8s", "namespace": "monitoring"}]);
+    assert_eq!(binding["subjects"], reader);
+    assert!(!names(&given, "ClusterRoleBinding").contains(&"vedette-metrics-reader".to_owned()), "nobody is bound");
+}
+
 /// What the chart says of flags and variables is said by the programs too: else a pod would not start.
 #[tokio::test]
 async fn the_programs_know_every_flag_and_variable_of_the_pods() {
     let products = vedette_tests::products().await.unwrap();
     let set = "--set=clusterName=c,agent.budget.cpuLimit=1,agent.budget.readLimit=1Mi";
-    let objects = objects(&[set]);
+    let objects = objects(&[set, "--set=metrics.secure=true,metrics.tlsSecret=t,agent.requireConfinement=true"]);
     let workloads =
         [("Deployment", "vedette-operator", &products.operator), ("DaemonSet", "vedette-agent", &products.agent)];
     for (kind, name, program) in workloads {

@@ -13,7 +13,8 @@ const NOT_OF_KUBERNETES: [&str; 5] =
     ["PodMonitor", "ServiceMonitor", "PrometheusRule", "SecurityContextConstraints", "DataCollectionRule"];
 
 /// What else there is to set, beside switches, so that all of it is there once.
-const SET: [&str; 12] = [
+const SET: [&str; 13] = [
+    "metrics.tlsSecret=vedette-tls",
     "clusterName=prod-eu",
     "presets={linux-baseline,kubernetes-node,etc}",
     "image.registry=registry.example.com/security",
@@ -28,7 +29,8 @@ const SET: [&str; 12] = [
     "operator.resources.limits.cpu=1",
 ];
 
-const PEERS: [&str; 2] = [
+const PEERS: [&str; 3] = [
+    r#"metrics.readers=[{"namespace":"monitoring","name":"prometheus-k8s"}]"#,
     r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]"#,
     r#"networkPolicy.apiServers=[{"ipBlock":{"cidr":"10.0.0.0/28","except":["10.0.0.8/32"]}}]"#,
 ];
@@ -59,11 +61,17 @@ fn variants() -> Vec<(String, Vec<String>)> {
         let turned = format!("{switch}={}", !default);
         (turned.clone(), vec![format!("--set={turned}")])
     }));
-    for on in [true, false] {
-        let all = switches.iter().map(|(switch, _)| format!("--set={switch}={on}"));
+    // One monitor leaves no room for the other.
+    for (name, on, off) in [
+        ("all-on", true, &["podMonitor.enabled"][..]),
+        ("all-on-plain", true, &["serviceMonitor.enabled", "metrics.secure"]),
+        ("all-off", false, &[]),
+    ] {
+        let all = switches.iter().filter(|(switch, _)| !off.contains(&switch.as_str()));
+        let all = all.map(|(switch, _)| format!("--set={switch}={on}"));
         let set = SET.iter().map(|set| format!("--set={set}"));
         let peers = PEERS.iter().map(|set| format!("--set-json={set}"));
-        variants.push((format!("all-{on}"), all.chain(set).chain(peers).collect()));
+        variants.push((name.to_owned(), all.chain(set).chain(peers).collect()));
     }
     variants
 }
