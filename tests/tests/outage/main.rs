@@ -8,4 +8,5 @@ mod identity;
 mod plans;
 mod rollback;
 mod scene;
+mod secured;
 mod token;
