@@ -33,6 +33,8 @@ pub(crate) struct Needs<'p> {
     pub(crate) records: Option<&'p Path>,
     /// Whether it may start other programs, as a kubeconfig may ask for one.
     pub(crate) programs: bool,
+    /// Whether it looks up names, for which datagrams are sent.
+    pub(crate) names: bool,
     /// The ports that it connects to; `None` where that is not known.
     pub(crate) ports: Option<&'p [u16]>,
     /// The capabilities that it keeps, if it has them.
@@ -90,7 +92,7 @@ impl Confinement {
         if let Err(why) = rights::give_up(needs.capabilities) {
             lacks.push(format!("capabilities that it does not need are kept: {why}"));
         }
-        if let Err(why) = calls::refuse(needs.programs) {
+        if let Err(why) = calls::refuse(needs) {
             lacks.push(format!("mounts, namespaces and the host's sockets are not refused: {why}"));
         }
         Self { lacks }

@@ -12,6 +12,7 @@ use crate::status::{StatusSink, Target};
 use crate::{Trouble, anchors, sentence};
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,13 +33,16 @@ const UNREADABLE_PLAN: &str = "unreadable-plan";
 /// # Errors
 /// When the state, the host root, the API server's address or an output cannot be used, or a task ends by itself.
 pub fn run(options: Run) -> Result<ExitCode, Trouble> {
-    let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && options.kubeconfig.is_none();
+    let host = std::env::var("KUBERNETES_SERVICE_HOST").ok().filter(|_| options.kubeconfig.is_none());
+    let is_pod = host.is_some();
     // As the client library finds the API server in a pod.
     let port = std::env::var("KUBERNETES_SERVICE_PORT").ok().and_then(|port| port.parse().ok()).filter(|_| is_pod);
     let needs = Needs {
         state_dir: &options.places.state_dir,
         records: options.records.file(),
         programs: !is_pod,
+        // Some providers put a name in the place of the address.
+        names: host.is_none_or(|host| host.parse::<IpAddr>().is_err()),
         ports: port.as_ref().map(std::slice::from_ref),
         capabilities: if is_pod { READS } else { WRITES_AND_LISTENS },
     };

@@ -38,6 +38,7 @@ pub fn standalone(options: Standalone) -> Result<ExitCode, Trouble> {
         state_dir: &options.places.state_dir,
         records: options.records.file(),
         programs: false,
+        names: false,
         ports: Some(&[]),
         capabilities: WRITES_AND_LISTENS,
     };

@@ -1,8 +1,10 @@
 //! A scratch host: a folder that an agent takes for its node's `/`, small and free to be changed.
 use std::{
-    fs, io,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::error::{Doing as _, Result};
@@ -20,6 +22,30 @@ const FILES: [(&str, &str, u32); 9] = [
     ("/usr/local/bin/backup", "#!/bin/sh\n", 0o755),
 ];
 const LINKS: [(&str, &str); 2] = [("/bin", "usr/bin"), ("/usr/bin/editor", "/usr/bin/vim")];
+
+/// Writes a file so that nobody who looks meanwhile sees it empty or cut short: an agent would tell of both. `beside` is made and
+/// gone again; it lies in the same file system, where nobody looks.
+pub(crate) fn write_at_once(beside: &Path, file: &Path, content: &[u8]) -> io::Result<()> {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    let old = fs::metadata(file).ok();
+    let in_place = |old: &fs::Metadata| !old.is_file() || old.nlink() > 1 || old.len() <= content.len() as u64;
+    if old.as_ref().map_or(file.is_symlink(), in_place) {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(file)?;
+        file.write_all(content)?;
+        return if old.is_some_and(|old| old.is_file()) { file.set_len(content.len() as u64) } else { Ok(()) };
+    }
+    let new = beside.with_extension(format!("new{}", WRITTEN.fetch_add(1, Ordering::Relaxed)));
+    fs::write(&new, content)?;
+    if let Some(old) = old {
+        chown(&new, Some(old.uid()), Some(old.gid()))?;
+        fs::set_permissions(&new, old.permissions())?;
+    }
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    fs::rename(&new, &file).or_else(|error| match error.kind() {
+        io::ErrorKind::CrossesDevices => fs::remove_file(&new).and_then(|()| fs::write(&file, content)),
+        _ => Err(error),
+    })
+}
 
 /// A host root. The folder belongs to who made it.
 #[derive(Debug, Clone)]
@@ -79,14 +105,15 @@ impl ScratchHost {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Writes a file, and the directories above it.
+    /// Writes a file in one step, and the directories above it.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn write(&self, path: &str, content: &str) -> Result<()> {
         let file = self.at(path);
         let made = file.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(&file, content)).doing(|| format!("write {}", file.display()))
+        made.and_then(|()| write_at_once(&self.root.with_extension("new"), &file, content.as_bytes()))
+            .doing(|| format!("write {}", file.display()))
     }
 
     /// Appends to a file.
@@ -96,9 +123,7 @@ impl ScratchHost {
     pub fn append(&self, path: &str, content: &str) -> Result<()> {
         let file = self.at(path);
         let opened = fs::OpenOptions::new().append(true).open(&file);
-        opened
-            .and_then(|mut file| io::Write::write_all(&mut file, content.as_bytes()))
-            .doing(|| format!("append to {path}"))
+        opened.and_then(|mut file| file.write_all(content.as_bytes())).doing(|| format!("append to {path}"))
     }
 
     /// Sets the permission bits.

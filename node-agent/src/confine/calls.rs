@@ -5,6 +5,7 @@ mod refused;
 
 pub(super) use refused::never;
 
+use super::Needs;
 use libc::{AF_INET, AF_INET6, AF_UNIX, EPERM, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM, c_long};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -30,6 +31,8 @@ const CONTROLS: [i32; 5] = [libc::F_SETLEASE, libc::F_NOTIFY, libc::F_SETOWN, SE
 const SETSIG: i32 = 10;
 const SETOWN_EX: i32 = 15;
 
+const FAST_OPEN: u64 = libc::MSG_FASTOPEN as u64;
+
 /// Namespaces that a new process could begin in.
 const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNS,
@@ -45,13 +48,13 @@ const NAMESPACES: [i32; 7] = [
 ///
 /// # Errors
 /// Why the kernel does not.
-pub(super) fn refuse(programs: bool) -> Result<(), String> {
-    refuse_as(programs, EPERM)
+pub(super) fn refuse(needs: Needs<'_>) -> Result<(), String> {
+    refuse_as(needs, EPERM)
 }
 
 /// The same with another answer.
-pub(super) fn refuse_as(programs: bool, errno: i32) -> Result<(), String> {
-    let filters = [filter(programs, errno), without_clone3()];
+pub(super) fn refuse_as(needs: Needs<'_>, errno: i32) -> Result<(), String> {
+    let filters = [filter(needs, errno), without_clone3()];
     for filter in filters {
         let filter = filter.map_err(|error| error.to_string())?;
         apply_filter(&filter).map_err(|error| format!("no seccomp filter can be set ({error})"))?;
@@ -59,10 +62,15 @@ pub(super) fn refuse_as(programs: bool, errno: i32) -> Result<(), String> {
     Ok(())
 }
 
-fn filter(programs: bool, errno: i32) -> Result<BpfProgram, BackendError> {
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = never(programs).map(|call| (call, Vec::new())).collect();
-    rules.insert(libc::SYS_socket, sockets()?);
+fn filter(needs: Needs<'_>, errno: i32) -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = never(needs.programs).map(|call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_socket, sockets(needs.names)?);
     rules.insert(libc::SYS_socketpair, pairs()?);
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        // It connects by itself, past Landlock.
+        let opens = condition(flags, SeccompCmpOp::MaskedEq(FAST_OPEN), FAST_OPEN)?;
+        rules.insert(call, vec![all(vec![opens])?]);
+    }
     let namespaces = NAMESPACES.iter().map(|flag| {
         let bits = word(*flag);
         all(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(bits), bits)?])
@@ -73,7 +81,7 @@ fn filter(programs: bool, errno: i32) -> Result<BpfProgram, BackendError> {
     let controls = CONTROLS.iter().map(|control| all(vec![condition(1, SeccompCmpOp::Eq, word(*control))?]));
     rules.insert(libc::SYS_fcntl, controls.collect::<Result<_, _>>()?);
     let is_other = || condition(0, SeccompCmpOp::Ne, std::process::id().into());
-    if !programs {
+    if !needs.programs {
         // Who aborts signals itself: so does glibc.
         rules.insert(libc::SYS_tgkill, vec![all(vec![is_other()?])?]);
         // A limit can end a process too. None is that of this one.
@@ -86,12 +94,14 @@ fn filter(programs: bool, errno: i32) -> Result<BpfProgram, BackendError> {
     compile(rules, errno)
 }
 
-/// The API server and who scrapes: no sockets of the host that have a path, no netlink, no raw packets.
-fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
+/// The API server and who scrapes: no sockets of the host that have a path, no netlink, no raw packets; datagrams, of which
+/// Landlock refuses none, only to who names hosts.
+fn sockets(names: bool) -> Result<Vec<SeccompRule>, BackendError> {
+    let (kinds, protocol) = if names { (&[SOCK_STREAM, SOCK_DGRAM][..], IPPROTO_UDP) } else { (&[SOCK_STREAM][..], 0) };
     let family = all(vec![differs(0, AF_INET)?, differs(0, AF_INET6)?]);
     // Other protocols are modules that would be loaded for it.
-    let protocol = all(vec![differs(2, 0)?, differs(2, IPPROTO_TCP)?, differs(2, IPPROTO_UDP)?]);
-    [family, protocol].into_iter().chain(other_kinds(&[SOCK_STREAM, SOCK_DGRAM])).collect()
+    let protocol = all(vec![differs(2, 0)?, differs(2, IPPROTO_TCP)?, differs(2, protocol)?]);
+    [family, protocol].into_iter().chain(other_kinds(kinds)).collect()
 }
 
 /// Both ends are here. One for datagrams could send to any path.

@@ -32,8 +32,7 @@ fn in_child(test: &str, body: impl FnOnce(&Path)) {
 fn confined(test: &str, how: impl FnOnce(Needs<'_>) -> Needs<'_>, body: impl FnOnce(&Path) + Send) {
     in_child(test, |folder| {
         let (state_dir, records) = (folder.join("state"), folder.join("records/lines"));
-        let needs =
-            Needs { state_dir: &state_dir, records: Some(&records), programs: false, ports: None, capabilities: READS };
+        let needs = Needs { records: Some(&records), ..pod(&state_dir) };
         own(&state_dir);
         let confinement = Confinement::begin(how(needs));
         // Threads that are started later are confined: the body runs on one.
@@ -42,7 +41,11 @@ fn confined(test: &str, how: impl FnOnce(Needs<'_>) -> Needs<'_>, body: impl FnO
     });
 }
 
-/// A pod's agent.
+/// What a pod's agent needs.
+fn pod(state_dir: &Path) -> Needs<'_> {
+    Needs { state_dir, records: None, programs: false, names: false, ports: None, capabilities: READS }
+}
+
 fn as_it_is(needs: Needs<'_>) -> Needs<'_> {
     needs
 }
@@ -144,6 +147,8 @@ fn it_makes_no_call_that_would_undo_that() {
             (libc::AF_VSOCK, libc::SOCK_STREAM),
             (libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC),
             (libc::AF_INET, libc::SOCK_SEQPACKET),
+            (libc::AF_INET, libc::SOCK_DGRAM),
+            (libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC),
         ] {
             assert_eq!(socket(family, kind, 0), Some(libc::EPERM), "{family} {kind}");
         }
@@ -170,9 +175,9 @@ fn it_makes_no_call_that_would_undo_that() {
 /// Without what else would refuse them, and with an answer that nothing else gives.
 #[test]
 fn the_filter_itself_refuses_each_call_under_all_its_numbers() {
-    in_child("the_filter_itself_refuses_each_call_under_all_its_numbers", |_| {
+    in_child("the_filter_itself_refuses_each_call_under_all_its_numbers", |folder| {
         const ANSWER: i32 = libc::EXFULL;
-        calls::refuse_as(false, ANSWER).unwrap();
+        calls::refuse_as(pod(folder), ANSWER).unwrap();
         let call = |number: libc::c_long| {
             // SAFETY: the filter refuses it, or the test fails.
             let done = unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) };
@@ -209,8 +214,44 @@ fn it_connects_to_the_ports_that_it_needs_and_to_no_other() {
                 // Landlock knows ports from Linux 6.7 on.
                 Ok(()) => assert!(!knows_ports(), "connected"),
             }
+            for call in [libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg] {
+                opens(call, other.local_addr().unwrap().port());
+            }
+            other.set_nonblocking(true).unwrap();
+            let nobody = other.accept().map(drop).map_err(|error| error.kind());
+            assert_eq!(nobody, Err(std::io::ErrorKind::WouldBlock), "something came");
         },
     );
+}
+
+/// Sends on a socket that is not connected, and has it connect by that.
+fn opens(call: libc::c_long, port: u16) {
+    let [a, b] = port.to_be_bytes();
+    let address = libc::sockaddr_in {
+        sin_family: u16::try_from(libc::AF_INET).unwrap(),
+        sin_port: u16::from_ne_bytes([a, b]),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+        sin_zero: [0; 8],
+    };
+    let length = u32::try_from(size_of_val(&address)).unwrap();
+    let mut data = libc::iovec { iov_base: c"x".as_ptr().cast_mut().cast(), iov_len: 1 };
+    // SAFETY: all zeros is an empty message; what it points to lives as long as the call.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_name = std::ptr::from_ref(&address).cast_mut().cast();
+    message.msg_hdr.msg_namelen = length;
+    message.msg_hdr.msg_iov = &raw mut data;
+    message.msg_hdr.msg_iovlen = 1;
+    let flags = libc::MSG_FASTOPEN;
+    // SAFETY: as each call takes it.
+    let done = unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+        match call {
+            libc::SYS_sendto => libc::syscall(call, socket, data.iov_base, 1usize, flags, &raw const address, length),
+            libc::SYS_sendmsg => libc::syscall(call, socket, &raw const message.msg_hdr, flags),
+            _ => libc::syscall(call, socket, &raw mut message, 1, flags),
+        }
+    };
+    assert_eq!((done, Error::last_os_error().raw_os_error()), (-1, Some(libc::EPERM)), "{call}");
 }
 
 fn knows_ports() -> bool {
@@ -240,7 +281,7 @@ fn a_directory_that_a_kubelet_made_for_it_becomes_its_own_and_no_other_does() {
 fn it_talks_to_the_network_and_starts_threads() {
     confined(
         "it_talks_to_the_network_and_starts_threads",
-        |needs| Needs { programs: true, ..needs },
+        |needs| Needs { programs: true, names: true, ..needs },
         |_| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut sent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

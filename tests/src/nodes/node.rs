@@ -18,6 +18,7 @@ use vedette_image::{
 use crate::{
     binaries::ClusterBinaries,
     error::{Doing as _, Error, Result},
+    host::write_at_once,
     identity::{Identity, Server},
     nodes::{
         machine::Machine,
@@ -104,14 +105,14 @@ impl Node {
         self.machine.run(move || fs::read(path))?.doing(|| what)
     }
 
-    /// Writes a file in its root file system; its folder must be there.
+    /// Writes a file in its root file system, in one step; its folder must be there.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Result<()> {
         let (path, content) = (path.into(), content.into());
         let what = format!("write {} on {}", path.display(), self.name());
-        self.machine.run(move || fs::write(path, content))?.doing(|| what)
+        self.machine.run(move || write_at_once(Path::new("/.written"), &path, &content))?.doing(|| what)
     }
 
     /// Does something where paths are the node's. It must be short, and start no thread.
