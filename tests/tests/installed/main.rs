@@ -8,6 +8,7 @@ mod operation;
 mod plugin;
 mod scene;
 mod scraped;
+mod secured;
 #[cfg(target_arch = "x86_64")]
 mod taken_over;
 
@@ -34,6 +35,7 @@ async fn from_an_empty_cluster_to_a_change_that_is_told_by_helm_and_by_the_plain
     scene.tells(CHANGED).await;
     plugin::tells(&scene, CHANGED.len()).await;
     scraped::is_scraped(&scene).await;
+    secured::is_secured(&scene).await;
 
     // Removed and installed again by other means: rules and what stands on the nodes have stayed.
     scene.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).unwrap();
