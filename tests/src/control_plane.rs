@@ -21,8 +21,8 @@ use crate::{
     binaries::Binaries,
     error::{Doing as _, Error, Result},
     ground::{Ground, Listener},
-    identity::{Identity, Server},
-    pki::{Certified, Pki},
+    identity::{Ca, Identity, Server},
+    pki::{Authority, Certified, Pki, TokenKey},
     process::Process,
     run_folder::RunFolder,
     wait::{eventually, not_yet},
@@ -41,11 +41,16 @@ rules:
     resources: [{group: vedette.dev}]
   - level: None
 ";
+const AUDIT_POLICY: &str = "audit.yaml";
 const AUDIT_LOG: &str = "audit.log";
 
 /// In its folder: what other parts of a cluster are told.
 const CA: &str = "ca.crt";
+const TRUSTED: &str = "trusted.crt";
 const TOKEN_KEY: &str = "tokens.key";
+const TOKEN_PUBLIC_KEYS: &str = "tokens.pub";
+const CERTIFICATE: &str = "apiserver.crt";
+const CERTIFICATE_KEY: &str = "apiserver.key";
 
 /// How often a start is tried again because somebody else took its port first.
 const PORT_TRIES: usize = 5;
@@ -139,7 +144,7 @@ impl ControlPlane {
         let apiserver_command = apiserver_command(binaries, &folder, &pki, etcd_port, &ground)?;
         for _ in 0..PORT_TRIES {
             let port = ground.port(Listener::Api)?;
-            let server = Server { url: ground.url(port), ca: pki.ca() };
+            let server = Server { url: ground.url(port), ca: Ca::Inline(pki.both()) };
             let certified = pki.person("admin", Some("system:masters"))?;
             let admin = Identity::person(&server, "admin", &certified);
             let client = admin.client().await?;
@@ -193,10 +198,11 @@ impl ControlPlane {
         Ok(Identity::person(&self.server, name, &certified))
     }
 
-    /// A service account whose token is in `token_file`.
+    /// A service account whose token is in `token_file`. It trusts what a file says, as in a pod: see [`ControlPlane::trust`].
     #[must_use]
     pub fn service_account(&self, name: &str, token_file: &Path) -> Identity {
-        Identity::service_account(&self.server, name, token_file)
+        let server = Server { url: self.server.url.clone(), ca: Ca::File(self.trusted_file()) };
+        Identity::service_account(&server, name, token_file)
     }
 
     /// A folder below the control plane's own, which is removed with it. Made when it is not there.
@@ -207,9 +213,9 @@ impl ControlPlane {
         self.folder.folder(name)
     }
 
-    /// The certificate of its CA, as a file.
-    pub(crate) fn ca_file(&self) -> PathBuf {
-        self.folder.path().join(CA)
+    /// The certificates of the CAs that pods are told to trust, as a file.
+    pub(crate) fn trusted_file(&self) -> PathBuf {
+        self.folder.path().join(TRUSTED)
     }
 
     /// The key that signs tokens of service accounts, as a file.
@@ -224,7 +230,8 @@ impl ControlPlane {
 
     /// A user as its own parts see it: they reach the API server where it stands.
     pub(crate) fn own_part(&self, name: &str) -> Result<Identity> {
-        let server = Server { url: format!("https://127.0.0.1:{}", self.apiserver_port), ca: self.pki.ca() };
+        let server =
+            Server { url: format!("https://127.0.0.1:{}", self.apiserver_port), ca: Ca::Inline(self.pki.both()) };
         Ok(Identity::person(&server, name, &self.pki.person(name, None)?))
     }
 
@@ -272,6 +279,30 @@ impl ControlPlane {
     /// When it does not run.
     pub async fn resume_apiserver(&self) -> Result<()> {
         self.running(self.apiserver.lock().await.as_mut())?.resume()
+    }
+
+    /// Gives the API server another certificate, from its next start on.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn renew_certificate(&self, authority: Authority) -> Result<()> {
+        write_certificate(&self.folder, &self.ground.certificate(&self.pki, authority)?)
+    }
+
+    /// Tells service accounts which CAs to trust, as a cluster tells its pods by their `ca.crt`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn trust(&self, authorities: &[Authority]) -> Result<()> {
+        self.folder.file(TRUSTED, &self.pki.certificates(authorities)).map(drop)
+    }
+
+    /// Signs tokens with another key, from the API server's next start on. It then takes no token that the one before signed.
+    ///
+    /// # Errors
+    /// When the key cannot be made or written.
+    pub fn renew_token_key(&self) -> Result<()> {
+        write_token_key(&self.folder, &self.pki.renew_token_key()?)
     }
 
     fn running<'p>(&self, process: Option<&'p mut Process>) -> Result<&'p mut Process> {
@@ -357,11 +388,12 @@ fn apiserver_command(
     etcd_port: u16,
     ground: &Ground,
 ) -> Result<ApiserverCommand> {
-    let Certified { certificate, key } = ground.certificate(pki)?;
+    write_certificate(folder, &ground.certificate(pki, Authority::First)?)?;
+    write_token_key(folder, &pki.token_key())?;
+    folder.file(TRUSTED, &pki.ca())?;
+    folder.file(AUDIT_POLICY, AUDIT)?;
+    let at = |flag: &str, name: &str| format!("--{flag}={}", folder.path().join(name).display());
     let ca = folder.file(CA, &pki.ca())?.display().to_string();
-    let file = |flag: &str, name: &str, content: &str| -> Result<String> {
-        Ok(format!("--{flag}={}", folder.file(name, content)?.display()))
-    };
     let mut arguments = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
@@ -371,15 +403,15 @@ fn apiserver_command(
         "--profiling=false".into(),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--cert-dir={}", folder.folder("apiserver")?.display()),
-        file("audit-policy-file", "audit.yaml", AUDIT)?,
+        at("audit-policy-file", AUDIT_POLICY),
         format!("--audit-log-path={}", folder.path().join(AUDIT_LOG).display()),
         // Each event is there when its request is answered.
         "--audit-log-mode=blocking-strict".into(),
         format!("--client-ca-file={ca}"),
-        file("tls-cert-file", "apiserver.crt", &certificate)?,
-        file("tls-private-key-file", "apiserver.key", &key)?,
-        file("service-account-key-file", "tokens.pub", &pki.token_public_key)?,
-        file("service-account-signing-key-file", TOKEN_KEY, &pki.token_key)?,
+        at("tls-cert-file", CERTIFICATE),
+        at("tls-private-key-file", CERTIFICATE_KEY),
+        at("service-account-key-file", TOKEN_PUBLIC_KEYS),
+        at("service-account-signing-key-file", TOKEN_KEY),
     ];
     arguments.extend(ground.flags(folder, pki, &ca)?);
     Ok(ApiserverCommand {
@@ -387,6 +419,16 @@ fn apiserver_command(
         arguments,
         log: folder.path().join("kube-apiserver.log"),
     })
+}
+
+fn write_certificate(folder: &RunFolder, Certified { certificate, key }: &Certified) -> Result<()> {
+    folder.file(CERTIFICATE, certificate)?;
+    folder.file(CERTIFICATE_KEY, key).map(drop)
+}
+
+fn write_token_key(folder: &RunFolder, TokenKey { private, public }: &TokenKey) -> Result<()> {
+    folder.file(TOKEN_PUBLIC_KEYS, public)?;
+    folder.file(TOKEN_KEY, private).map(drop)
 }
 
 async fn apiserver_is_ready(process: &mut Process, client: &Client) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::{
     error::{Doing as _, Result},
     loopback::{self, Answer, free_port},
     nodes::network::{Forward, Network},
-    pki::{Certified, Pki},
+    pki::{Authority, Certified, Pki},
     run_folder::RunFolder,
 };
 
@@ -75,13 +75,13 @@ impl Ground {
     }
 
     /// The certificate of an API server there.
-    pub(crate) fn certificate(&self, pki: &Pki) -> Result<Certified> {
+    pub(crate) fn certificate(&self, pki: &Pki, authority: Authority) -> Result<Certified> {
         let mut names: Vec<String> = vec!["localhost".into(), "127.0.0.1".into()];
         if let Self::Network { address, .. } = self {
             names.extend([address, &SERVICE].map(ToString::to_string));
             names.extend(["", ".default", ".default.svc"].map(|end| format!("kubernetes{end}")));
         }
-        pki.server("kube-apiserver", None, &names)
+        pki.server_by(authority, "kube-apiserver", None, &names)
     }
 
     /// The API server's flags that depend on where it stands.

@@ -1,6 +1,9 @@
 //! Who talks to the API server: a person with a certificate, or a service account with a token in a file. Produces clients
 //! and the kubeconfig files that the product's binaries read.
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use kube::{
     Client, Config,
@@ -24,7 +27,16 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) url: String,
-    pub(crate) ca: String,
+    pub(crate) ca: Ca,
+}
+
+/// A CA's certificate.
+#[derive(Debug, Clone)]
+pub(crate) enum Ca {
+    /// PEM, for good.
+    Inline(String),
+    /// What this file says, as in a pod.
+    File(PathBuf),
 }
 
 impl Identity {
@@ -42,7 +54,10 @@ impl Identity {
     }
 
     fn new(server: &Server, name: &str, user: Value) -> Self {
-        let cluster = json!({ "server": server.url, "certificate-authority-data": base64(&server.ca) });
+        let cluster = match &server.ca {
+            Ca::Inline(pem) => json!({ "server": server.url, "certificate-authority-data": base64(pem) }),
+            Ca::File(path) => json!({ "server": server.url, "certificate-authority": path }),
+        };
         Self {
             name: name.to_owned(),
             kubeconfig: json!({
@@ -97,7 +112,7 @@ mod tests {
     fn a_kubeconfig_file_is_read_as_it_was_meant() {
         let folder = tempfile::tempdir().unwrap();
         let (file, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
-        let server = Server { url: "https://127.0.0.1:6443".into(), ca: "a CA".into() };
+        let server = Server { url: "https://127.0.0.1:6443".into(), ca: Ca::Inline("a CA".into()) };
         Identity::service_account(&server, "vedette-agent-n1", &token).write_kubeconfig(&file).unwrap();
         let read = Kubeconfig::read_from(&file).unwrap();
         let cluster = read.clusters[0].cluster.as_ref().unwrap();

@@ -59,6 +59,7 @@ pub use host::ScratchHost;
 pub use identity::Identity;
 pub use metrics::Metrics;
 pub use nodes::{Node, RealCluster};
+pub use pki::Authority;
 pub use products::{Products, products};
 pub use shared::SharedCluster;
 pub use wait::{NotYet, eventually, not_yet};

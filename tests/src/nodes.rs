@@ -227,7 +227,7 @@ fn start_controllers(control_plane: &ControlPlane, binaries: &ClusterBinaries) -
     };
     let manager = [
         format!("--service-account-private-key-file={}", control_plane.token_key_file().display()),
-        format!("--root-ca-file={}", control_plane.ca_file().display()),
+        format!("--root-ca-file={}", control_plane.trusted_file().display()),
         "--use-service-account-credentials=true".into(),
         SILENT_AFTER.into(),
     ];

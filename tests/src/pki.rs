@@ -1,6 +1,10 @@
-//! The certificates and keys of one control plane, made fresh for it: a CA, the API server's serving certificate, client
-//! certificates for people, and the key pair that signs service-account tokens. Writes nothing but where it is told to.
-use std::time::Duration;
+//! The certificates and keys of one control plane, made fresh for it: a CA and the one that may follow it, the API server's
+//! serving certificate, client certificates for people, and the key pair that signs service-account tokens. Writes nothing but
+//! where it is told to.
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rcgen::{
@@ -20,48 +24,107 @@ pub(crate) struct Certified {
     pub(crate) key: String,
 }
 
+/// Who signs the API server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// The CA that the control plane began with. It signs all else.
+    First,
+    /// The one that follows it.
+    Next,
+}
+
+/// PEM; the private half signs service-account tokens, the public half checks them.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenKey {
+    pub(crate) private: String,
+    pub(crate) public: String,
+}
+
+impl TokenKey {
+    fn new() -> Result<Self> {
+        let key = KeyPair::generate().doing(|| "make the key for tokens".into())?;
+        Ok(Self { private: key.serialize_pem(), public: key.public_key_pem() })
+    }
+}
+
 pub(crate) struct Pki {
-    ca: CertifiedIssuer<'static, KeyPair>,
-    /// PEM; the private half signs service-account tokens, the public half checks them.
-    pub(crate) token_key: String,
-    pub(crate) token_public_key: String,
+    first: CertifiedIssuer<'static, KeyPair>,
+    next: CertifiedIssuer<'static, KeyPair>,
+    token_key: Mutex<TokenKey>,
 }
 
 impl Pki {
     pub(crate) fn new() -> Result<Self> {
-        let mut params = named("vedette test CA", None);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        let tokens = KeyPair::generate().doing(|| "make the key for tokens".into())?;
         Ok(Self {
-            ca: KeyPair::generate()
-                .and_then(|key| CertifiedIssuer::self_signed(params, key))
-                .doing(|| "make the CA".into())?,
-            token_key: tokens.serialize_pem(),
-            token_public_key: tokens.public_key_pem(),
+            first: authority("vedette test CA")?,
+            next: authority("vedette test CA that follows")?,
+            token_key: Mutex::new(TokenKey::new()?),
         })
     }
 
     /// The CA's certificate, PEM.
     pub(crate) fn ca(&self) -> String {
-        self.ca.pem()
+        self.certificates(&[Authority::First])
+    }
+
+    /// The certificates of these, PEM, as one file that trusts them all.
+    pub(crate) fn certificates(&self, authorities: &[Authority]) -> String {
+        authorities.iter().map(|&authority| self.issuer(authority).pem()).collect()
+    }
+
+    /// What the harness's own parts trust, so that they outlive every renewal.
+    pub(crate) fn both(&self) -> String {
+        self.certificates(&[Authority::First, Authority::Next])
+    }
+
+    /// The key that signs tokens now.
+    pub(crate) fn token_key(&self) -> TokenKey {
+        self.tokens().clone()
+    }
+
+    /// Another key from now on.
+    pub(crate) fn renew_token_key(&self) -> Result<TokenKey> {
+        let key = TokenKey::new()?;
+        self.tokens().clone_from(&key);
+        Ok(key)
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, TokenKey> {
+        self.token_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn issuer(&self, authority: Authority) -> &CertifiedIssuer<'static, KeyPair> {
+        match authority {
+            Authority::First => &self.first,
+            Authority::Next => &self.next,
+        }
     }
 
     /// For a server that is known by these names and addresses.
     pub(crate) fn server(&self, name: &str, group: Option<&str>, known_as: &[String]) -> Result<Certified> {
+        self.server_by(Authority::First, name, group, known_as)
+    }
+
+    /// The same, signed by this one.
+    pub(crate) fn server_by(
+        &self,
+        authority: Authority,
+        name: &str,
+        group: Option<&str>,
+        known_as: &[String],
+    ) -> Result<Certified> {
         let mut params = named(name, group);
         params.subject_alt_names =
             CertificateParams::new(known_as).doing(|| format!("name the server {name}"))?.subject_alt_names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign(params)
+        self.sign(authority, params)
     }
 
     /// For a person: the API server takes the common name as user and the organization as group.
     pub(crate) fn person(&self, name: &str, group: Option<&str>) -> Result<Certified> {
         let mut params = named(name, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params)
+        self.sign(Authority::First, params)
     }
 
     /// A token with the claims of another one, for another time.
@@ -76,21 +139,31 @@ impl Pki {
             claims[claim] = json!(time);
         }
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let key = KeyPair::from_pem(&self.token_key).doing(|| "read the key for tokens".into())?;
+        let key = KeyPair::from_pem(&self.token_key().private).doing(|| "read the key for tokens".into())?;
         let signature = SigningKey::sign(&key, signed.as_bytes()).doing(|| "sign a token".into())?;
         let signature =
             fixed(&signature).ok_or_else(|| Error::Unexpected("the key for tokens is no P-256 key".into()))?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    fn sign(&self, mut params: CertificateParams) -> Result<Certified> {
+    fn sign(&self, authority: Authority, mut params: CertificateParams) -> Result<Certified> {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let issuer = self.issuer(authority);
         KeyPair::generate()
             .and_then(|key| {
-                Ok(Certified { certificate: params.signed_by(&key, &self.ca)?.pem(), key: key.serialize_pem() })
+                Ok(Certified { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
             })
             .doing(|| "sign a certificate".into())
     }
+}
+
+fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut params = named(name, None);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    KeyPair::generate()
+        .and_then(|key| CertifiedIssuer::self_signed(params, key))
+        .doing(|| format!("make the CA {name:?}"))
 }
 
 /// A signature's two numbers at their full length, as tokens carry it, from ASN.1: SEQUENCE { INTEGER, INTEGER }.

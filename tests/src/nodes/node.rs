@@ -19,7 +19,7 @@ use crate::{
     binaries::ClusterBinaries,
     error::{Doing as _, Error, Result},
     host::write_at_once,
-    identity::{Identity, Server},
+    identity::{Ca, Identity, Server},
     nodes::{
         machine::Machine,
         network::Network,
@@ -243,7 +243,7 @@ async fn join(place: &Place, machine: &Machine, network: &Network) -> Result<()>
 }
 
 fn write_settings(place: &Place, machine: &Machine, pki: &Pki) -> Result<()> {
-    let server = Server { url: format!("https://{CONTROL_PLANE}:6443"), ca: pki.ca() };
+    let server = Server { url: format!("https://{CONTROL_PLANE}:6443"), ca: Ca::Inline(pki.both()) };
     let kubeconfig =
         |user: &str, group: &str| Identity::person(&server, user, &pki.person(user, Some(group))?).kubeconfig();
     let user = format!("system:node:{}", place.name);

@@ -1,6 +1,9 @@
 //! An API server that is away, and one that hangs.
 
-use std::time::{Duration, Instant};
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
 
 use kube::{
     Api,
@@ -16,18 +19,43 @@ use vedette_tests::{
 
 use crate::scene::{SOON, Scene, Watched, holds};
 
-/// The sentence of the issue: a minute, and more.
-const AWAY: Duration = Duration::from_secs(62);
+/// How long it is away, and how much changes on each node meanwhile.
+struct Outage {
+    lasts: Duration,
+    changes: usize,
+}
+
+impl Outage {
+    /// A minute and a few changes, or what `VEDETTE_OUTAGE_SECONDS` and `VEDETTE_OUTAGE_CHANGES` say.
+    fn from_env() -> Self {
+        let given = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
+        Self {
+            lasts: Duration::from_secs(given("VEDETTE_OUTAGE_SECONDS", 62)),
+            changes: usize::try_from(given("VEDETTE_OUTAGE_CHANGES", 1)).unwrap(),
+        }
+    }
+
+    /// How many files are added, modified and removed between two compares, which are 10 s apart.
+    fn at_once(&self) -> usize {
+        let compares = usize::try_from(self.lasts.as_secs() / 10).unwrap();
+        self.changes.div_ceil(3 * compares)
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_server_that_is_away_for_a_minute_under_changes_costs_nothing_but_the_minute() {
+    let outage = Outage::from_env();
+    let files = outage.at_once();
     let scene = Scene::new().await;
     let cluster = &scene.cluster;
     let operator = cluster.start_operator().await.unwrap();
     let mut nodes = Vec::new();
     for name in ["away-1", "away-2", "away-3"] {
         let mut watched = scene.node(name).await;
-        watched.host.write("/etc/first", "1").unwrap();
+        for file in 0..files {
+            watched.host.write(&format!("/etc/new-0-{file}"), "1").unwrap();
+            watched.host.write(&format!("/etc/modified-{file}"), "1").unwrap();
+        }
         watched.start().await;
         cluster.set_agent_ready(name, true).await.unwrap();
         nodes.push(watched);
@@ -47,14 +75,15 @@ async fn an_api_server_that_is_away_for_a_minute_under_changes_costs_nothing_but
 
     cluster.stop_apiserver().await.unwrap();
     let began = Instant::now();
-    let mut records = 1;
-    while began.elapsed() < AWAY {
+    let mut rounds = 0;
+    let records = |rounds: usize| 1 + 3 * files * rounds;
+    while began.elapsed() < outage.lasts || records(rounds) <= outage.changes {
         for watched in &nodes {
-            tamper(&watched.host, records);
+            tamper(&watched.host, rounds, files);
         }
-        records += 3;
+        rounds += 1;
         for watched in &nodes {
-            watched.counts(records).await;
+            watched.counts(records(rounds)).await;
             assert!(watched.is_ready().await, "it works by its plan");
         }
     }
@@ -71,13 +100,15 @@ async fn an_api_server_that_is_away_for_a_minute_under_changes_costs_nothing_but
 
     let before = cluster.control_plane().writes().unwrap().len();
     cluster.start_apiserver().await.unwrap();
+    let back = Instant::now();
     for watched in &nodes {
         scene.agree(watched).await;
         watched.says("can be watched again at").await;
-        every_change_once(watched, records);
+        every_change_once(watched, records(rounds));
     }
-    let each = (records - 1) / 3;
-    let sum = json!({"added": 3 * each, "modified": 3 * (1 + each), "removed": 3 * each});
+    let agreed = back.elapsed();
+    let (each, all) = (files * rounds, nodes.len() * files * rounds);
+    let sum = json!({"added": all, "modified": nodes.len() + all, "removed": all});
     eventually("the rule counts all", SOON, async || {
         let status = rules.get("away").await?.data["status"].clone();
         if status["changes"] == sum && status["nodes"]["ready"] == 3 { Ok(()) } else { Err(not_yet(status)) }
@@ -86,6 +117,14 @@ async fn an_api_server_that_is_away_for_a_minute_under_changes_costs_nothing_but
     .unwrap();
 
     let writes = &cluster.control_plane().writes().unwrap()[before..];
+    println!("{} changes on each node while the API server was away for {:?}", 3 * each, back - began);
+    println!("all statuses agree {agreed:?} after it is ready again, the rule's {:?}", back.elapsed());
+    for write in writes {
+        println!("{} {} {} {} {}", write.received, write.user, write.verb, write.resource, write.name);
+    }
+    for watched in &nodes {
+        println!("{}: {}", watched.node, resident(watched));
+    }
     for watched in &nodes {
         let by = |who: &str| {
             let mut own = writes.iter().filter(|write| write.name == watched.node && write.user.ends_with(who));
@@ -98,14 +137,12 @@ async fn an_api_server_that_is_away_for_a_minute_under_changes_costs_nothing_but
     assert!(rule_writes <= 6, "{writes:#?}");
 }
 
-/// Three changes: one added, one modified, and one removed that was there before, or was added by the last round.
-fn tamper(host: &ScratchHost, round: usize) {
-    host.write("/etc/a.conf", &"x".repeat(round + 10)).unwrap();
-    host.write(&format!("/etc/new-{round}"), "new").unwrap();
-    if round == 1 {
-        host.remove("/etc/first").unwrap();
-    } else {
-        host.remove(&format!("/etc/new-{}", round - 3)).unwrap();
+/// In each round so many files are added, as many modified, and as many removed that the round before had added.
+fn tamper(host: &ScratchHost, round: usize, files: usize) {
+    for file in 0..files {
+        host.write(&format!("/etc/modified-{file}"), &"x".repeat(round + 10)).unwrap();
+        host.write(&format!("/etc/new-{}-{file}", round + 1), "new").unwrap();
+        host.remove(&format!("/etc/new-{round}-{file}")).unwrap();
     }
 }
 
@@ -119,6 +156,12 @@ fn every_change_once(watched: &Watched, records: usize) {
     told.sort();
     told.dedup();
     assert_eq!(told.len(), records, "{told:#?}");
+}
+
+/// What an agent takes of memory, now and at most.
+fn resident(watched: &Watched) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", watched.agent.pid().unwrap())).unwrap();
+    status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS")).collect::<Vec<_>>().join(", ")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
