@@ -127,19 +127,42 @@ async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ConnectError
             ConnectError::Kubeconfig { path: path.to_owned(), said }
         };
         let read = Kubeconfig::read_from(path).map_err(unusable)?;
-        return Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(unusable);
+        return configured(read).await.map_err(unusable);
     }
     // In a pod KUBERNETES_SERVICE_HOST is dialed as it stands: no name has to be looked up.
     match Config::incluster() {
         Ok(config) => Ok(config),
-        Err(_) => Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(|error| {
-            let said = match error {
-                KubeconfigError::ReadConfig(source, path) => format!("{}: {source}", path.display()),
-                error => first_line(&error),
+        Err(_) => {
+            let found = match Kubeconfig::read() {
+                Ok(read) => configured(read).await,
+                Err(error) => Err(error),
             };
-            ConnectError::NoCluster { said }
-        }),
+            found.map_err(|error| {
+                let said = match error {
+                    KubeconfigError::ReadConfig(source, path) => format!("{}: {source}", path.display()),
+                    error => first_line(&error),
+                };
+                ConnectError::NoCluster { said }
+            })
+        }
     }
+}
+
+async fn configured(kubeconfig: Kubeconfig) -> Result<Config, KubeconfigError> {
+    let ca = ca_file(&kubeconfig);
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    // Read anew now and then, as the library does with a pod's: a CA is replaced under running programs.
+    config.root_cert_file = ca;
+    Ok(config)
+}
+
+/// Where the CA's certificate stands, if it is a file and does not stand in the kubeconfig itself.
+fn ca_file(kubeconfig: &Kubeconfig) -> Option<PathBuf> {
+    let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == kubeconfig.current_context.as_ref());
+    let name = &context?.context.as_ref()?.cluster;
+    let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == *name)?.cluster.as_ref()?;
+    let path = cluster.certificate_authority.as_ref().filter(|_| cluster.certificate_authority_data.is_none());
+    path.map(PathBuf::from)
 }
 
 /// Behind its first line the parser of a kubeconfig shows a piece of the file.

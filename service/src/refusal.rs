@@ -44,6 +44,9 @@ pub fn refusal(error: &kube::Error) -> Refusal {
     }
 }
 
+/// How rustls ends when a certificate is of a CA that it does not know.
+const UNKNOWN_ISSUER: &str = "invalid peer certificate: UnknownIssuer";
+
 /// Why this failed, and what to do where that is known.
 pub fn reason(error: &kube::Error) -> String {
     let status = match error {
@@ -77,7 +80,13 @@ fn deepest(error: &(dyn StdError + 'static)) -> String {
     if deepest.downcast_ref().is_some_and(timed_out) {
         return format!("no connection within {}s", CONNECT_WITHIN.as_secs());
     }
-    deepest.to_string()
+    let said = deepest.to_string();
+    if said.ends_with(UNKNOWN_ISSUER) {
+        return format!(
+            "no CA that we trust has signed its certificate ({said}); the CA's file is read anew each minute"
+        );
+    }
+    said
 }
 
 /// A path that is not served is answered in words for a browser or for kubectl, an object that is not there by its name.
@@ -141,6 +150,13 @@ mod tests {
         assert_eq!(failed(io::Error::new(io::ErrorKind::TimedOut, "deadline has elapsed")), "no connection within 10s");
         assert!(failed(io::Error::from_raw_os_error(111)).starts_with("Connection refused"));
         assert!(failed(io::Error::from_raw_os_error(110)).starts_with("Connection timed out"));
+    }
+
+    #[test]
+    fn a_server_whose_ca_is_unknown_is_told_with_what_is_done_about_it() {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer");
+        let said = reason(&kube::Error::Service(Box::new(error)));
+        assert!(said.starts_with("no CA that we trust has signed its certificate (invalid peer"), "{said}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::{
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::{Node as NodeObject, ServiceAccount};
 use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::Mutex;
 
 use crate::{
     binaries::ClusterBinaries,
@@ -62,7 +63,7 @@ pub struct RealCluster {
     // In the order in which they have to go. A killed node's cgroups are empty.
     nodes: Vec<Node>,
     _cgroups: Cgroups,
-    controllers: Vec<Process>,
+    controllers: Mutex<Vec<Process>>,
     control_plane: ControlPlane,
     kubeconfig: PathBuf,
     hyperkube: PathBuf,
@@ -87,7 +88,8 @@ impl RealCluster {
         network.forwards_packets()?;
         let ground = Ground::network(network.clone(), CONTROL_PLANE)?;
         let control_plane = ControlPlane::start_on(ground, &binaries.control_plane()).await?;
-        let controllers = start_controllers(&control_plane, &binaries)?;
+        let hyperkube = binaries.hyperkube();
+        let controllers = Mutex::new(start_controllers(&control_plane, &hyperkube)?);
         let kubeconfig = control_plane.folder("")?.join("admin.kubeconfig");
         control_plane.admin().write_kubeconfig(&kubeconfig)?;
 
@@ -102,7 +104,6 @@ impl RealCluster {
             Node::start(place, folder, parts.clone()).await
         }))
         .await?;
-        let hyperkube = binaries.hyperkube();
         let mut cluster = Self { nodes, _cgroups: cgroups, controllers, control_plane, kubeconfig, hyperkube };
         cluster.is_ready().await?;
         Ok(cluster)
@@ -160,6 +161,28 @@ impl RealCluster {
             .ok_or_else(|| Error::Unexpected(format!("this cluster has no node {name}")))
     }
 
+    /// Ends controller manager and scheduler and starts them anew: they read only then what pods are told to trust.
+    ///
+    /// # Errors
+    /// When one cannot be ended or started.
+    pub async fn restart_controllers(&self) -> Result<()> {
+        let mut controllers = self.controllers.lock().await;
+        controllers.iter_mut().try_for_each(Process::kill)?;
+        *controllers = start_controllers(&self.control_plane, &self.hyperkube)?;
+        Ok(())
+    }
+
+    /// Gives a node's kubelet other certificates, as a server and as a client, and starts it anew. Pods go on.
+    ///
+    /// # Errors
+    /// When there is no such node, or its kubelet cannot be started.
+    pub async fn renew_kubelet(&self, name: &str) -> Result<()> {
+        let node = self.node(name)?;
+        node.stop_kubelet().await?;
+        node.renew_certificates(self.control_plane.pki())?;
+        node.start_kubelet().await
+    }
+
     /// Waits until every node is ready and pods can get service accounts.
     ///
     /// # Errors
@@ -167,7 +190,7 @@ impl RealCluster {
     async fn is_ready(&mut self) -> Result<()> {
         let nodes: Api<NodeObject> = Api::all(self.client());
         let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client());
-        let controllers = &mut self.controllers;
+        let controllers = self.controllers.get_mut();
         let ready = eventually("every node is ready", READY_WITHIN, async || {
             if let Some(ended) = controllers.iter_mut().find_map(|controller| controller.still_runs().err()) {
                 return Ok(Err(ended));
@@ -208,13 +231,13 @@ fn run_name(control_plane: &ControlPlane) -> Result<String> {
     name.ok_or_else(|| Error::Unexpected(format!("{} has no name", folder.display())))
 }
 
-fn start_controllers(control_plane: &ControlPlane, binaries: &ClusterBinaries) -> Result<Vec<Process>> {
+fn start_controllers(control_plane: &ControlPlane, hyperkube: &Path) -> Result<Vec<Process>> {
     let start = |name: &str, flags: &[String]| {
         let user = format!("system:{name}");
         let kubeconfig = control_plane.folder(name)?.join("kubeconfig");
         control_plane.own_part(&user)?.write_kubeconfig(&kubeconfig)?;
         let kubeconfig = kubeconfig.display();
-        let mut command = Command::new(binaries.hyperkube());
+        let mut command = Command::new(hyperkube);
         command
             .arg0(name)
             .arg(format!("--kubeconfig={kubeconfig}"))

@@ -169,6 +169,11 @@ impl Node {
         Ok(())
     }
 
+    /// Writes other certificates for its kubelet, which reads them when it starts.
+    pub(crate) fn renew_certificates(&self, pki: &Pki) -> Result<()> {
+        write_files(&self.machine, kubelet_identity(&self.place, pki)?)
+    }
+
     /// Pulls the node's cable: nobody reaches it, and it reaches nobody.
     ///
     /// # Errors
@@ -242,24 +247,41 @@ async fn join(place: &Place, machine: &Machine, network: &Network) -> Result<()>
     machine.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?.doing(|| format!("let {name} forward packets"))
 }
 
+/// A file of a node: its path, its mode and what is in it.
+type Setting = (&'static str, u32, String);
+
 fn write_settings(place: &Place, machine: &Machine, pki: &Pki) -> Result<()> {
-    let server = Server { url: format!("https://{CONTROL_PLANE}:6443"), ca: Ca::Inline(pki.both()) };
-    let kubeconfig =
-        |user: &str, group: &str| Identity::person(&server, user, &pki.person(user, Some(group))?).kubeconfig();
-    let user = format!("system:node:{}", place.name);
-    let serving = pki.server(&user, Some("system:nodes"), &[place.name.clone(), place.address().to_string()])?;
-    let Certified { certificate, key } = serving;
-    let files = [
+    let proxy = kubeconfig(pki, "system:kube-proxy", "system:node-proxier")?;
+    let files = vec![
         ("/etc/cni/net.d/10-pods.conflist", 0o644, settings::cni(place)),
         ("/etc/containerd/config.toml", 0o644, settings::containerd()),
         ("/etc/kubernetes/pki/ca.crt", 0o644, pki.ca()),
-        ("/etc/kubernetes/kubelet.conf", 0o600, kubeconfig(&user, "system:nodes")?),
-        ("/var/lib/kubelet/pki/kubelet.crt", 0o644, certificate),
-        ("/var/lib/kubelet/pki/kubelet.key", 0o600, key),
         ("/var/lib/kubelet/config.yaml", 0o644, settings::kubelet(place)),
         ("/var/lib/kube-proxy/config.yaml", 0o644, settings::kube_proxy(place)),
-        ("/var/lib/kube-proxy/kubeconfig", 0o600, kubeconfig("system:kube-proxy", "system:node-proxier")?),
+        ("/var/lib/kube-proxy/kubeconfig", 0o600, proxy),
     ];
+    write_files(machine, files)?;
+    write_files(machine, kubelet_identity(place, pki)?)
+}
+
+/// What a kubelet shows as a client of the API server, and as a server.
+fn kubelet_identity(place: &Place, pki: &Pki) -> Result<Vec<Setting>> {
+    let (user, group) = (format!("system:node:{}", place.name), "system:nodes");
+    let known_as = [place.name.clone(), place.address().to_string()];
+    let Certified { certificate, key } = pki.server(&user, Some(group), &known_as)?;
+    Ok(vec![
+        ("/etc/kubernetes/kubelet.conf", 0o600, kubeconfig(pki, &user, group)?),
+        ("/var/lib/kubelet/pki/kubelet.crt", 0o644, certificate),
+        ("/var/lib/kubelet/pki/kubelet.key", 0o600, key),
+    ])
+}
+
+fn kubeconfig(pki: &Pki, user: &str, group: &str) -> Result<String> {
+    let server = Server { url: format!("https://{CONTROL_PLANE}:6443"), ca: Ca::Inline(pki.both()) };
+    Identity::person(&server, user, &pki.person(user, Some(group))?).kubeconfig()
+}
+
+fn write_files(machine: &Machine, files: Vec<Setting>) -> Result<()> {
     machine.run(move || {
         for (path, mode, content) in files {
             let path = Path::new(path);

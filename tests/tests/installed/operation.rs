@@ -1,8 +1,10 @@
 //! What happens to a node and to the product in a year, on real nodes: a network that is away, a drain, a node that is deleted and
-//! comes back, upgrades and rollbacks, pods that end. Changes made meanwhile are told, once, under the same journal.
+//! comes back, upgrades and rollbacks, pods that end, certificates that are renewed. Changes made meanwhile are told, once, under
+//! the same journal.
 use crate::scene::{NODES, Scene, WITHIN, condition};
 use serde_json::{Value, json};
-use vedette_tests::{Result, cluster::NAMESPACE, eventually, not_yet, release::NAME};
+use std::fs;
+use vedette_tests::{Authority, Result, cluster::NAMESPACE, eventually, not_yet, release::NAME};
 
 /// The changes of a path that a node's status names, newest first.
 fn changes(scene: &Scene, node: &str, path: &str) -> Result<Vec<Value>> {
@@ -125,6 +127,45 @@ async fn away_and_back(scene: &Scene) {
     assert_eq!(change["detection"], "Startup", "{change}");
 }
 
+/// A kubelet's certificates, the cluster's CA and the API server's certificate are others one after the other: nobody of ours is
+/// started again.
+async fn certificates_renewed(scene: &Scene) {
+    let before = NODES.map(|node| scene.agent_process(node).unwrap());
+    let restarts = restarts(scene);
+    scene.cluster.renew_kubelet("n2").await.unwrap();
+    let plane = scene.cluster.control_plane();
+    plane.trust(&[Authority::First, Authority::Next]).unwrap();
+    scene.cluster.restart_controllers().await.unwrap();
+    for agent in before {
+        // As its kubelet has it in the pod: what is told of a second CA comes through the whole cluster.
+        let told = format!("/proc/{agent}/root/var/run/secrets/kubernetes.io/serviceaccount/ca.crt");
+        eventually("the pod is told of another CA", WITHIN, async || {
+            let text = fs::read_to_string(&told)?;
+            if text.matches("BEGIN CERTIFICATE").count() == 2 { Ok(()) } else { Err(not_yet(text)) }
+        })
+        .await
+        .unwrap();
+    }
+    plane.renew_certificate(Authority::Next).unwrap();
+    plane.stop_apiserver().await.unwrap();
+    NODES.iter().for_each(|node| writes(scene, node, "/usr/local/bin/under-another-ca"));
+    plane.start_apiserver().await.unwrap();
+    for node in NODES {
+        told(scene, node, "/usr/local/bin/under-another-ca").await;
+        says(scene, node, "Ready", "True").await;
+    }
+    assert_eq!(NODES.map(|node| scene.agent_process(node).unwrap()), before);
+    assert_eq!(self::restarts(scene), restarts);
+}
+
+/// The product's pods, and how often the container of each was started again.
+fn restarts(scene: &Scene) -> Vec<String> {
+    let pods = scene.get(&["pods", "--namespace", NAMESPACE]).unwrap();
+    let pods = pods["items"].as_array().unwrap().iter();
+    pods.map(|pod| format!("{} {}", pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]))
+        .collect()
+}
+
 /// Upgrades and rollbacks replace pods one node after the other; journals go on.
 async fn upgraded_and_rolled_back(scene: &Scene) {
     let before = NODES.map(|node| journal(scene, node));
@@ -159,7 +200,7 @@ async fn leaders_that_end(scene: &Scene) {
     });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rule.json");
-    std::fs::write(&file, rule.to_string()).unwrap();
+    fs::write(&file, rule.to_string()).unwrap();
     scene.kubectl(&["apply", "--filename", file.to_str().unwrap()]).unwrap();
     eventually("the new leader programs a rule", WITHIN, async || {
         let rule = scene.get(&["datacollectionrule", "later"])?;
@@ -180,6 +221,7 @@ async fn whatever_happens_to_a_node_and_to_the_product_every_change_is_told_once
     deleted_and_made_again(&scene).await;
     leaders_that_end(&scene).await;
     away_and_back(&scene).await;
+    certificates_renewed(&scene).await;
     upgraded_and_rolled_back(&scene).await;
     // All of it, now that there was time for a second one.
     for (node, path) in [
@@ -187,6 +229,8 @@ async fn whatever_happens_to_a_node_and_to_the_product_every_change_is_told_once
         ("n1", "/usr/local/bin/while-drained"),
         ("n1", "/usr/local/bin/while-no-node"),
         ("n2", "/usr/local/bin/while-no-agent"),
+        ("n1", "/usr/local/bin/under-another-ca"),
+        ("n2", "/usr/local/bin/under-another-ca"),
         ("n2", "/usr/local/bin/after-an-upgrade"),
         ("n2", "/usr/local/bin/after-a-rollback"),
     ] {

@@ -117,13 +117,13 @@ async fn an_api_server_that_is_away_for_a_minute_under_changes_costs_nothing_but
     .unwrap();
 
     let writes = &cluster.control_plane().writes().unwrap()[before..];
-    println!("{} changes on each node while the API server was away for {:?}", 3 * each, back - began);
-    println!("all statuses agree {agreed:?} after it is ready again, the rule's {:?}", back.elapsed());
+    eprintln!("{} changes on each node while the API server was away for {:?}", 3 * each, back - began);
+    eprintln!("all statuses agree {agreed:?} after it is ready again, the rule's {:?}", back.elapsed());
     for write in writes {
-        println!("{} {} {} {} {}", write.received, write.user, write.verb, write.resource, write.name);
+        eprintln!("{} {} {} {} {}", write.received, write.user, write.verb, write.resource, write.name);
     }
     for watched in &nodes {
-        println!("{}: {}", watched.node, resident(watched));
+        eprintln!("{}: {}", watched.node, resident(watched));
     }
     for watched in &nodes {
         let by = |who: &str| {

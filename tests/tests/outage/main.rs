@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod away;
+mod certificates;
 mod definition;
 mod identity;
 mod plans;
