@@ -6,6 +6,7 @@ mod away;
 mod certificates;
 mod definition;
 mod identity;
+mod newer;
 mod plans;
 mod rollback;
 mod scene;
