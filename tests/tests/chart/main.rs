@@ -1,6 +1,7 @@
 //! The Helm chart, through the real helm: what it renders, what it refuses, and what it does to a cluster.
 #![allow(clippy::unwrap_used)]
 
+mod additive;
 mod check;
 mod hostile;
 mod manifest;

@@ -1,5 +1,6 @@
 //! From the chart of the version before, as it was packaged then, to this one and back, on a real API server. There is no node.
 
+use crate::additive::narrower;
 use crate::scene::{INSTALL, PRESETS, Scene, UNINSTALL, UPGRADE};
 use kube::{
     Api,
@@ -53,6 +54,17 @@ impl Kept {
     }
 }
 
+/// The schemas of both definitions, as they are served.
+async fn schemas(scene: &Scene) -> Vec<Value> {
+    let definitions = scene.all("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+    let mut schemas = Vec::new();
+    for name in ["datacollectionrules.vedette.dev", "nodeconfigs.vedette.dev"] {
+        let definition = definitions.get(name).await.unwrap().data;
+        schemas.push(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone());
+    }
+    schemas
+}
+
 struct Agents {
     arguments: String,
     state: Value,
@@ -87,6 +99,7 @@ async fn an_upgrade_a_rollback_and_a_new_installation_keep_rules_state_and_defin
     configs.patch("n1", &PatchParams::apply("test"), &Patch::Apply(config)).await.unwrap();
     let before = Kept::of(&scene).await;
     before.all_there();
+    let older = schemas(&scene).await;
     assert!(agents(&scene).await.arguments.contains("--listen=0.0.0.0:8080"));
 
     // As the docs say, and as many do: with the defaults of the version before.
@@ -94,6 +107,9 @@ async fn an_upgrade_a_rollback_and_a_new_installation_keep_rules_state_and_defin
         let upgrade = ["upgrade", "vedette", "CHART", "--namespace", NAMESPACE, how];
         scene.does(&upgrade).await;
         assert_eq!(Kept::of(&scene).await.0, before.0, "{how}");
+        for (older, newer) in older.iter().zip(&schemas(&scene).await) {
+            assert_eq!(narrower(older, newer), Vec::<String>::new(), "what the version before writes is refused");
+        }
         let now = agents(&scene).await;
         assert!(now.arguments.contains("--listen=[::]:8080"), "{how}: {}", now.arguments);
         assert_eq!(now.state, "/data/vedette", "{how}");
