@@ -2,6 +2,10 @@
 //! of its own and shares the cluster and the operator.
 #![allow(clippy::unwrap_used)]
 
+#[path = "end_to_end/labels.rs"]
+mod labels;
+#[path = "end_to_end/limits.rs"]
+mod limits;
 #[path = "end_to_end/scene.rs"]
 mod scene;
 // The same check that the engine's tests hold every line to.

@@ -8,14 +8,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
-use vedette_crds::rule::DataCollectionRule;
-use vedette_tests::{Agent, Cluster, Operator, ScratchHost, SharedCluster, eventually, not_yet};
+use vedette_crds::{node_config::NodeConfig, rule::DataCollectionRule};
+use vedette_tests::{Agent, Cluster, Operator, ScratchHost, SharedCluster, control_plane::Write, eventually, not_yet};
 
 static CLUSTER: SharedCluster = SharedCluster::new();
 static OPERATOR: OnceCell<Mutex<Operator>> = OnceCell::const_new();
 
 /// Generous: an interval and a minInterval are 20 s, and the machine is shared.
-const SOON: Duration = Duration::from_secs(120);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 const LABEL: &str = "scene";
 
 /// Runs a test on the cluster of this file, with the operator at work.
@@ -212,6 +212,18 @@ impl Scene {
         assert_eq!(changes.len(), count, "{changes:#?}");
         changes.sort_by_key(|change| (change["time"].as_str().unwrap().to_owned(), tell(change)));
         changes.iter().map(tell).collect()
+    }
+
+    /// The NodeConfig as it is.
+    pub(crate) async fn config(&self) -> kube::Result<NodeConfig> {
+        Api::all(self.cluster.client()).get(&self.node).await
+    }
+
+    /// Who has written this node's NodeConfig.
+    pub(crate) fn writes(&self) -> Vec<Write> {
+        let mut writes = self.cluster.control_plane().writes().unwrap();
+        writes.retain(|write| write.name == self.node);
+        writes
     }
 
     /// The NodeConfig is not there any more.
