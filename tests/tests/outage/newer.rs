@@ -45,9 +45,9 @@ async fn configure(scene: &Scene, watched: &Watched, generation: u64, newer: boo
     let object = node_config(&watched.node, json!({ "spec": spec }));
     let how = PatchParams::apply(OPERATOR).force();
     let stored = eventually("the NodeConfig is taken", SOON, async || {
-        // A definition takes effect a moment after it is stored.
-        let configs = scene.cluster.node_configs();
-        configs.patch(&watched.node, &how, &Patch::Apply(&object)).await.map_err(not_yet)
+        // A definition takes effect a moment after it is stored, and what it adds may be taken and left out until then.
+        let stored = scene.cluster.node_configs().patch(&watched.node, &how, &Patch::Apply(&object)).await?;
+        if stored.data["spec"] == object["spec"] { Ok(stored) } else { Err(not_yet(stored.data["spec"].clone())) }
     })
     .await
     .unwrap();
