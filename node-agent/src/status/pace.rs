@@ -1,5 +1,6 @@
-//! When a status is written: the first change after quiet at once, then at most one write each `minInterval`; without a
-//! change one each `refreshInterval`; what fails, later each time.
+//! When a status is written: a process's first one at a moment of its own, so that a fleet that starts together does not
+//! write together; the first change after quiet at once, then at most one write each `minInterval`; without a change one
+//! each `refreshInterval`; what fails, later each time.
 
 use super::Target;
 use std::time::Duration;
@@ -12,6 +13,9 @@ const MIN_INTERVAL: Duration = Duration::from_secs(10);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// No spec makes an agent write without a pause.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// A small fleet's first reports are spread over this, a larger one's over `minInterval`: so long is that where the fleet
+/// may write once in it. It is as good as at once for who waits for a node.
+const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// A failed write is tried again at most this much later, or `minInterval` where that is longer: the operator sets it so
 /// that the whole fleet may write once in it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -20,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Pace {
     min: Duration,
     refresh: Duration,
+    /// When the first report is due: drawn when there is something to report.
+    first: Option<Instant>,
     last: Option<Instant>,
     retry: Retry,
     /// When a failed write is tried again.
@@ -35,6 +41,7 @@ impl Pace {
         Self {
             min: MIN_INTERVAL,
             refresh: REFRESH_INTERVAL,
+            first: None,
             last: None,
             retry: Retry::new(LONGEST_PAUSE),
             again: None,
@@ -63,9 +70,12 @@ impl Pace {
     }
 
     /// When a write is due: with a change as soon as allowed, without one at the refresh.
-    pub(super) fn due(&self, changed: bool, now: Instant) -> Instant {
+    pub(super) fn due(&mut self, changed: bool, now: Instant) -> Instant {
         let quiet = match (self.last, changed) {
-            (None, _) => now,
+            (None, _) => {
+                let within = if self.min > MIN_INTERVAL { self.min } else { FIRST_WITHIN };
+                *self.first.get_or_insert_with(|| now + within.mul_f64(fastrand::f64()))
+            }
             // Never less than the interval, or all of a fleet together would reach its limit.
             (Some(last), true) => last + self.min.mul_f64(1.0 + self.spread),
             (Some(last), false) => last + self.refresh.mul_f64(0.9 + self.spread),
@@ -99,12 +109,37 @@ mod tests {
     fn the_first_change_after_quiet_goes_out_at_once_and_the_next_waits() {
         let mut pace = Pace::new();
         let now = Instant::now();
-        assert!(pace.due(true, now) <= now, "nothing was written yet");
         pace.last = Some(now - MIN_INTERVAL * 2);
         assert!(pace.due(true, now) <= now, "quiet for longer than minInterval");
         pace.last = Some(now);
         assert_eq!(pace.due(true, now), now + MIN_INTERVAL);
         assert_eq!(pace.due(false, now), now + REFRESH_INTERVAL.mul_f64(0.9));
+    }
+
+    #[test]
+    fn a_fleet_that_starts_together_reports_within_one_interval_and_not_together() {
+        let now = Instant::now();
+        let first = |_| {
+            let mut pace = Pace::new();
+            pace.set(&target("250s", 0), "n");
+            let due = pace.due(true, now);
+            assert_eq!(pace.due(true, now + Duration::from_secs(1)), due, "it is drawn once");
+            due - now
+        };
+        let mut due: Vec<Duration> = (0..100).map(first).collect();
+        due.sort_unstable();
+        assert!(due[99] <= Duration::from_secs(250), "{due:?}");
+        assert!(due[75] - due[25] > Duration::from_secs(60), "{due:?}");
+    }
+
+    #[test]
+    fn a_node_of_a_small_fleet_reports_as_good_as_at_once() {
+        let now = Instant::now();
+        for _ in 0..100 {
+            let mut pace = Pace::new();
+            pace.set(&target("10s", 0), "n");
+            assert!(pace.due(true, now) <= now + FIRST_WITHIN);
+        }
     }
 
     fn target(min: &str, returns: u64) -> Target {
