@@ -1,6 +1,6 @@
 //! When a status is written: a process's first one at a moment of its own, so that a fleet that starts together does not
-//! write together; the first change after quiet at once, then at most one write each `minInterval`; without a change one
-//! each `refreshInterval`; what fails, later each time.
+//! write together; the first change after quiet at once, or when what is under way has had a moment to end; then at most one
+//! write each `minInterval`; without a change one each `refreshInterval`; what fails, later each time.
 
 use super::Target;
 use std::time::Duration;
@@ -16,6 +16,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// A small fleet's first reports are spread over this, a larger one's over `minInterval`: so long is that where the fleet
 /// may write once in it. It is as good as at once for who waits for a node.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
+/// What is said while a plan takes effect or a first compare goes on is worth a write when it lasts longer than this: most
+/// have ended by then, and what came of them would wait for another `minInterval`.
+const SETTLE: Duration = Duration::from_secs(2);
 /// A failed write is tried again at most this much later, or `minInterval` where that is longer: the operator sets it so
 /// that the whole fleet may write once in it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -27,6 +30,8 @@ pub(super) struct Pace {
     /// When the first report is due: drawn when there is something to report.
     first: Option<Instant>,
     last: Option<Instant>,
+    /// Since when something is under way.
+    unsettled: Option<Instant>,
     retry: Retry,
     /// When a failed write is tried again.
     again: Option<Instant>,
@@ -43,6 +48,7 @@ impl Pace {
             refresh: REFRESH_INTERVAL,
             first: None,
             last: None,
+            unsettled: None,
             retry: Retry::new(LONGEST_PAUSE),
             again: None,
             returns: 0,
@@ -69,6 +75,11 @@ impl Pace {
         }
     }
 
+    /// Takes in whether what is to be said will be something else in a moment.
+    pub(super) fn settle(&mut self, is_under_way: bool, now: Instant) {
+        self.unsettled = is_under_way.then(|| self.unsettled.unwrap_or(now));
+    }
+
     /// When a write is due: with a change as soon as allowed, without one at the refresh.
     pub(super) fn due(&mut self, changed: bool, now: Instant) -> Instant {
         let quiet = match (self.last, changed) {
@@ -80,7 +91,8 @@ impl Pace {
             (Some(last), true) => last + self.min.mul_f64(1.0 + self.spread),
             (Some(last), false) => last + self.refresh.mul_f64(0.9 + self.spread),
         };
-        self.again.unwrap_or(quiet)
+        let settled = self.unsettled.filter(|_| changed).map_or(quiet, |since| quiet.max(since + SETTLE));
+        self.again.unwrap_or(settled)
     }
 
     /// Returns how long writes had failed, when that is to be said.
@@ -140,6 +152,24 @@ mod tests {
             pace.set(&target("10s", 0), "n");
             assert!(pace.due(true, now) <= now + FIRST_WITHIN);
         }
+    }
+
+    #[test]
+    fn what_is_under_way_has_a_moment_to_end_and_not_more_however_often_it_is_asked() {
+        let mut pace = Pace::new();
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        pace.last = Some(now - MIN_INTERVAL * 2);
+        pace.settle(true, now);
+        assert_eq!(pace.due(true, now), now + SETTLE);
+        pace.settle(true, later(1));
+        assert_eq!(pace.due(true, later(1)), now + SETTLE, "it goes on");
+        pace.settle(false, later(1));
+        assert!(pace.due(true, later(1)) <= later(1), "it has ended");
+        pace.settle(true, later(5));
+        assert_eq!(pace.due(true, later(5)), later(5) + SETTLE, "another one has begun");
+        pace.wrote(later(7));
+        assert_eq!(pace.due(true, later(8)), later(7) + MIN_INTERVAL, "no write comes sooner for that");
     }
 
     fn target(min: &str, returns: u64) -> Target {
