@@ -26,6 +26,9 @@ struct Fleet {
     /// Absent when the Lease may not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     operator: Option<Operator>,
+    /// Where the operator is.
+    #[serde(skip)]
+    namespace: String,
     totals: Totals,
     rules: Vec<Rule>,
     nodes: Vec<Node>,
@@ -55,7 +58,7 @@ pub(crate) async fn status(cluster: &Cluster, asked: &cli::Status, paint: Paint)
     let now = Timestamp::now();
     let (operator, rules, nodes) =
         tokio::try_join!(fleet::operator(cluster, now), fleet::rules(cluster), fleet::nodes(cluster))?;
-    let fleet = Fleet::of(operator, rules, nodes);
+    let fleet = Fleet::of(operator, &cluster.namespace, rules, nodes);
     match form {
         Form::Json | Form::Yaml => object(form, &fleet)?,
         Form::Table => text(&fleet.table(false, now, paint))?,
@@ -65,12 +68,12 @@ pub(crate) async fn status(cluster: &Cluster, asked: &cli::Status, paint: Paint)
 }
 
 impl Fleet {
-    fn of(operator: Option<Operator>, rules: Vec<Rule>, nodes: Vec<Node>) -> Self {
+    fn of(operator: Option<Operator>, namespace: &str, rules: Vec<Rule>, nodes: Vec<Node>) -> Self {
         let is_led = operator.as_ref().is_none_or(|operator| operator.findings.is_empty());
         let is_watched = rules.iter().any(|rule| !rule.is_suspended);
         let is_well =
             is_led && is_watched && rules.iter().all(|rule| rule.is_well) && nodes.iter().all(|node| node.is_well);
-        Self { is_well, operator, totals: Totals::of(&nodes), rules, nodes }
+        Self { is_well, operator, namespace: namespace.to_owned(), totals: Totals::of(&nodes), rules, nodes }
     }
 
     fn table(&self, is_wide: bool, now: Timestamp, paint: Paint) -> String {
@@ -83,7 +86,9 @@ impl Fleet {
             text.push_str(&rules::table(&self.rules, is_wide, now, paint));
         }
         text.push('\n');
-        text.push_str(&self.totals.words(now));
+        let lacks = "not known: ask to be bound to the Role vedette-viewer in the namespace";
+        let operator = self.operator.is_none().then(|| format!("{lacks} {}", self.namespace));
+        text.push_str(&self.totals.words(now, operator));
         if is_wide && !self.nodes.is_empty() {
             text.push('\n');
             text.push_str(&wide(&self.nodes, now, paint));
@@ -141,19 +146,21 @@ impl Totals {
         totals
     }
 
-    fn words(&self, now: Timestamp) -> String {
+    /// `operator` is what there is to say of it.
+    fn words(&self, now: Timestamp, operator: Option<String>) -> String {
         let Changes { added, modified, removed } = self.changes;
         let last = self.last_change_time.map(|last| format!(", the last {} ago", ago(last, now))).unwrap_or_default();
         let unknown = if self.unknown_items == 0 { String::new() } else { format!(", {} unknown", self.unknown_items) };
         let versions: Vec<String> =
             self.versions.iter().map(|(version, count)| format!("{version} ({count})")).collect();
         let agents = if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
-        let rows = [
+        let mut rows = vec![
             ("Nodes", format!("{} of {} ready", self.ready, self.nodes)),
             ("Items", format!("{}{unknown}", self.tracked_items)),
             ("Changes", format!("{added} added, {modified} modified, {removed} removed{last}")),
             ("Agents", agents),
         ];
+        rows.extend(operator.map(|operator| ("Operator", operator)));
         rows.iter()
             .map(|(name, value)| format!("{name:<10}{}\n", vedette_crds::record::escape_controls(value)))
             .collect()

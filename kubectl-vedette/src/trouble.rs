@@ -1,8 +1,8 @@
 //! What ends a command, as a sentence that says what to do.
 
 use kube::config::KubeconfigError;
-use std::error::Error as StdError;
 use std::path::PathBuf;
+use vedette_service::{MissingRight, deepest, is_no_kind, missing_right};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl Trouble {
         let said = match error {
             KubeconfigError::ReadConfig(source, file) if path.is_some_and(|path| path == file) => source.to_string(),
             KubeconfigError::ReadConfig(source, file) => format!("{}: {source}", file.display()),
-            error => deepest(error).lines().next().unwrap_or_default().to_owned(),
+            error => deepest(error).to_string().lines().next().unwrap_or_default().to_owned(),
         };
         let said = if path.is_none() { format!("{said}: give one with --kubeconfig") } else { said };
         Self::Kubeconfig { path: path.cloned(), said }
@@ -78,14 +78,14 @@ pub(crate) fn why(error: &kube::Error) -> String {
         kube::Error::Service(source) => {
             return format!("{}. Is the cluster up, and is it the right one (--context)?", deepest(source.as_ref()));
         }
-        other => return deepest(other),
+        other => return deepest(other).to_string(),
     };
     let message = status.message.trim();
     match status.code {
         401 => "it does not know you (401 Unauthorized): log in again, or choose who you are with --context or --user"
             .to_owned(),
-        403 => missing_right(message).unwrap_or_else(|| message.to_owned()),
-        404 if message.contains("page not found") || message.contains("could not find the requested resource") => {
+        403 => missing_right(message).as_ref().map_or_else(|| message.to_owned(), help),
+        404 if is_no_kind(message) => {
             "this cluster has no such kind: is Vedette installed there (docs/install.md), and is it the right cluster (--context)?"
                 .to_owned()
         }
@@ -94,30 +94,13 @@ pub(crate) fn why(error: &kube::Error) -> String {
     }
 }
 
-/// An error's last source: what lies above says only what was tried.
-fn deepest(error: &(dyn StdError + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
+/// Who lacks which right, and the role that has it.
+fn help(right: &MissingRight<'_>) -> String {
+    let MissingRight { verb, resource, group, .. } = right;
+    match *group {
+        "vedette.dev" => format!("{right}: ask to be bound to the ClusterRole vedette-viewer"),
+        _ => format!("{right}: ask for a Role with {verb} on {resource}"),
     }
-    deepest.to_string()
-}
-
-/// RBAC's sentence in our words, with the role that has the right; `None` for one that is not RBAC's.
-fn missing_right(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("User \"")?;
-    let (user, rest) = rest.split_once("\" cannot ")?;
-    let (verb, rest) = rest.split_once(" resource \"")?;
-    let (resource, rest) = rest.split_once("\" in API group \"")?;
-    let (group, scope) = rest.split_once('"')?;
-    let scope = scope.trim().split(": ").next().unwrap_or_default();
-    let help = if group == "vedette.dev" {
-        "ask to be bound to the ClusterRole vedette-viewer".to_owned()
-    } else {
-        format!("ask for a Role with {verb} on {resource}")
-    };
-    let whole = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
-    Some(format!("{user} may not {verb} {whole} {scope}: {help}"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::confine::Confinement;
 use crate::metrics::{Metrics, SinkFault};
 use crate::observe::{View, Watch};
 use crate::{Trouble, sentence};
-use content::{Basis, content, differs};
+use content::{Basis, content, differs, is_under_way};
 use definition::Definition;
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -151,6 +151,7 @@ impl StatusSink {
     ) -> Result<Option<Instant>, Trouble> {
         let (Some(object), Some(plan), true) = (&to.object, to.state.plan(), is_settled(view)) else { return Ok(None) };
         written.definition.probe_when_due(Instant::now());
+        written.pace.settle(is_under_way(view, plan), Instant::now());
         // Twice: what the definition turns out not to know is left out, and the rest goes out at once.
         for _ in 0..2 {
             let last = written.last.as_ref().filter(|(uid, _)| uid == object).map(|(_, status)| status);

@@ -223,9 +223,8 @@ impl Fleet {
         self.mark_every_config(now);
         let uids: Vec<_> = self.rules.keys().cloned().collect();
         uids.iter().for_each(|uid| self.mark_rule(uid, now, true));
-        let unsettled: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.conditions_stand()).collect();
-        let unsettled: Vec<_> = unsettled.into_iter().map(|(name, _)| name.clone()).collect();
-        unsettled.into_iter().for_each(|name| self.mark(Key::Conditions(name), now.moment + SETTLE, false));
+        let names: Vec<_> = self.nodes.keys().cloned().collect();
+        names.iter().for_each(|name| self.mark_conditions(name, now));
     }
 
     fn present_nodes(&self) -> usize {
@@ -274,16 +273,13 @@ impl Fleet {
                 self.wakes.insert((wake, name.clone()));
             }
         }
-        let (void, stand) = (node.is_void(), node.conditions_stand());
-        if void {
+        if node.is_void() {
             if let Some(wake) = node.wake {
                 self.wakes.remove(&(wake, name.clone()));
             }
             self.nodes.remove(name);
         }
-        if !stand {
-            self.mark(Key::Conditions(name.clone()), now.moment + SETTLE, false);
-        }
+        self.mark_conditions(name, now);
         changed.iter().for_each(|uid| self.mark_rule(uid, now, false));
         let Some(uid) = told_of else { return };
         for (subject, note) in told {
@@ -332,6 +328,14 @@ impl Fleet {
 
     fn mark_config(&mut self, name: &Name, now: Now, fresh: bool) {
         self.mark(Key::Config(name.clone()), now.moment, fresh);
+    }
+
+    /// Has a node's conditions written if they do not stand, as soon as they have settled and are due.
+    fn mark_conditions(&mut self, name: &Name, now: Now) {
+        let patience = self.pace.answer();
+        if let Some(due) = self.nodes.get(name).and_then(|node| node.conditions_due(patience)) {
+            self.mark(Key::Conditions(name.clone()), due.max(now.moment + SETTLE), false);
+        }
     }
 
     fn mark_rule(&mut self, uid: &Uid, now: Now, fresh: bool) {

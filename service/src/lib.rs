@@ -23,8 +23,8 @@ mod watch;
 
 pub use api_server::{ApiServer, ConnectError};
 pub use log::{LogFormat, Logging};
-pub use refusal::{Refusal, reason, refusal};
-pub use report::report;
+pub use refusal::{MissingRight, Refusal, is_no_kind, missing_right, reason, refusal};
+pub use report::{deepest, report};
 pub use retry::{Failed, Retry, lasting, rough};
 pub use signals::Signals;
 pub use watch::{Broken, Watch};

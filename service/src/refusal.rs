@@ -1,12 +1,12 @@
 //! Why a request to the API server failed, as the end of a sentence that says what failed. Pure.
 
 use std::error::Error as StdError;
-use std::io;
+use std::{fmt, io};
 
 use tower::timeout::error::Elapsed;
 
 use crate::api_server::{ANSWER_WITHIN, CONNECT_WITHIN};
-use crate::report;
+use crate::{deepest, report};
 
 /// What kind of failure it was: a closed set, for those who act or count by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn reason(error: &kube::Error) -> String {
             return format!("it does not begin to answer within {}s", ANSWER_WITHIN.as_secs());
         }
         // What lies between says only that it is an error of a connection.
-        kube::Error::Service(source) => return deepest(source.as_ref()),
+        kube::Error::Service(source) => return not_connected(source.as_ref()),
         other => return report(other),
     };
     let message = status.message.trim();
@@ -63,18 +63,18 @@ pub fn reason(error: &kube::Error) -> String {
         401 => "it does not know us (401 Unauthorized): the token has expired or is not of this cluster; \
                 it is read anew for each try"
             .into(),
-        403 => missing_right(message).unwrap_or_else(|| message.to_owned()),
+        403 => match missing_right(message) {
+            Some(right) => format!("{right}: is charts/manifests/vedette.yaml applied?"),
+            None => message.to_owned(),
+        },
         404 if is_no_kind(message) => "it has no such kind (404): apply crds/generated/ first".into(),
         404 => message.to_owned(),
         code => format!("it answers {code}: {message}"),
     }
 }
 
-fn deepest(error: &(dyn StdError + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
+fn not_connected(error: &(dyn StdError + 'static)) -> String {
+    let deepest = deepest(error);
     // The system's own has a number; without one it is the client's deadline, and only connecting has one.
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
     if deepest.downcast_ref().is_some_and(timed_out) {
@@ -90,26 +90,48 @@ fn deepest(error: &(dyn StdError + 'static)) -> String {
 }
 
 /// A path that is not served is answered in words for a browser or for kubectl, an object that is not there by its name.
-fn is_no_kind(message: &str) -> bool {
+pub fn is_no_kind(message: &str) -> bool {
     message.contains("page not found") || message.contains("could not find the requested resource")
 }
 
-/// RBAC's sentence in our words; `None` for one that is not RBAC's.
-fn missing_right(message: &str) -> Option<String> {
+/// A right that RBAC says somebody lacks; prints as in `jane may not list pods in the namespace "v"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingRight<'m> {
+    /// Who.
+    pub user: &'m str,
+    /// What to do, as in `list`.
+    pub verb: &'m str,
+    /// On what, with its subresource: `pods/log`.
+    pub resource: &'m str,
+    /// The resource's API group; empty for the core's.
+    pub group: &'m str,
+    /// Where: `at the cluster scope`, or a namespace.
+    pub scope: &'m str,
+}
+
+/// The right that is missing; `None` for a sentence that is not RBAC's.
+pub fn missing_right(message: &str) -> Option<MissingRight<'_>> {
     let (_, rest) = message.split_once("User \"")?;
     let (user, rest) = rest.split_once("\" cannot ")?;
     let (verb, rest) = rest.split_once(" resource \"")?;
     let (resource, rest) = rest.split_once("\" in API group \"")?;
     let (group, scope) = rest.split_once('"')?;
-    let scope = scope.trim();
-    let whole = match (group, resource.split_once('/')) {
-        ("", _) => resource.to_owned(),
-        (group, None) => format!("{resource}.{group}"),
-        (group, Some((resource, part))) => format!("{resource}.{group}/{part}"),
-    };
     // RBAC may add why it could not look further; the scope ends before that.
-    let scope = scope.split(": ").next().unwrap_or_default();
-    Some(format!("{user} may not {verb} {whole} {scope}: is charts/manifests/vedette.yaml applied?"))
+    let scope = scope.trim().split(": ").next().unwrap_or_default();
+    Some(MissingRight { user, verb, resource, group, scope })
+}
+
+impl fmt::Display for MissingRight<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, verb, resource, group, scope } = self;
+        write!(f, "{user} may not {verb} ")?;
+        match (*group, resource.split_once('/')) {
+            ("", _) => write!(f, "{resource}")?,
+            (group, None) => write!(f, "{resource}.{group}")?,
+            (group, Some((resource, part))) => write!(f, "{resource}.{group}/{part}")?,
+        }
+        write!(f, " {scope}")
+    }
 }
 
 #[cfg(test)]

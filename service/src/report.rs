@@ -1,7 +1,18 @@
 //! Errors as people read them.
 
+use std::error::Error;
+
+/// An error's last source: what lies above may say only what was tried.
+pub fn deepest<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest
+}
+
 /// An error with its sources, in one line, none of them twice.
-pub fn report(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn report(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -32,5 +43,6 @@ mod tests {
     fn every_source_is_there_and_none_twice() {
         let error = Told::Once(Box::new(Told::ByItself(std::io::Error::other("it is bent"))));
         assert_eq!(report(&error), "cannot open the door: cannot turn the key: it is bent");
+        assert_eq!(deepest(&error).to_string(), "it is bent");
     }
 }

@@ -13,10 +13,11 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
     let plan = Plan {
         agents: AGENTS,
         interval: Duration::from_secs(10),
-        quiet: Duration::ZERO,
+        // Longer than minInterval: agents write at once then, what they have to say.
+        quiet: Duration::from_secs(15),
         storm: Duration::from_secs(2),
         rounds: 0,
-        steps: vec![Step::Storm, Step::Restart],
+        steps: vec![Step::Storm, Step::Quiet, Step::Edit, Step::Restart],
     };
     let report = load::run(&plan).await.unwrap();
 
@@ -35,6 +36,12 @@ async fn a_small_fleet_comes_changes_and_gets_another_operator_and_nobody_writes
         !storm.by_resource.contains_key("nodeconfigs"),
         "a change of a node is no change of what it is to do: {storm:?}"
     );
+    // Once each, but for what a busy machine holds up.
+    let edit = phase("edit");
+    let most = AGENTS + AGENTS / 4;
+    assert!((AGENTS..=most).contains(&edit.agents.count), "a plan is confirmed in one status: {edit:?}");
+    let conditions = edit.by_resource["nodeconfigs/status"];
+    assert!((AGENTS..=most).contains(&conditions), "Ready waits for the answer: {edit:?}");
     // One knows from the lists that all is as it should be.
     let restart = phase("restart");
     assert!(!restart.by_resource.contains_key("nodeconfigs"), "{restart:?}");

@@ -111,6 +111,9 @@ impl Engine {
         let unseen = walked.unknown.unseen().map(|unseen| [unseen, said].concat());
         // Nothing of the state lies behind them alone.
         walked.unknown.extend(over);
+        if let Some(blind) = mounts.blind(&plan, &due) {
+            walked.unknown.add(blind);
+        }
         self.unknowns.lock().unwrap_or_else(PoisonError::into_inner).update(&due, walked.unknown);
         self.complete(&plan, &due, began, unseen.as_deref())?;
         self.detection = Detection::Scan;

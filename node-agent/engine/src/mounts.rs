@@ -1,9 +1,10 @@
 //! What is mounted where, as this process sees it, in the host's own paths.
 //!
-//! Reads mountinfo once a compare; produces the mounts that show below the host root, by id and by path. A mount that
-//! must not be entered is known from here before its name is touched.
+//! Produces the mounts that show below the host root, by id and by path. A mount that must not be entered is known from here
+//! before its name is touched. `hosts` reads the tables, once a compare.
 
-use crate::host::HostRoot;
+mod hosts;
+
 use crate::path::HostPath;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,9 +47,6 @@ const PSEUDO: [&str; 23] = [
     "tracefs",
 ];
 
-/// A mount table longer than this is not read.
-const LIMIT: usize = 16 * 1024 * 1024;
-
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mount {
@@ -62,7 +60,8 @@ pub(crate) struct Mount {
     pub(crate) root: Vec<u8>,
     /// Major and minor, until the machine boots.
     pub(crate) device: Vec<u8>,
-    /// Whether the host sees it there and this process something else: nothing that shows there is the host's.
+    /// Whether host and this process see different things there, this mount being the host's or, where the host has none,
+    /// this process's own: nothing that shows there is the host's.
     pub(crate) is_hidden: bool,
 }
 
@@ -108,8 +107,12 @@ pub(crate) struct Mounts {
     by_id: BTreeMap<MountId, Mount>,
     /// What shows at each point; the host's `/` is one.
     points: BTreeMap<HostPath, MountId>,
-    /// What the host sees and this process does not.
+    /// Where host and this process see different things.
     hidden: BTreeMap<HostPath, Mount>,
+    /// Those of them that the host has no mount at.
+    own: BTreeSet<HostPath>,
+    /// Whether the host has a table of its own that could not be read.
+    is_blind: bool,
     /// Directories that have mount points in them.
     parents: BTreeSet<HostPath>,
     has_remote: bool,
@@ -142,42 +145,6 @@ impl Line {
 }
 
 impl Mounts {
-    /// The mounts of this process, and those that the host's first process sees and this one does not.
-    ///
-    /// # Errors
-    /// When this process's mountinfo cannot be read. A host root without proc has no table of its own.
-    pub(crate) fn read(host_root: &Path) -> std::io::Result<Self> {
-        let path = std::fs::canonicalize(host_root)?;
-        let own = std::fs::read("/proc/self/mountinfo")?;
-        let mut mounts = Self::parse(&own, &path);
-        let proc = HostPath::from("/proc");
-        if mounts.at(&proc).is_some_and(|mount| mount.file_system == "proc")
-            && let Some(table) =
-                HostRoot::open(host_root)?.read(&HostPath::from("/proc/1/mountinfo"), LIMIT, &|_| true)?
-        {
-            mounts.hide(&own, &path, &table);
-        }
-        Ok(mounts)
-    }
-
-    /// Notes the mounts of the host's own table that do not show here.
-    fn hide(&mut self, own: &[u8], host_root: &Path, host: &[u8]) {
-        let shown = |table: &[u8], root: &Path| -> BTreeMap<HostPath, Line> {
-            let lines: Vec<Line> = table.split(|byte| *byte == b'\n').filter_map(parse_line).collect();
-            let showing = visible(&lines, &components(root.as_os_str()));
-            let points: BTreeMap<usize, HostPath> = showing.into_iter().collect();
-            lines.into_iter().enumerate().filter_map(|(at, line)| Some((points.get(&at)?.clone(), line))).collect()
-        };
-        let here = shown(own, host_root);
-        for (point, line) in shown(host, Path::new("/")) {
-            if here.get(&point).is_none_or(|here| here.shows != line.shows) {
-                self.parents.insert(point.split().0);
-                let mount = line.mount(point.clone(), true);
-                self.hidden.insert(point, mount);
-            }
-        }
-    }
-
     /// The mounts in the text of a mountinfo; lines of another form are passed over.
     pub(crate) fn parse(mountinfo: &[u8], host_root: &Path) -> Self {
         let lines: Vec<Line> = mountinfo.split(|byte| *byte == b'\n').filter_map(parse_line).collect();
@@ -372,21 +339,6 @@ mod tests {
         );
         assert!(mounts.at(&HostPath::from("/a/b")).is_none());
         assert_eq!(mounts.id_at(&HostPath::from("/a")), Some(3));
-    }
-
-    #[test]
-    fn a_mount_of_the_host_that_does_not_show_here_hides_what_does() {
-        let own =
-            b"1 0 0:1 / / rw - overlay x rw\n2 1 8:1 / /host rw - ext4 x rw\n3 2 0:9 / /host/seen rw - tmpfs x rw\n\
-            4 2 0:5 / /host/other rw - tmpfs x rw\n5 2 0:6 / /host/ours rw - tmpfs x rw\n";
-        let host = b"1 0 8:1 / / rw - ext4 x rw\n7 1 0:9 / /seen rw - tmpfs x rw\n8 1 8:2 / /evil rw - xfs x rw\n\
-            9 1 0:7 / /other rw - tmpfs x rw\n";
-        let mut mounts = Mounts::parse(own, Path::new("/host"));
-        mounts.hide(own, Path::new("/host"), host);
-        let hidden = |path: &str| mounts.at(&HostPath::from(path)).is_some_and(|mount| mount.is_hidden);
-        assert_eq!(["/seen", "/evil", "/other", "/ours"].map(hidden), [false, true, true, false]);
-        assert!(!mounts.at(&HostPath::from("/evil")).unwrap().is_local());
-        assert!(mounts.any_in(&HostPath::root()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod support;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use serde_json::json;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -432,6 +433,63 @@ fn a_mount_that_only_the_hosts_first_process_sees_makes_what_lies_there_unknown(
         let dev = unknowns.named().iter().find(|unknown| unknown.path.to_string() == "/dev").unwrap();
         assert_eq!((dev.aspect, dev.items), (Aspect::HiddenMount, 2), "{unknowns:?}");
     });
+}
+
+#[test]
+fn what_a_mount_of_the_agent_alone_covers_is_unknown_and_never_removed() {
+    with_own_mounts("what_a_mount_of_the_agent_alone_covers_is_unknown_and_never_removed", || {
+        // As the pod lays an empty folder over the host's /run, where that is a directory of the host's `/`.
+        let mut host =
+            Host::new(json!([{"name": "covered", "path": "/covered"}, {"name": "too", "path": "/too/file"}]));
+        mount(&host, "proc", "/proc");
+        host.write("/covered/file", "1");
+        host.write("/too/file", "1");
+        mount(&host, "tmpfs", "/too");
+        host.compare();
+        assert_eq!(hidden(&mut host), [("/too".to_owned(), 1)]);
+        mount(&host, "tmpfs", "/covered");
+        assert_eq!(host.compare().told(), ["Modified /covered Mount"]);
+        assert_eq!(hidden(&mut host), [("/covered".to_owned(), 2), ("/too".to_owned(), 1)]);
+        assert_eq!(host.standing().totals.tracked, 2);
+        unmount(&host, "/covered");
+        host.write("/covered/file", "22");
+        assert_eq!(host.compare().told(), ["Modified /covered Mount", "Modified /covered/file Content,Size"]);
+        assert_eq!(hidden(&mut host), [("/too".to_owned(), 1)]);
+    });
+}
+
+#[test]
+fn a_table_of_the_host_that_is_hidden_from_the_agent_is_unknown_until_it_can_be_read() {
+    with_own_mounts("a_table_of_the_host_that_is_hidden_from_the_agent_is_unknown_until_it_can_be_read", || {
+        let mut host = Host::new(json!([{"name": "watched", "path": "/watched"}]));
+        host.write("/watched/file", "1");
+        mount(&host, "proc", "/proc");
+        let proc = host.at("/proc");
+        let remount = |option: &str| run("mount", &["-o".as_ref(), option.as_ref(), proc.as_os_str()]);
+        // Else the group of root is let in.
+        remount("remount,hidepid=2,gid=4711");
+        // As the agent's pod, which has few capabilities, and not this one.
+        let mut had = capabilities(None).unwrap();
+        had.effective.remove(CapabilitySet::SYS_PTRACE);
+        had.permitted.remove(CapabilitySet::SYS_PTRACE);
+        set_capabilities(None, had).unwrap();
+        host.compare();
+        assert_eq!(hidden(&mut host), [("/proc/1/mountinfo".to_owned(), 1)]);
+        host.write("/watched/file", "22");
+        assert_eq!(host.compare().told(), ["Modified /watched/file Content,Size"], "all else goes on");
+        remount("remount,hidepid=2,gid=0");
+        assert!(host.compare().changes().is_empty());
+        assert!(hidden(&mut host).is_empty());
+    });
+}
+
+/// Where the host's mounts are not this process's, and how many items are unknown for that.
+fn hidden(host: &mut Host) -> Vec<(String, u64)> {
+    let unknowns = host.standing().unknowns;
+    let hidden = unknowns.named().iter().filter(|unknown| unknown.aspect == Aspect::HiddenMount);
+    let mut hidden: Vec<_> = hidden.map(|unknown| (unknown.path.to_string(), unknown.items)).collect();
+    hidden.sort();
+    hidden
 }
 
 #[test]

@@ -90,6 +90,11 @@ fn is_in_force(view: &View, plan: &NodePlan) -> bool {
     view.standing.generation == Some(plan.revision)
 }
 
+/// Whether a plan is about to take effect, or the first compare under it goes on: nothing keeps them from it.
+pub(crate) fn is_under_way(view: &View, plan: &NodePlan) -> bool {
+    view.fault.is_none() && !(is_in_force(view, plan) && view.standing.baseline_ready)
+}
+
 fn conditions(basis: &Basis<'_>, before: &[Condition], observed: Option<i64>, now: Timestamp) -> Vec<Condition> {
     let Basis { view, plan, confinement, .. } = basis;
     let standing = &view.standing;
@@ -237,6 +242,18 @@ mod tests {
         // The same object at its next generation: the last one stands until then.
         let third = status(&view(Some(1)), &plan("u", 2, 2), &[], &first);
         assert_eq!((reason(&third.conditions), third.observed_generation), (Some(ConfigApplied::Pending), Some(1)));
+    }
+
+    #[test]
+    fn a_plan_that_is_not_in_force_and_a_baseline_that_is_not_made_are_under_way_unless_something_fails() {
+        let plan = plan("u", 2, 2);
+        assert!(!is_under_way(&view(Some(2)), &plan));
+        assert!(is_under_way(&view(Some(1)), &plan));
+        let mut scanning = view(Some(2));
+        scanning.standing.baseline_ready = false;
+        assert!(is_under_way(&scanning, &plan));
+        scanning.fault = Some(crate::observe::Fault { kind: FaultKind::StoreFull, message: "full".into() });
+        assert!(!is_under_way(&scanning, &plan));
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) journal: Option<Id>,
     /// When the agent last wrote, or was last asked something new.
     pub(crate) heard: Moment,
+    /// When the agent was last asked something new.
+    pub(crate) asked: Moment,
     /// The first generation for the Node of this uid: what was confirmed before is another node's.
     pub(crate) fresh_from: i64,
 }
@@ -242,16 +244,22 @@ impl Node {
         })
     }
 
-    /// Whether the NodeConfig holds the operator's conditions as they are now.
-    pub(crate) fn conditions_stand(&self) -> bool {
-        let Some(config) = self.config.as_ref().filter(|config| !config.deleting && self.present.is_some()) else {
-            return true;
-        };
-        let ready = config.ready.is_some_and(|written| {
-            written.exact && written.reason == self.ready() && written.generation == config.generation
-        });
+    /// When the operator's conditions are to be written; `None` while the NodeConfig holds them as they are. What is wrong is
+    /// written at once. That a new generation is not confirmed yet may wait for the answer, `patience` long: until then what
+    /// stands says by its generation that it is about another.
+    pub(crate) fn conditions_due(&self, patience: Duration) -> Option<Moment> {
+        let config = self.config.as_ref().filter(|config| !config.deleting && self.present.is_some())?;
+        let reason = self.ready();
         let available = config.available.is_some_and(|written| written.exact && written.reason == self.available);
-        ready && available
+        let Some(written) = config.ready.filter(|written| written.exact && available) else {
+            return Some(Moment::default());
+        };
+        let is_current = written.generation == config.generation;
+        if is_current && written.reason == reason {
+            return None;
+        }
+        let may_answer = !is_current && reason == Ready::ConfigNotApplied && config.confirmed < config.generation;
+        Some(if may_answer { config.asked + patience } else { Moment::default() })
     }
 
     /// Whether the spec names the Node that exists now.

@@ -18,6 +18,9 @@ const BETWEEN_CHANGES: Duration = Duration::from_secs(60);
 /// Agents refresh their status this often while nothing changes.
 pub(crate) const REFRESH: Duration = Duration::from_secs(15 * 60);
 
+/// Whatever the size of the fleet: an agent that has not confirmed for so long is worth a word.
+const LONGEST_ANSWER: Duration = Duration::from_secs(60);
+
 /// The interval that NodeConfigs carry now.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -50,6 +53,12 @@ impl Pace {
     /// When it may change next.
     pub(crate) fn next_change(&self) -> Moment {
         self.changed.map_or(Moment::default(), |changed| changed + BETWEEN_CHANGES)
+    }
+
+    /// How long an agent takes to confirm what it is asked when it has just written: a fifth more than the interval, as it
+    /// spreads them, and some seconds to do it.
+    pub(crate) fn answer(&self) -> Duration {
+        (Duration::from_secs(self.seconds) * 6 / 5 + Duration::from_secs(5)).min(LONGEST_ANSWER)
     }
 
     pub(crate) fn reporting(&self) -> Reporting {

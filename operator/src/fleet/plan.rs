@@ -65,7 +65,7 @@ impl Fleet {
     pub(crate) fn plan(&mut self, key: &Key, now: Now) -> Option<Action> {
         match key {
             Key::Config(name) => self.plan_config(name, now),
-            Key::Conditions(name) => self.plan_conditions(name, now.wall),
+            Key::Conditions(name) => self.plan_conditions(name, now),
             Key::Rule(uid) => self.plan_rule_status(uid, now),
         }
     }
@@ -181,14 +181,16 @@ impl Fleet {
         matches!(action, Action::ApplyConfig { spec, .. } if spec.rules.is_empty())
     }
 
-    fn plan_conditions(&self, name: &Name, now: Timestamp) -> Option<Action> {
+    fn plan_conditions(&mut self, name: &Name, now: Now) -> Option<Action> {
         let node = self.nodes.get(name)?;
-        if node.conditions_stand() {
+        if node.conditions_due(self.pace.answer())? > now.moment {
+            // What made them due has passed.
+            self.mark_conditions(name, now);
             return None;
         }
         let config = node.config.as_ref()?;
-        let ready = condition(node.ready(), config.ready, Some(config.generation), now);
-        let available = condition(node.available, config.available, None, now);
+        let ready = condition(node.ready(), config.ready, Some(config.generation), now.wall);
+        let available = condition(node.available, config.available, None, now.wall);
         Some(Action::ApplyConditions {
             name: name.clone(),
             uid: config.uid.to_uid(),

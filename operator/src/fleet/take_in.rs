@@ -202,6 +202,7 @@ impl Fleet {
             generation: held.generation,
             fingerprint: held.fingerprint,
             heard: held.heard,
+            asked: held.asked,
             fresh_from: held.fresh_from,
             node_uid: held.spec.as_ref().map(|spec| spec.node_uid.clone()),
         });
@@ -259,6 +260,8 @@ impl Fleet {
             Some(_) => observed.generation,
             None => 0,
         };
+        let asked =
+            held.as_ref().filter(|held| held.generation == observed.generation).map_or(now.moment, |held| held.asked);
         let heard = match held {
             Some(held) if (held.fingerprint, held.generation) == (observed.fingerprint, observed.generation) => {
                 held.heard
@@ -282,6 +285,7 @@ impl Fleet {
             // A status without one does not make the next one the first.
             journal: observed.journal.as_deref().map(Id::from).or(journal),
             heard,
+            asked,
             fresh_from,
         }
     }
@@ -355,6 +359,7 @@ struct Held {
     generation: i64,
     fingerprint: u64,
     heard: Moment,
+    asked: Moment,
     fresh_from: i64,
     node_uid: Option<Id>,
 }

@@ -103,6 +103,28 @@ rows! {
             scene.scan_rule(&RULE.replace("path: /etc}", "path: /dev}")).await
         };
 
+    a_mount_that_the_host_has_not: "3",
+        "unknown: <path>: what the host has there is covered here by a mount that the host has not" => async |scene: &Scene| {
+            own_mounts();
+            ["proc", "srv/run"].iter().for_each(|at| fs::create_dir_all(scene.path("host").join(at)).unwrap());
+            let mount = |kind: &str, at: &str| {
+                run("mount", &["-t".as_ref(), kind.as_ref(), kind.as_ref(), scene.path(at).as_os_str()]);
+            };
+            mount("proc", "host/proc");
+            mount("tmpfs", "host/srv/run");
+            scene.scan_rule(&RULE.replace("path: /etc}", "path: /srv}")).await
+        };
+
+    a_table_of_mounts_that_is_hidden: "3",
+        "unknown: /proc/1/mountinfo: it cannot be read, so mounts that the host has and the agent does not see go unnoticed: mount the host's /proc without hidepid, or give the agent the group that its option gid names" => async |scene: &Scene| {
+            own_mounts();
+            fs::create_dir(scene.path("host/proc")).unwrap();
+            let proc = scene.path("host/proc");
+            let options = ["-t", "proc", "-o", "hidepid=2", "proc"].map(AsRef::as_ref);
+            run("mount", &[options.as_slice(), &[proc.as_os_str()]].concat());
+            as_nobody(scene, "host/etc", 0o755).await
+        };
+
     a_file_system_that_hangs: "3",
         "unknown: <path>: the file system of type <type> there did not answer for <number> s" => async |scene: &Scene| {
             own_mounts();

@@ -29,7 +29,8 @@ const SET: [&str; 13] = [
     "operator.resources.limits.cpu=1",
 ];
 
-const PEERS: [&str; 3] = [
+const LISTS: [&str; 4] = [
+    "agent.supplementalGroups=[900]",
     r#"metrics.readers=[{"namespace":"monitoring","name":"prometheus-k8s"}]"#,
     r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]"#,
     r#"networkPolicy.apiServers=[{"ipBlock":{"cidr":"10.0.0.0/28","except":["10.0.0.8/32"]}}]"#,
@@ -70,8 +71,8 @@ fn variants() -> Vec<(String, Vec<String>)> {
         let all = switches.iter().filter(|(switch, _)| !off.contains(&switch.as_str()));
         let all = all.map(|(switch, _)| format!("--set={switch}={on}"));
         let set = SET.iter().map(|set| format!("--set={set}"));
-        let peers = PEERS.iter().map(|set| format!("--set-json={set}"));
-        variants.push((name.to_owned(), all.chain(set).chain(peers).collect()));
+        let lists = LISTS.iter().map(|set| format!("--set-json={set}"));
+        variants.push((name.to_owned(), all.chain(set).chain(lists).collect()));
     }
     variants
 }

@@ -3,14 +3,22 @@
 use std::path::Path;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    rbac::v1::{ClusterRoleBinding, RoleBinding},
+};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
 use serde_json::json;
 use vedette_tests::{
     Cluster, ControlPlane,
     cluster::{empty_spec, node_config},
+    eventually, not_yet,
 };
 
-use crate::scene::{Person, folder};
+use crate::scene::{Person, SOON, folder, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_gets_no_answer_is_told_what_to_do() {
@@ -51,6 +59,24 @@ async fn rights_that_are_missing_are_named_and_a_large_fleet_comes_in_pages() {
     assert_eq!(ran.code, Some(2));
     let sentence = "jane may not list nodeconfigs.vedette.dev at the cluster scope: ask to be bound to the ClusterRole vedette-viewer";
     assert!(ran.errors.contains(sentence), "{ran:?}");
+    bind(&cluster, "jane", "ClusterRole").await;
+    let viewer = until(&jane, &["status"], 1).await;
+    let unknown = "not known: ask to be bound to the Role vedette-viewer in the namespace vedette-system";
+    assert!(viewer.output.contains(unknown) && !viewer.output.contains("NOT WELL"), "{viewer:?}");
+    assert!(jane.runs(&["status", "-o", "json"]).json().get("operator").is_none());
+    bind(&cluster, "jane", "Role").await;
+    eventually("jane may read who leads", SOON, async || {
+        let ran = jane.runs(&["status"]);
+        let knows = ran.output.contains("no operator leads in the namespace vedette-system");
+        if knows && !ran.output.contains(unknown) { Ok(()) } else { Err(not_yet(format!("{ran:?}"))) }
+    })
+    .await
+    .unwrap();
+    // That Lease and nothing beside it.
+    let leases: Api<Lease> = Api::namespaced(nobody.client().await.unwrap(), "vedette-system");
+    for refused in [leases.get("other").await.map(drop), leases.list(&ListParams::default()).await.map(drop)] {
+        assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403));
+    }
 
     let admin = Person::new(cluster.control_plane().admin(), folder(&cluster, "admin")).await;
     let configs = cluster.node_configs();
@@ -77,6 +103,25 @@ async fn rights_that_are_missing_are_named_and_a_large_fleet_comes_in_pages() {
     drop(child.stdout.take());
     let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
     assert_eq!(status.code(), Some(0), "that nobody reads on is no trouble");
+}
+
+/// Binds somebody to what the installation has for those who look, as docs/kubectl-vedette.md says.
+async fn bind(cluster: &Cluster, person: &str, kind: &str) {
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "vedette-viewer"});
+    let subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": person}]);
+    let of = |binding: &str| {
+        let metadata = json!({"name": "vedette-viewers"});
+        let version = "rbac.authorization.k8s.io/v1";
+        json!({"apiVersion": version, "kind": binding, "metadata": metadata, "roleRef": role, "subjects": subjects})
+    };
+    let how = PostParams::default();
+    if kind == "Role" {
+        let bindings: Api<RoleBinding> = Api::namespaced(cluster.client(), "vedette-system");
+        bindings.create(&how, &serde_json::from_value(of("RoleBinding")).unwrap()).await.unwrap();
+    } else {
+        let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client());
+        bindings.create(&how, &serde_json::from_value(of("ClusterRoleBinding")).unwrap()).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

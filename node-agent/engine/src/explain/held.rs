@@ -56,9 +56,8 @@ pub(super) fn say(plan: &Plan, of_held: &[u16], held: Option<&Held>, tracking: T
     }
     match &held.place {
         Place::Shows => {}
-        Place::Beneath(Mount { point, file_system, is_hidden: true, .. }) => notes.push(format!(
-            "what the state holds of it stays as it is: the host has a mount of type {file_system} at {point} that is not seen here"
-        )),
+        Place::Beneath(Mount { point, is_hidden: true, .. }) => notes
+            .push(format!("what the state holds of it stays as it is: what the host has at {point} is not seen here")),
         Place::Beneath(Mount { point, file_system, .. }) => notes.push(format!(
             "what the state holds of it stays as it is: a mount of type {file_system} at {point} covers it"
         )),

@@ -30,7 +30,7 @@ pub(super) fn found(host: &HostRoot, mounts: &Mounts, path: &HostPath, notes: &m
     if let Some(mount) = mounts.on_the_way(path).find(is_barred) {
         let Mount { point, file_system, is_hidden, .. } = mount;
         notes.push(match is_hidden {
-            true => format!("at {point} the host has a mount of type {file_system} that is not seen here"),
+            true => format!("what the host has at {point} is not seen here"),
             false => format!("it lies on {point}, a mount of type {file_system}, and was not looked at"),
         });
         return None;

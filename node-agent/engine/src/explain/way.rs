@@ -121,11 +121,9 @@ impl<'p> Way<'p> {
                     ),
                 )
             }
-            End::Mount(Mount { point, file_system, is_hidden: true, .. }) => (
+            End::Mount(Mount { point, is_hidden: true, .. }) => (
                 Decision::MountNotSeen,
-                format!(
-                    "{path} leads there, but at {point} the host has a mount of type {file_system} that is not seen here"
-                ),
+                format!("{path} leads there, but what the host has at {point} is not seen here"),
             ),
             End::Mount(mount) => {
                 let Mount { point, file_system, .. } = mount;

@@ -214,7 +214,7 @@ impl Walker<'_> {
         context: &Context,
         stored: Option<&ItemState>,
     ) -> Result<(), StoreError> {
-        let Walk { store, plan, .. } = self.walk;
+        let Walk { store, plan, mounts, .. } = self.walk;
         let path = visit.path.join(name);
         let below = if visit.known_below.iter().any(|known| known == name) {
             store.read()?.items_below(visit.volume, &path)?
@@ -226,8 +226,7 @@ impl Walker<'_> {
             self.walked.met.mark(plan.alive(context));
             let Some(interval) = plan.interval_below(context) else { return Ok(()) };
             let (aspect, reason) = if mount.is_hidden {
-                let reason = format!("the host has a mount of type {} there that is not seen here", mount.file_system);
-                (Aspect::HiddenMount, reason)
+                (Aspect::HiddenMount, mounts.why_hidden(mount))
             } else {
                 (Aspect::Volume, format!("a mount of type {} covers what is known there", mount.file_system))
             };

@@ -156,9 +156,11 @@ fn a_restarted_operator_gives_an_absent_agent_its_minute_without_a_write() {
 fn a_node_is_ready_by_its_own_generation_alone() {
     let mut world = watched();
     world.rule("etc", etc(None));
-    world.pass(2);
-    assert_eq!(world.ready("n1"), Some(Ready::ConfigNotApplied));
+    world.pass(10);
     let generation = world.configs["n1"].generation;
+    let stands = world.configs["n1"].ready.unwrap();
+    assert_eq!((stands.reason, stands.generation), (Ready::Ready, generation - 1), "what stands is about the last one");
+    assert_eq!((world.fleet.nodes_in(NodeState::Ready), world.status("etc").nodes.unwrap().ready), (0, 0));
     world.change_config("n1", |config| {
         config.confirmed = generation;
         config.baseline = false;
@@ -172,14 +174,58 @@ fn a_node_is_ready_by_its_own_generation_alone() {
 }
 
 #[test]
-fn a_confirmation_that_comes_at_once_costs_one_write_of_the_conditions() {
+fn a_confirmation_that_comes_as_soon_as_an_agent_may_write_costs_one_write_of_the_conditions() {
+    for seconds in [0, 12] {
+        let mut world = watched();
+        world.rule("etc", etc(None));
+        world.pass(seconds);
+        world.confirm("n1", 5, 0);
+        world.pass(60);
+        assert_eq!(world.ready("n1"), Some(Ready::Ready));
+        assert_eq!(world.configs["n1"].ready.unwrap().generation, world.configs["n1"].generation);
+        assert_eq!(conditions(&mut world), 1, "after {seconds} s");
+    }
+}
+
+#[test]
+fn a_confirmation_that_does_not_come_is_said_whatever_else_the_agent_writes() {
+    let mut world = watched();
+    world.rule("etc", etc(None));
+    for _ in 0..17 {
+        world.change_config("n1", |config| config.fingerprint += 1);
+        world.pass(1);
+    }
+    assert_eq!(world.ready("n1"), Some(Ready::ConfigNotApplied));
+    assert_eq!(conditions(&mut world), 1);
+}
+
+#[test]
+fn a_generation_that_is_confirmed_and_not_applied_as_it_stands_is_said_at_once() {
     let mut world = watched();
     world.rule("etc", etc(None));
     world.pass(0);
-    world.confirm("n1", 5, 0);
-    world.pass(5);
-    let conditions = world.written().into_iter().filter(|write| write == "n1: conditions").count();
-    assert_eq!(conditions, 1);
+    world.change_config("n1", |config| (config.confirmed, config.applied) = (config.generation, false));
+    world.pass(2);
+    assert_eq!(world.ready("n1"), Some(Ready::ConfigNotApplied));
+}
+
+#[test]
+fn an_agent_that_goes_is_told_though_its_answer_is_awaited() {
+    let mut world = watched();
+    for node in 2..2000 {
+        world.node(&format!("n{node}"), &[("kubernetes.io/os", "windows")]);
+    }
+    world.pass(60);
+    world.pod("n1", false);
+    world.pass(30);
+    world.rule("etc", etc(None));
+    world.pass(32);
+    assert_eq!(world.ready("n1"), Some(Ready::AgentUnavailable));
+}
+
+/// How often a node's conditions were written since that was last asked.
+fn conditions(world: &mut World) -> usize {
+    world.written().iter().filter(|write| *write == "n1: conditions").count()
 }
 
 #[test]
