@@ -57,7 +57,9 @@ fn certificate(scene: &Scene) -> String {
     params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
     let ca = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new([format!("vedette.{NAMESPACE}.svc")]).unwrap();
+    let mut params = rcgen::CertificateParams::new([format!("vedette.{NAMESPACE}.svc")]).unwrap();
+    // With the CA's own name it would be taken for one that signed itself.
+    params.distinguished_name.push(rcgen::DnType::CommonName, "vedette");
     let folder = tempfile::tempdir().unwrap();
     let certificate = params.signed_by(&key, &ca).unwrap().pem();
     for (name, content) in [("tls.crt", certificate), ("tls.key", key.serialize_pem()), ("ca.crt", ca.pem())] {
