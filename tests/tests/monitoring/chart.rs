@@ -63,6 +63,7 @@ fn values_reach_the_alerts() {
         "--set=prometheusRule.alerts.VedetteCompareOverdue.for=1h",
         "--set=prometheusRule.alerts.VedetteCompareOverdue.severity=page",
         "--set=prometheusRule.alerts.VedetteItemsUnknown.items=2000000",
+        "--set=prometheusRule.alerts.VedetteAgentRestarting.restarts=7",
         "--set=prometheusRule.alerts.VedetteJournalNearLimit.percent=25",
     ]);
     assert_eq!(object["metadata"]["labels"]["release"], "prometheus");
@@ -75,10 +76,38 @@ fn values_reach_the_alerts() {
     assert_eq!(change["annotations"]["runbook_url"], page);
     assert!(change["annotations"]["description"].as_str().unwrap().contains("within 2h"));
     let overdue = find(&rules, "VedetteCompareOverdue");
-    assert!(overdue["expr"].as_str().unwrap().ends_with("> 5 * vedette_agent_scan_interval_seconds"));
+    assert!(
+        overdue["expr"].as_str().unwrap().contains("> 5 * min_over_time(node:vedette_agent_scan_interval_seconds:min")
+    );
     assert_eq!((&overdue["for"], &overdue["labels"]["severity"]), (&json!("1h"), &json!("page")));
-    assert_eq!(find(&rules, "VedetteItemsUnknown")["expr"], "vedette_agent_unknown_items > 2000000");
+    assert_eq!(
+        find(&rules, "VedetteItemsUnknown")["expr"],
+        r#"vedette_agent_unknown_items{job="vedette-agent"} > 2000000"#
+    );
+    assert!(find(&rules, "VedetteAgentRestarting")["expr"].as_str().unwrap().ends_with(">= 7"));
     assert!(find(&rules, "VedetteJournalNearLimit")["expr"].as_str().unwrap().ends_with("> 25"));
+}
+
+/// A key that is there twice is an error, and a severity stays a word.
+#[test]
+fn what_an_alert_and_the_objects_say_of_themselves_comes_before_what_is_given() {
+    let object = prometheus_rule(&[
+        "--set=prometheusRule.alertLabels.severity=none,prometheusRule.alertLabels.team=security",
+        "--set=prometheusRule.labels.app\\.kubernetes\\.io/part-of=x",
+        "--set-string=prometheusRule.alerts.VedetteAgentSilent.severity=1",
+        "--set-string=prometheusRule.alerts.VedetteCriticalChange.severity=null",
+        "--namespace=123",
+    ]);
+    let rules = rules::of(&object["spec"]);
+    assert_eq!(find(&rules, "VedetteJournalChanged")["labels"], json!({"severity": "critical", "team": "security"}));
+    assert_eq!(find(&rules, "VedetteAgentSilent")["labels"]["severity"], "1");
+    assert_eq!(find(&rules, "VedetteCriticalChange")["labels"]["severity"], "null");
+    assert_eq!(object["metadata"]["namespace"], "123");
+    assert_eq!(object["metadata"]["labels"], json!({"app.kubernetes.io/part-of": "vedette"}));
+    let values = ["--set=dashboard.enabled=true,dashboard.labels.app\\.kubernetes\\.io/part-of=x", "--namespace=123"];
+    let dashboard: Value = serde_saphyr::from_str(&template("dashboard", &values).unwrap()).unwrap();
+    assert_eq!(dashboard["metadata"]["namespace"], "123");
+    assert_eq!(dashboard["metadata"]["labels"]["app.kubernetes.io/part-of"], "vedette");
 }
 
 #[test]
@@ -104,6 +133,7 @@ fn what_no_alert_can_be_is_refused_by_name() {
         (format!("{alerts}.VedetteCriticalChange.severities={{}}"), "/VedetteCriticalChange/severities"),
         (format!("{alerts}.VedetteSinkLagging.for=5 minutes"), "/VedetteSinkLagging/for"),
         (format!("{alerts}.VedetteJournalNearLimit.percent=100"), "/VedetteJournalNearLimit/percent"),
+        (format!("{alerts}.VedetteAgentRestarting.restarts=0"), "/VedetteAgentRestarting/restarts"),
         (format!("{alerts}.VedetteAgentSilent.severity="), "/VedetteAgentSilent/severity"),
         ("dashboard.label.x=y".into(), "'label' not allowed"),
     ] {
