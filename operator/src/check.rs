@@ -7,6 +7,7 @@
 
 mod facts;
 mod judge;
+mod policy;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

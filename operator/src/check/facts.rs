@@ -1,7 +1,7 @@
 //! What stands in the cluster: reads objects by name where there is one, and produces what is to be judged. Whatever is not there
 //! is a fact too; only what may not or cannot be read is an error.
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -17,9 +17,14 @@ use thiserror::Error;
 use vedette_crds::definition;
 use vedette_service::{ApiServer, reason};
 
+use super::policy::Policy;
 use crate::names::{AGENT, AGENT_PODS, API_VERSION, NODE_CONFIG, OPERATOR, RULE};
 
 const POLICY: &str = "nodeconfig-status.vedette.dev";
+const ADMISSION: &str = "admissionregistration.k8s.io/v1";
+
+/// Of objects that are read at a time: a NodeConfig has some 10 kB, and at most some 100.
+const PAGE: u32 = 200;
 
 /// What could not be read.
 #[derive(Debug, Error)]
@@ -37,12 +42,10 @@ pub(super) struct Facts {
     pub(super) server: String,
     pub(super) namespace: String,
     pub(super) definitions: Vec<Definition>,
-    pub(super) policy: bool,
-    /// The policy's binding denies.
-    pub(super) denies: bool,
+    pub(super) policy: Policy,
     /// Operators: asked for, and available.
     pub(super) operators: Option<(i32, i32)>,
-    pub(super) leader: Option<String>,
+    pub(super) leader: Option<Leader>,
     pub(super) agents: Option<Agents>,
     /// The Linux nodes.
     pub(super) nodes: Vec<String>,
@@ -56,6 +59,16 @@ pub(super) struct Facts {
 pub(super) struct Definition {
     pub(super) expected: Value,
     pub(super) found: Option<Value>,
+}
+
+/// Who holds the Lease.
+#[derive(Debug)]
+pub(super) struct Leader {
+    pub(super) name: String,
+    /// Seconds since it was renewed; absent where it never was.
+    pub(super) silent: Option<i64>,
+    /// Seconds that it holds without being renewed.
+    pub(super) holds: i64,
 }
 
 /// What the DaemonSet says.
@@ -79,6 +92,9 @@ pub(super) struct AgentPod {
 pub(super) struct Told {
     pub(super) name: String,
     pub(super) conditions: Vec<Condition>,
+    /// Its generation, and the one that the conditions speak of.
+    pub(super) generation: i64,
+    pub(super) observed: Option<i64>,
 }
 
 struct Reader<'s> {
@@ -95,20 +111,19 @@ pub(super) async fn look(server: &ApiServer, namespace: &str) -> Result<Facts, L
     let operator = reader.named::<Deployment>(reader.own(), OPERATOR).await?;
     let lease = reader.named::<Lease>(reader.own(), OPERATOR).await?;
     let agents = reader.named::<DaemonSet>(reader.own(), AGENT).await?.and_then(|set| set.status);
-    let binding = reader.named::<ValidatingAdmissionPolicyBinding>(reader.all(), POLICY).await?;
     let mut facts = Facts {
         server: format!("{} at {}", version.git_version, server.url()),
         namespace: namespace.to_owned(),
         definitions: reader.definitions().await?,
-        policy: reader.named::<ValidatingAdmissionPolicy>(reader.all(), POLICY).await?.is_some(),
-        denies: binding
-            .and_then(|binding| binding.spec?.validation_actions)
-            .is_some_and(|actions| actions.iter().any(|action| action == "Deny")),
+        policy: Policy {
+            policy: reader.spec("ValidatingAdmissionPolicy", POLICY).await?,
+            binding: reader.spec("ValidatingAdmissionPolicyBinding", POLICY).await?,
+        },
         operators: operator.map(|operator| {
             let asked = operator.spec.and_then(|spec| spec.replicas).unwrap_or(1);
             (asked, operator.status.and_then(|status| status.available_replicas).unwrap_or(0))
         }),
-        leader: lease.and_then(|lease| lease.spec?.holder_identity).filter(|holder| !holder.is_empty()),
+        leader: lease.and_then(leader),
         agents: agents.map(|status| Agents {
             desired: status.desired_number_scheduled,
             updated: status.updated_number_scheduled.unwrap_or(0),
@@ -149,6 +164,51 @@ impl Reader<'_> {
         api.get_opt(name).await.map_err(|error| self.failed(&what(), &error))
     }
 
+    /// What an object of admission says, fields of tomorrow included.
+    async fn spec(&self, kind: &str, name: &str) -> Result<Option<Value>, LookError> {
+        let object = self.of_kind(ADMISSION, kind).get_opt(name).await;
+        let object = object.map_err(|error| self.failed(&format!("the {kind} {name}"), &error))?;
+        Ok(object.map(|object| object.data["spec"].clone()))
+    }
+
+    fn of_kind(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::all_with(self.client.clone(), &resource)
+    }
+
+    /// Every object, page by page, each reduced as it comes: memory does not grow with what is not looked at. A list whose
+    /// pages have expired is begun again, once.
+    async fn list<K, T>(
+        &self,
+        api: &Api<K>,
+        what: &str,
+        only: ListParams,
+        reduced: impl Fn(K) -> T,
+    ) -> Result<Vec<T>, LookError>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        let (mut all, mut page, mut has_expired) = (Vec::new(), only.limit(PAGE), false);
+        loop {
+            match api.list(&page).await {
+                Ok(listed) => {
+                    all.extend(listed.items.into_iter().map(&reduced));
+                    match listed.metadata.continue_.filter(|next| !next.is_empty()) {
+                        Some(next) => page.continue_token = Some(next),
+                        None => return Ok(all),
+                    }
+                }
+                Err(kube::Error::Api(status)) if status.code == 410 && !has_expired => {
+                    has_expired = true;
+                    all.clear();
+                    page.continue_token = None;
+                }
+                Err(error) => return Err(self.failed(what, &error)),
+            }
+        }
+    }
+
     async fn definitions(&self) -> Result<Vec<Definition>, LookError> {
         let mut definitions = Vec::new();
         for expected in [definition::data_collection_rules(), definition::node_configs()] {
@@ -162,32 +222,44 @@ impl Reader<'_> {
 
     async fn nodes(&self) -> Result<Vec<String>, LookError> {
         let linux = ListParams::default().labels("kubernetes.io/os=linux");
-        let nodes = self.all::<Node>().list_metadata(&linux).await.map_err(|error| self.failed("nodes", &error))?;
-        Ok(nodes.iter().map(|node| node.name_any()).collect())
+        self.list(&self.all::<Node>(), "nodes", linux, |node| node.name_any()).await
     }
 
     async fn pods(&self) -> Result<Vec<AgentPod>, LookError> {
         let pods: Api<Pod> = self.own();
-        let pods = pods.list(&ListParams::default().labels(AGENT_PODS)).await;
-        let pods = pods.map_err(|error| self.failed("the agents' pods", &error))?;
-        let alive = pods.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        Ok(alive.filter_map(agent_pod).collect())
+        let alive = |pod: Pod| pod.metadata.deletion_timestamp.is_none().then_some(pod);
+        let pods = self.list(&pods, "the agents' pods", ListParams::default().labels(AGENT_PODS), |pod| {
+            alive(pod).and_then(agent_pod)
+        });
+        Ok(pods.await?.into_iter().flatten().collect())
     }
 
     async fn told(&self, kind: &str) -> Result<Vec<Told>, LookError> {
-        let (group, version) = API_VERSION.split_once('/').unwrap_or(("", API_VERSION));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        let objects = objects.list(&ListParams::default()).await;
-        let objects = objects.map_err(|error| self.failed(&format!("every {kind}"), &error))?;
-        Ok(objects.items.into_iter().map(told).collect())
+        let objects = self.of_kind(API_VERSION, kind);
+        self.list(&objects, &format!("every {kind}"), ListParams::default(), told).await
     }
 }
 
 fn told(object: DynamicObject) -> Told {
     let conditions = object.data.pointer("/status/conditions").cloned();
     let conditions = conditions.and_then(|conditions| serde_json::from_value(conditions).ok());
-    Told { name: object.name_any(), conditions: conditions.unwrap_or_default() }
+    Told {
+        name: object.name_any(),
+        conditions: conditions.unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        observed: object.data.pointer("/status/observedGeneration").and_then(Value::as_i64),
+    }
+}
+
+/// Who holds a Lease that somebody holds.
+fn leader(lease: Lease) -> Option<Leader> {
+    let spec = lease.spec?;
+    let silent = spec.renew_time.map(|renewed| Timestamp::now().as_second() - renewed.0.as_second());
+    Some(Leader {
+        name: spec.holder_identity.filter(|holder| !holder.is_empty())?,
+        silent,
+        holds: spec.lease_duration_seconds.unwrap_or_default().into(),
+    })
 }
 
 /// Of a pod that has a node.

@@ -7,12 +7,20 @@ use vedette_crds::condition;
 use vedette_crds::condition::node::{AgentAvailable, BaselineReady, ConfigApplied, Confined};
 use vedette_crds::condition::rule::{Accepted, Programmed};
 use vedette_crds::condition::{Condition, Reason};
+use vedette_crds::record::escape_controls;
 
-use super::facts::{Agents, Definition, Facts, Told};
+use super::facts::{Agents, Definition, Facts, Leader, Told};
+use super::policy::{Unguarded, unguarded};
 use crate::names::API_VERSION;
 
 /// More than one person fixes at a time; the rest is a number.
 const MOST_NAMED: usize = 10;
+
+/// What somebody else says, in characters: the rest stands in the object.
+const LONGEST: usize = 300;
+
+/// A Lease that was not renewed for its duration and this long is nobody's: an election takes some seconds.
+const ELECTION_SECONDS: i64 = 30;
 
 /// Something that should hold, and whether it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +39,15 @@ impl Finding {
     }
 }
 
+/// A line, whoever wrote the words in it: an agent its conditions, a kubelet why a pod waits.
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Holds(said) => write!(formatter, "ok    {said}"),
-            Self::Note(said) => write!(formatter, "note  {said}"),
-            Self::Fails(said) => write!(formatter, "FAIL  {said}"),
-        }
+        let (word, said) = match self {
+            Self::Holds(said) => ("ok   ", said),
+            Self::Note(said) => ("note ", said),
+            Self::Fails(said) => ("FAIL ", said),
+        };
+        write!(formatter, "{word} {}", escape_controls(said))
     }
 }
 
@@ -46,9 +56,10 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     use Finding::{Fails, Holds};
     let mut findings = vec![Holds(format!("the API server {} answers", facts.server))];
     findings.extend(facts.definitions.iter().map(definition));
-    findings.push(match (facts.policy, facts.denies) {
-        (true, true) => Holds("the admission policy lets an agent write the status of its own node alone".into()),
-        _ => Fails("the admission policy nodeconfig-status.vedette.dev or its binding is missing, so an agent may write the status of every node: helm upgrade, or apply the manifest again".into()),
+    findings.push(match unguarded(&facts.policy, &facts.namespace) {
+        None => Holds("the admission policy lets an agent write the status of its own node alone".into()),
+        Some(Unguarded::Missing) => Fails("the admission policy nodeconfig-status.vedette.dev or its binding is missing, so an agent may write the status of every node: helm upgrade, or apply the manifest again".into()),
+        Some(Unguarded::Differs(place)) => Fails(format!("the admission policy nodeconfig-status.vedette.dev or its binding is not that of this version: {place} differs, so an agent may write what it should not: helm upgrade, or apply the manifest again")),
     });
     findings.push(operators(facts));
     agents(facts, &mut findings);
@@ -110,10 +121,20 @@ fn operators(facts: &Facts) -> Finding {
             "none of {asked} operators is available: kubectl -n {namespace} describe deployment,pods -l app.kubernetes.io/name=vedette-operator"
         )),
         (Some(_), None) => Finding::Fails("no operator leads".into()),
-        (Some((asked, available)), Some(leader)) if available < asked => {
-            Finding::Note(format!("{available} of {asked} operators are available; {leader} leads"))
+        (Some(_), Some(Leader { name, silent, holds }))
+            if silent.is_none_or(|silent| silent > holds + ELECTION_SECONDS) =>
+        {
+            let since = silent.map_or_else(String::new, |silent| format!(" for {silent}s"));
+            Finding::Fails(format!(
+                "no operator leads: {name} did, and has not renewed the Lease vedette-operator{since}; what is said of rules and nodes is as old: kubectl -n {namespace} logs -l app.kubernetes.io/name=vedette-operator --prefix"
+            ))
         }
-        (Some((_, available)), Some(leader)) => Finding::Holds(format!("operators: {available}; {leader} leads")),
+        (Some((asked, available)), Some(Leader { name, .. })) if available < asked => {
+            Finding::Note(format!("{available} of {asked} operators are available; {name} leads"))
+        }
+        (Some((_, available)), Some(Leader { name, .. })) => {
+            Finding::Holds(format!("operators: {available}; {name} leads"))
+        }
     }
 }
 
@@ -127,7 +148,7 @@ fn agents(facts: &Facts, findings: &mut Vec<Finding>) {
         facts.nodes.iter().filter(|node| !has_pod(node)).cloned().collect()
     };
     let waiting: Vec<String> =
-        facts.pods.iter().filter_map(|pod| Some(format!("{} ({})", pod.node, pod.waits.as_ref()?))).collect();
+        facts.pods.iter().filter_map(|pod| Some(format!("{} ({})", pod.node, cut(pod.waits.as_ref()?)))).collect();
     let wanted = usize::try_from(desired).unwrap_or(0);
     let left_out = facts.nodes.len().saturating_sub(wanted);
     if without.len() > left_out {
@@ -177,14 +198,17 @@ fn rules(facts: &Facts, findings: &mut Vec<Finding>) {
     let unjudged: Vec<String> = facts
         .rules
         .iter()
-        .filter(|rule| condition::find::<Accepted>(&rule.conditions).is_none())
+        .filter(|rule| {
+            let is_behind = rule.observed.is_none_or(|observed| observed < rule.generation);
+            is_behind || condition::find::<Accepted>(&rule.conditions).is_none()
+        })
         .map(|rule| rule.name.clone())
         .collect();
     let before = findings.len();
     for (what, rules) in [
         ("rules that are not accepted", refused),
         ("rules that not every node has yet", pending),
-        ("rules that no operator has looked at yet", unjudged),
+        ("rules that no operator has looked at yet, as they are now", unjudged),
     ] {
         if !rules.is_empty() {
             findings.push(Finding::Fails(format!("{what}: {}", named(&rules))));
@@ -208,9 +232,17 @@ fn configs(facts: &Facts, findings: &mut Vec<Finding>) {
         .filter(|config| condition::find::<ConfigApplied>(&config.conditions).is_none())
         .map(|config| config.name.clone())
         .collect();
+    let unjudged: Vec<String> = facts
+        .configs
+        .iter()
+        .filter(|config| condition::find::<AgentAvailable>(&config.conditions).is_none())
+        .map(|config| config.name.clone())
+        .collect();
     let before = findings.len();
     for (what, nodes) in [
         ("nodes whose agent is not available", away),
+        ("nodes whose agent has not been ready yet", saying::<AgentAvailable>(&facts.configs, "Unknown")),
+        ("nodes of which no operator has said whether their agent is available", unjudged),
         ("nodes that do not watch by their rules yet", behind),
         ("nodes whose agent has said nothing yet", silent),
     ] {
@@ -240,9 +272,17 @@ fn saying<R: Reason>(objects: &[Told], status: &str) -> Vec<String> {
         let Condition { reason, message, .. } =
             condition::find::<R>(&told.conditions).filter(|condition| condition.status == status)?;
         let said = if message.is_empty() { reason.clone() } else { format!("{reason}: {message}") };
+        let said = cut(&said);
         Some(format!("{} ({said})", told.name))
     };
     objects.iter().filter_map(of).collect()
+}
+
+fn cut(said: &str) -> String {
+    match said.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}… and {} bytes more", &said[..end], said.len() - end),
+        None => said.to_owned(),
+    }
 }
 
 fn named(names: &[String]) -> String {
@@ -286,6 +326,61 @@ mod tests {
         let said = of_agents(&facts(&["n1"], 1, &[("n1", Some("ErrImageNeverPull"))]));
         assert!(said[0].starts_with("FAIL  agents that are not ready, on n1 (ErrImageNeverPull): kubectl"), "{said:?}");
         assert_eq!(said[1], "FAIL  no agent is ready on any node");
+    }
+
+    #[test]
+    fn the_words_of_others_are_no_lines_and_have_an_end() {
+        let mut conditions = Vec::new();
+        let words = format!("y)\nok    everything holds\u{1b}[8m\u{9b}2J\u{202e}{}", "é".repeat(900));
+        condition::set(&mut conditions, Confined::NotSupported, &words, None, jiff::Timestamp::UNIX_EPOCH);
+        conditions[0].reason = "Partly\r".into();
+        let told = Told { name: "n1".into(), conditions, generation: 1, observed: None };
+        let mut findings = Vec::new();
+        configs(&Facts { configs: vec![told], ..facts(&[], 0, &[]) }, &mut findings);
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let confined = lines.iter().find(|line| line.starts_with("note  the kernel")).unwrap();
+        assert!(
+            confined.contains(r"n1 (Partly\u{d}: y)\u{a}ok    everything holds\u{1b}[8m\u{9b}2J\u{202e}é"),
+            "{confined}"
+        );
+        assert!(confined.ends_with("bytes more)") && confined.len() < 1_000, "{confined}");
+        let waiting = of_agents(&facts(&["n1"], 1, &[("n1", Some("Waiting: \u{1b}]0;x\u{7}"))]));
+        assert!(waiting[0].contains(r"Waiting: \u{1b}]0;x\u{7}"), "{waiting:?}");
+    }
+
+    #[test]
+    fn who_has_not_renewed_its_lease_leads_no_more() {
+        let said = |silent: Option<i64>| {
+            let leader = Leader { name: "pod-1".into(), silent, holds: 15 };
+            operators(&Facts { operators: Some((2, 2)), leader: Some(leader), ..Facts::default() }).to_string()
+        };
+        assert_eq!(said(Some(45)), "ok    operators: 2; pod-1 leads");
+        assert_eq!(said(Some(-3)), "ok    operators: 2; pod-1 leads");
+        let gone = "FAIL  no operator leads: pod-1 did, and has not renewed the Lease vedette-operator";
+        assert!(
+            said(Some(46)).starts_with(&format!("{gone} for 46s; ")) && said(None).starts_with(&format!("{gone}; "))
+        );
+    }
+
+    #[test]
+    fn a_node_that_the_operator_has_not_judged_is_not_well() {
+        let judged = |reason: Option<AgentAvailable>| {
+            let mut conditions = Vec::new();
+            let at = jiff::Timestamp::UNIX_EPOCH;
+            condition::set(&mut conditions, ConfigApplied::Applied, "", None, at);
+            if let Some(reason) = reason {
+                condition::set(&mut conditions, reason, "", None, at);
+            }
+            let told = Told { name: "n1".into(), conditions, generation: 1, observed: Some(1) };
+            let mut findings = Vec::new();
+            configs(&Facts { configs: vec![told], ..Facts::default() }, &mut findings);
+            findings[0].to_string()
+        };
+        assert_eq!(judged(Some(AgentAvailable::Available)), "ok    agents work by their rules on 1 nodes");
+        let unknown = "FAIL  nodes of which no operator has said whether their agent is available: n1";
+        assert_eq!(judged(None), unknown);
+        let starting = "FAIL  nodes whose agent has not been ready yet: n1 (Starting)";
+        assert_eq!(judged(Some(AgentAvailable::Starting)), starting);
     }
 
     #[test]

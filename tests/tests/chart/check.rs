@@ -2,16 +2,26 @@
 //! others. A control plane with a real operator and agent; what a controller manager would write of their pods is written here.
 
 use crate::objects;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment},
+    coordination::v1::Lease,
+};
 use kube::{
     Api, Resource,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use std::{fmt::Debug, path::PathBuf, process::Command, time::Duration};
+use std::{
+    env,
+    fmt::Debug,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 use vedette_tests::{
     Cluster, ScratchHost,
-    cluster::{AGENT, NAMESPACE, OPERATOR},
+    cluster::{AGENT, NAMESPACE, OPERATOR, empty_spec, node_config, node_configs_as},
     eventually, not_yet, products,
 };
 
@@ -168,6 +178,91 @@ async fn a_check_says_what_does_not_hold_and_ends_well_when_all_does() {
     broken.says("FAIL  the definition nodeconfigs.vedette.dev is older than this operator and does not know .status.trackedItems: apply");
     broken.says("FAIL  the admission policy nodeconfig-status.vedette.dev or its binding is missing");
     drop((agent, operator));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_looks_whole_is_not() {
+    let scene = Scene::new().await;
+    scene.settled().await.says("ok    the admission policy lets an agent");
+
+    // What there was is as it was: somebody leads, a rule is accepted. Nobody is at work.
+    let mut operator = scene.cluster.start_operator().await.unwrap();
+    scene.status::<Deployment>(OPERATOR, json!({"availableReplicas": 2, "readyReplicas": 2, "replicas": 2})).await;
+    let rule = |path: &str| {
+        json!({
+            "apiVersion": "vedette.dev/v1alpha1", "kind": "DataCollectionRule", "metadata": {"name": "etc"},
+            "spec": {"files": {"paths": [{"name": "etc", "path": path}]}},
+        })
+    };
+    apply(&scene.cluster, rule("/etc")).await;
+    let whole = eventually("the rule is judged", Duration::from_secs(60), async || {
+        let said = scene.check("0s").await;
+        if said.lines.contains("FAIL  rules that not every node has yet: etc (NoNodes") {
+            Ok(said)
+        } else {
+            Err(not_yet(said.lines))
+        }
+    });
+    whole.await.unwrap().says("ok    operators: 2; ");
+    operator.kill().unwrap();
+    apply(&scene.cluster, rule("/usr")).await;
+    let leases: Api<Lease> = Api::namespaced(scene.cluster.client(), NAMESPACE);
+    let old = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
+    leases.patch(OPERATOR, &PatchParams::default(), &Patch::Merge(old)).await.unwrap();
+    let dead = scene.check("0s").await;
+    dead.says("FAIL  no operator leads: ");
+    dead.says("did, and has not renewed the Lease vedette-operator for ");
+    dead.says("FAIL  rules that no operator has looked at yet, as they are now: etc");
+
+    // More than a page.
+    let configs = node_configs_as(scene.cluster.client());
+    for number in 0..230 {
+        let (name, spec) = (format!("n{number:03}"), json!({ "spec": empty_spec("none") }));
+        let apply = PatchParams::apply("test");
+        configs.patch(&name, &apply, &Patch::Apply(node_config(&name, spec))).await.unwrap();
+    }
+    scene.check("0s").await.says("n009 and 220 more");
+
+    // A policy of this name that lets everything pass.
+    let kind = crate::scene::resource("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy");
+    let policies: Api<DynamicObject> = Api::all_with(scene.cluster.client(), &kind);
+    let allows = json!({"spec": {"validations": [{"expression": "true"}]}});
+    policies.patch("nodeconfig-status.vedette.dev", &PatchParams::default(), &Patch::Merge(allows)).await.unwrap();
+    let open = scene.check("0s").await;
+    assert_eq!(open.code, Some(1), "{}", open.lines);
+    open.says("FAIL  the admission policy nodeconfig-status.vedette.dev or its binding is not that of this version: the policy's spec.validations differs");
+}
+
+/// Under OpenShift each account that runs as a user of its own choice is bound to the constraints that allow it.
+#[test]
+fn every_pod_of_a_user_of_its_own_may_be_one_on_openshift() {
+    let objects = objects(&["--set=openshift.enabled=true"]);
+    let bound: Vec<_> = objects
+        .iter()
+        .filter(|object| object["roleRef"]["name"] == "system:openshift:scc:nonroot-v2")
+        .map(|binding| binding["subjects"][0]["name"].as_str().unwrap())
+        .collect();
+    for (kind, name) in [("Deployment", OPERATOR), ("Pod", ACCOUNT)] {
+        let object = crate::find(&objects, kind, name);
+        let pod = if kind == "Pod" { &object["spec"] } else { crate::pod(object) };
+        assert_eq!(pod["securityContext"]["runAsUser"], 65532);
+        assert!(bound.contains(&pod["serviceAccountName"].as_str().unwrap()), "{kind} {name}: {bound:?}");
+    }
+}
+
+/// What a check compares with is what the chart renders.
+#[test]
+fn the_policy_that_a_check_expects_is_the_charts() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/src/check/admission-policy.json");
+    let objects = objects(&[]);
+    let spec = |kind: &str| crate::find(&objects, kind, "nodeconfig-status.vedette.dev")["spec"].clone();
+    let (policy, binding) = (spec("ValidatingAdmissionPolicy"), spec("ValidatingAdmissionPolicyBinding"));
+    let rendered = serde_json::to_string_pretty(&json!({"policy": policy, "binding": binding})).unwrap() + "\n";
+    if env::var_os("VEDETTE_REGENERATE").is_some() {
+        fs::write(&path, &rendered).unwrap();
+    }
+    let regenerate = "VEDETTE_REGENERATE=1 cargo test -p vedette-tests --test chart the_policy";
+    assert!(fs::read_to_string(&path).unwrap() == rendered, "{} has drifted: {regenerate}", path.display());
 }
 
 #[tokio::test(flavor = "multi_thread")]
