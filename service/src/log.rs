@@ -109,12 +109,13 @@ fn text_line(event: &str, is_colored: bool) -> String {
     line
 }
 
-/// The event as it is, for JSON has no line ends within; its longest words are cut where it would be too long.
+/// The event, for JSON has no line ends within: its longest words are cut where it would be too long, and what JSON may hold as it
+/// is and a terminal obeys is escaped.
 fn json_line(event: &str, _: bool) -> String {
     let event = event.trim_end_matches('\n');
     let mut members: serde_json::Map<String, Value> = match serde_json::from_str(event) {
         Ok(members) if event.len() > LONGEST => members,
-        _ => return format!("{event}\n"),
+        _ => return visible(event),
     };
     let share = LONGEST / members.len().max(1);
     for value in members.values_mut() {
@@ -124,7 +125,21 @@ fn json_line(event: &str, _: bool) -> String {
             *value = Value::String(format!("{}… and {} bytes more", &text[..end], text.len() - end));
         }
     }
-    format!("{}\n", Value::Object(members))
+    visible(&Value::Object(members).to_string())
+}
+
+/// A line of the same JSON: what is obeyed, and is not escaped yet, stands within a string.
+fn visible(json: &str) -> String {
+    let mut line = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if is_obeyed(c) {
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// Whether a terminal, or who reads lines, obeys it instead of showing it.
@@ -161,6 +176,19 @@ mod tests {
         assert!(said.len() < LONGEST + 200 && said.ends_with("}\n"), "{}", said.len());
         assert_eq!(read["level"], "WARN");
         assert!(read["message"].as_str().is_some_and(|text| text.ends_with("bytes more")), "{read}");
+    }
+
+    #[test]
+    fn an_event_as_json_has_nothing_that_a_terminal_obeys() {
+        let some = "\u{1b}[8m\u{9b}8m\u{7f}\u{85}\u{202e}\u{2028}é\n";
+        for words in [some.to_owned(), some.repeat(10_000)] {
+            let event = serde_json::json!({ "message": words, "\u{9b}": 1 }).to_string();
+            let said = json_line(&event, false);
+            assert!(!said.trim_end_matches('\n').chars().any(is_obeyed), "{said:?}");
+            let read: Value = serde_json::from_str(&said).expect("JSON");
+            assert!(read["message"].as_str().is_some_and(|read| read.starts_with(some)), "{said:?}");
+            assert!(read.get("\u{9b}").is_some(), "{said:?}");
+        }
     }
 
     #[test]

@@ -76,6 +76,10 @@ fn values(place: &str, word: &str) -> Value {
     value["podMonitor"]["enabled"] = json!(!is_secure);
     value["serviceMonitor"]["enabled"] = json!(is_secure);
     value["metrics"]["secure"] = json!(is_secure);
+    for part in ["prometheusRule", "dashboard", "openshift"] {
+        value[part]["enabled"] = json!(true);
+    }
+    value["namespace"]["create"] = json!(true);
     value
 }
 
@@ -86,6 +90,16 @@ fn pointer(place: &str, until: &str) -> String {
 
 fn schema() -> Value {
     serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap()
+}
+
+/// Whether a word is somewhere in what was rendered.
+fn is_in(value: &Value, word: &str) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains(word) || is_in(value, word)),
+        Value::Array(members) => members.iter().any(|value| is_in(value, word)),
+        Value::String(text) => text.contains(word),
+        _ => false,
+    }
 }
 
 /// Whether one is the other with a word in the place of another one.
@@ -128,6 +142,7 @@ fn a_string_comes_out_as_it_went_in_or_is_refused_by_its_name() {
             let expected: Vec<Value> = serde_saphyr::from_multiple(&harmless.output).unwrap();
             let same = is_same_but_for(&json!(expected), &json!(parsed), word);
             assert!(same, "{place} {word:?}: {}", hostile.output);
+            assert!(is_in(&json!(parsed), word), "{place} {word:?}: nothing that was rendered has it");
             taken.insert(place);
         }
     }

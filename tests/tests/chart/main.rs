@@ -4,6 +4,7 @@
 mod additive;
 mod check;
 mod hostile;
+mod limits;
 mod manifest;
 mod refused;
 mod release;

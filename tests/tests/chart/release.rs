@@ -9,7 +9,7 @@ use vedette_tests::cluster::{NAMESPACE, empty_spec, node_config};
 async fn rules_definitions_and_configurations_outlive_upgrades_and_the_release() {
     let scene = Scene::new().await;
     let notes = scene.does(&INSTALL).await;
-    assert!(notes.contains("Nothing is watched yet") && notes.contains("rollout status"), "{notes}");
+    assert!(notes.contains("This release brings no rules") && notes.contains("rollout status"), "{notes}");
     scene.knows_the_kinds().await;
     let notes = scene.does(&[&UPGRADE[..], &PRESETS].concat()).await;
     assert!(notes.contains("linux-baseline, kubernetes-node"), "{notes}");
