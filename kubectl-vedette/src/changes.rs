@@ -8,24 +8,18 @@ use crate::ledger::{Ledger, News};
 use crate::output::{Paint, Tone, one_of_many, say, text};
 use crate::records;
 use crate::table::{Cell, line};
-use crate::trouble::{Trouble, why};
-use futures::StreamExt as _;
+use crate::trouble::Trouble;
+use crate::watching::Watching;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{DynamicObject, ListParams};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::Event;
 use serde::Serialize;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 use vedette_crds::node_config::{NodeConfigSpec, NodeConfigStatus, RecentChange};
 
 /// Nodes with older changes that are named; the rest is a number.
 const NAMED: usize = 5;
-/// An outage is spoken of this often while it lasts.
-const AGAIN: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A watched list comes in pages of some MiB at most.
-const PAGE: u32 = 200;
 
 /// One thing to tell.
 #[derive(Clone, Debug, Serialize)]
@@ -50,7 +44,7 @@ pub(crate) async fn changes(cluster: &Cluster, asked: cli::Changes, paint: Paint
     let wanted = Wanted::new(&asked.filter, now);
     let form = asked.output.output;
     if asked.full {
-        return records::records(cluster, &wanted, form, now).await;
+        return records::records(cluster, &wanted, form).await;
     }
     let teller = Teller { form, paint, widths: [0; 5] };
     let page = Page { ledger: Ledger::default(), wanted, teller, has_rule: asked.filter.rule.is_empty() };
@@ -84,46 +78,33 @@ impl Page<'_> {
     }
 
     async fn follow(mut self, cluster: &Cluster, tail: Option<usize>) -> Result<ExitCode, Trouble> {
-        let mut config = watcher::Config::default().page_size(PAGE);
-        if let Some(node) = self.wanted.only_node() {
-            config = config.fields(&format!("metadata.name={node}"));
-        }
-        let mut events = watcher(cluster.node_configs(), config).boxed();
+        let mut watching = Watching::new(cluster, self.wanted.only_node().as_deref());
         let mut first: Option<Vec<Told>> = Some(Vec::new());
-        let mut outage = Outage::default();
-        while let Some(event) = events.next().await {
-            let told = match event {
-                Err(error) if is_expired(&error) => continue,
-                // Before anything was told it is an answer, afterwards an outage.
-                Err(error) if first.is_some() => return Err(cannot_watch(cluster, error)),
-                Err(error) => {
-                    outage.lasts(&cannot_watch(cluster, error)).await;
-                    continue;
-                }
-                Ok(Event::Init) => continue,
-                Ok(Event::InitApply(object) | Event::Apply(object)) => self.take(&object),
-                Ok(Event::InitDone) => match first.take() {
+        loop {
+            let told = match watching.next().await? {
+                Event::Init => continue,
+                Event::InitApply(object) | Event::Apply(object) => self.take(&object),
+                Event::InitDone => match first.take() {
                     Some(told) => {
                         self.teller.begin(told, tail)?;
                         if !self.has_rule {
                             say("note: no node has such a rule yet");
                         }
+                        self.wanted.begin();
                         continue;
                     }
-                    None => Vec::new(),
+                    None => continue,
                 },
-                Ok(Event::Delete(object)) => {
+                Event::Delete(object) => {
                     self.ledger.forget(&object.name_any());
-                    Vec::new()
+                    continue;
                 }
             };
-            outage.is_over();
             match &mut first {
                 Some(first) => first.extend(told),
                 None => told.iter().try_for_each(|told| self.teller.tell(told))?,
             }
         }
-        Err(Trouble::said("the watch of NodeConfigs ended"))
     }
 
     /// What a NodeConfig says that is news and wanted.
@@ -173,63 +154,6 @@ impl Page<'_> {
             _ if !self.has_rule => say("note: no node has a rule of that name: kubectl vedette rules list"),
             _ => {}
         }
-    }
-}
-
-/// What comes back when the watch cannot be.
-fn cannot_watch(cluster: &Cluster, error: watcher::Error) -> Trouble {
-    let url = cluster.url.clone();
-    let source = match error {
-        watcher::Error::InitialListFailed(source)
-        | watcher::Error::WatchStartFailed(source)
-        | watcher::Error::WatchFailed(source) => Box::new(source),
-        watcher::Error::WatchError(status) => Box::new(kube::Error::Api(status)),
-        watcher::Error::NoResourceVersion => {
-            return Trouble::said("the API server's list has no version to go on from");
-        }
-    };
-    Trouble::Asked { what: "watch NodeConfigs".to_owned(), url, source }
-}
-
-/// The version that was watched from is gone: the watcher lists anew, and the ledger knows what was told.
-fn is_expired(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::WatchError(status) => status.code == 410,
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 410,
-        _ => false,
-    }
-}
-
-/// A time without answers.
-#[derive(Default)]
-struct Outage {
-    failures: u32,
-    spoken: Option<Instant>,
-}
-
-impl Outage {
-    /// Says so now and then, and waits before the next try.
-    async fn lasts(&mut self, trouble: &Trouble) {
-        if self.spoken.is_none_or(|spoken| spoken.elapsed() >= AGAIN) {
-            let why = match trouble {
-                Trouble::Asked { what, url, source } => format!("cannot {what} at {url}: {}", why(source)),
-                other => other.to_string(),
-            };
-            say(&format!("warning: {why}. Trying again; what changes meanwhile is told then"));
-            self.spoken = Some(Instant::now());
-        }
-        let pause = Duration::from_secs(1).saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
-        self.failures += 1;
-        tokio::time::sleep(pause).await;
-    }
-
-    fn is_over(&mut self) {
-        if self.spoken.is_some() {
-            say("watching again");
-        }
-        *self = Self::default();
     }
 }
 

@@ -5,17 +5,19 @@ use crate::trouble::Trouble;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use std::future::Future;
 use std::time::Duration;
+use tower::timeout::TimeoutLayer;
 use vedette_crds::node_config::NodeConfig;
 use vedette_crds::rule::DataCollectionRule;
 
 /// A machine that is gone does not refuse a connection: it says nothing.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// One answer takes no longer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A cluster.
 pub(crate) struct Cluster {
@@ -37,11 +39,13 @@ impl Cluster {
                 Some(options.impersonate_groups.clone()).filter(|groups| !groups.is_empty());
         }
         let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|source| Trouble::Asked {
+        let builder = ClientBuilder::try_from(config).map_err(|source| Trouble::Asked {
             what: "make a client of the API server".to_owned(),
             url: url.clone(),
             source: Box::new(source),
         })?;
+        // Also for what is asked again and again by a watch, on a connection that may be dead.
+        let client = builder.with_layer(&TimeoutLayer::new(ANSWER_WITHIN)).build();
         Ok(Self { client, url, namespace: options.namespace.clone() })
     }
 
@@ -93,13 +97,25 @@ async fn configuration(options: &ClusterOptions) -> Result<Config, Trouble> {
     };
     let kubeconfig = match read {
         Ok(kubeconfig) => kubeconfig,
-        // kubectl too takes a pod's account where there is no file.
+        // kubectl too takes a pod's account where there is no file; not for another cluster than was asked for.
         Err(error) if path.is_none() && is_missing(&error) => {
+            if let Some((flag, name)) = chosen_in_file(options) {
+                return Err(Trouble::said(format!(
+                    "{flag} {name} is one of a kubeconfig, and there is none: give one with --kubeconfig"
+                )));
+            }
             return Config::incluster().map_err(|_| Trouble::kubeconfig(None, &error));
         }
         Err(error) => return Err(Trouble::kubeconfig(path, &error)),
     };
     Config::from_custom_kubeconfig(kubeconfig, &chosen).await.map_err(|error| Trouble::kubeconfig(path, &error))
+}
+
+/// What is asked for of a kubeconfig, and is nowhere else.
+fn chosen_in_file(options: &ClusterOptions) -> Option<(&'static str, &str)> {
+    let ClusterOptions { context, cluster, user, .. } = options;
+    let flags = [("--context", context), ("--cluster", cluster), ("--user", user)];
+    flags.into_iter().find_map(|(flag, value)| Some((flag, value.as_deref()?)))
 }
 
 fn is_missing(error: &KubeconfigError) -> bool {

@@ -1,13 +1,16 @@
 //! `kubectl vedette explain`: which entry decides about a path on a node, by its NodeConfig and by names alone, or by the agent.
 
 use crate::agent::{self, AgentPod};
+use crate::ago::ago;
 use crate::cli::{self, ClusterOptions, Form};
 use crate::connect::Cluster;
 use crate::decision::{Decided, Decision, components, decide};
 use crate::fleet::part;
+use crate::health::{Finding, node_findings};
 use crate::node;
-use crate::output::{object, text};
+use crate::output::{object, text, visible};
 use crate::trouble::Trouble;
+use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -117,7 +120,9 @@ async fn ask_agent(cluster: &Cluster, options: &ClusterOptions, asked: &cli::Exp
             return Err(Trouble::said("an agent answers in words or as JSON: leave -o yaml out, or write -o json"));
         }
     };
-    let status = agent::kubectl(&pod.explain(options, &asked.path, more))?;
+    // As far as it goes, JSON stays JSON.
+    let visible = if asked.output.output == Form::Json { visible } else { escape_controls };
+    let status = agent::kubectl(&pod.explain(options, &asked.path, more), visible)?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(crate::TROUBLE) })
 }
 
@@ -167,7 +172,11 @@ impl Explanation {
     ) -> Result<Self, Trouble> {
         let spec: NodeConfigSpec = part(config, "spec")
             .map_err(|error| Trouble::said(format!("this version cannot read what {node} is to watch: {error}")))?;
-        let status: NodeConfigStatus = part(config, "status").unwrap_or_default();
+        let (status, unreadable) = match part::<NodeConfigStatus>(config, "status") {
+            Ok(status) => (status, None),
+            Err(error) => (NodeConfigStatus::default(), Some(error.to_string())),
+        };
+        let findings = node_findings(&status, unreadable);
         let names = components(path);
         let resolved = resolve(&spec.rules);
         let decided = |rules: &[NodeRule], entry: &FileEntry| {
@@ -204,7 +213,7 @@ impl Explanation {
             path_bytes,
             is_selected: !selecting.is_empty(),
             watched: Watched::of(&selecting),
-            notes: notes(config, &spec, &status, &names, &resolved.unknown, &selecting),
+            notes: notes(config, &spec, &status, &findings, &names, &resolved.unknown, &selecting),
             entries,
             ask_agent,
         })
@@ -258,6 +267,7 @@ fn notes(
     config: &DynamicObject,
     spec: &NodeConfigSpec,
     status: &NodeConfigStatus,
+    findings: &[Finding],
     names: &[&[u8]],
     unknown: &[String],
     selecting: &[&FileEntry],
@@ -276,6 +286,12 @@ fn notes(
         notes.push(format!(
             "{unknown} items of the node could not be looked at: kubectl vedette status NODE names some"
         ));
+    }
+    // Of what is selected nothing is compared where nobody looks.
+    for Finding { condition, reason, since, message, .. } in findings.iter().filter(|finding| finding.is_bad) {
+        let since = since.map(|since| format!(" for {}", ago(since, Timestamp::now()))).unwrap_or_default();
+        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+        notes.push(format!("the node is not well{since}: {condition}, {reason}{message}"));
     }
     if let Some(first) = names.first().filter(|first| MERGED.contains(first)) {
         let first = String::from_utf8_lossy(first);

@@ -10,6 +10,8 @@ use vedette_crds::settings::{Compare, FileEntry, Named, resolve};
 /// What an agent leaves of a long path has so many characters, and this one in its middle.
 const SHORTENED: usize = 255;
 const LEFT_OUT: char = '…';
+/// How what a terminal would obey begins there.
+const ESCAPED: &str = r"\u{";
 
 /// The filters at a moment.
 pub(crate) struct Wanted<'f> {
@@ -24,6 +26,11 @@ impl<'f> Wanted<'f> {
     pub(crate) fn new(filter: &'f Filter, now: Timestamp) -> Self {
         let since = filter.since.and_then(|since| now.checked_sub(since).ok());
         Self { filter, since }
+    }
+
+    /// What comes from now on is new, whatever a node's clock says.
+    pub(crate) fn begin(&mut self) {
+        self.since = None;
     }
 
     /// From when on.
@@ -64,23 +71,24 @@ impl<'f> Wanted<'f> {
 
     /// Whether a change on a node with these entries is wanted.
     pub(crate) fn change(&self, change: &RecentChange, entries: &Entries) -> bool {
-        self.all_but_rule(change)
+        self.all_but_rule(change, &Path::of(change))
             && (self.filter.rule.is_empty() || entries.0.iter().any(|entry| reports(entry, change)))
     }
 
-    /// The same of a record, which names its rules as rule/entry.
-    pub(crate) fn record(&self, change: &RecentChange, rules: &[String]) -> bool {
+    /// The same of a record, which has its path's bytes and names its rules as rule/entry.
+    pub(crate) fn record(&self, change: &RecentChange, path: &[u8], rules: &[String]) -> bool {
         let named = |rule: &String| rules.iter().any(|entry| entry.split('/').next() == Some(rule));
-        self.all_but_rule(change) && (self.filter.rule.is_empty() || self.filter.rule.iter().any(named))
+        self.all_but_rule(change, &Path::Exact(path))
+            && (self.filter.rule.is_empty() || self.filter.rule.iter().any(named))
     }
 
-    fn all_but_rule(&self, change: &RecentChange) -> bool {
+    fn all_but_rule(&self, change: &RecentChange, of: &Path<'_>) -> bool {
         let Filter { severity, change_type, category, path, .. } = self.filter;
         self.since.is_none_or(|since| change.time.0 >= since)
             && severity.is_none_or(|least| severity_of(&change.severity).is_none_or(|severity| severity >= least))
             && is_one_of(change_type, &change.change_type)
             && is_one_of(category, &change.category)
-            && (path.is_empty() || path.iter().any(|pattern| may_match(change, |path| selects(pattern, path))))
+            && (path.is_empty() || path.iter().any(|pattern| of.may(|path| selects(pattern, path))))
     }
 }
 
@@ -93,10 +101,28 @@ fn severity_of(written: &str) -> Option<Severity> {
     Severity::ALL.iter().copied().find(|severity| severity.as_str() == written)
 }
 
-/// Of a path whose middle is left out nobody knows, and it is shown.
-fn may_match(change: &RecentChange, holds: impl FnOnce(&[&[u8]]) -> bool) -> bool {
-    let is_shortened = change.path.contains(LEFT_OUT) && change.path.chars().count() >= SHORTENED;
-    is_shortened || holds(&components(change.path.as_bytes()))
+/// A change's path, as far as it is known.
+enum Path<'p> {
+    Exact(&'p [u8]),
+    /// A status has words for it: what these leave out or escape nobody knows, and it is shown.
+    Unknown,
+}
+
+impl<'p> Path<'p> {
+    /// The path in a status.
+    fn of(change: &'p RecentChange) -> Self {
+        let is_shortened = change.path.contains(LEFT_OUT) && change.path.chars().count() >= SHORTENED;
+        let is_escaped = change.path.contains(ESCAPED) || change.path.contains(char::REPLACEMENT_CHARACTER);
+        if is_shortened || is_escaped { Self::Unknown } else { Self::Exact(change.path.as_bytes()) }
+    }
+
+    /// Whether something may hold of it.
+    fn may(&self, hold: impl FnOnce(&[&[u8]]) -> bool) -> bool {
+        match self {
+            Self::Exact(path) => hold(&components(path)),
+            Self::Unknown => true,
+        }
+    }
 }
 
 /// Whether an entry would report such a change: it selects the path and compares a field that differs.
@@ -111,7 +137,7 @@ fn reports(entry: &FileEntry, change: &RecentChange) -> bool {
         field => entry.compare.iter().any(|aspect| aspect.as_str() == field),
     };
     (change.change_type != "Modified" || change.fields.iter().any(compares))
-        && may_match(change, |path| decide(entry, path).decision == Decision::Selects)
+        && Path::of(change).may(|path| decide(entry, path).decision == Decision::Selects)
 }
 
 #[cfg(test)]
@@ -163,6 +189,8 @@ mod tests {
         assert!(!is_wanted(&["--path", "/etc", "--type", "Added"], json!({})));
         let long = format!("/x{}…{}", "a".repeat(125), "b".repeat(127));
         assert!(is_wanted(&["--path", "/usr"], json!({"path": long})), "nobody knows");
+        assert!(is_wanted(&["--path", "/etc/a?b"], json!({"path": r"/etc/a\u{a}b"})), "it was a line's end");
+        assert!(is_wanted(&["--path", "/etc/\u{e9}"], json!({"path": "/etc/\u{fffd}"})), "it was in another encoding");
     }
 
     #[test]
@@ -182,8 +210,18 @@ mod tests {
         assert!(wanted.change(&change(json!({"fields": ["Mode"]})), &entries));
         assert!(wanted.change(&change(json!({"changeType": "Removed", "fields": []})), &entries));
         assert!(!wanted.change(&change(json!({"fields": ["Mode"], "path": "/etc/a.swp"})), &entries));
-        assert!(wanted.record(&change(json!({})), &["web/mode".to_owned()]));
-        assert!(!wanted.record(&change(json!({})), &["web-2/mode".to_owned()]));
+        assert!(wanted.change(&change(json!({"fields": ["Mode"], "path": r"/etc/\u{1b}"})), &entries), "nobody knows");
+        assert!(wanted.record(&change(json!({})), b"/etc/passwd", &["web/mode".to_owned()]));
+        assert!(!wanted.record(&change(json!({})), b"/etc/passwd", &["web-2/mode".to_owned()]));
+    }
+
+    #[test]
+    fn a_record_is_judged_by_the_bytes_of_its_path() {
+        let filter = filter(&["--path", "/etc/a?b"]);
+        let wanted = Wanted::new(&filter, Timestamp::UNIX_EPOCH);
+        let shown = change(json!({"path": "/etc/a\u{fffd}b"}));
+        assert!(wanted.record(&shown, b"/etc/a\nb", &[]));
+        assert!(!wanted.record(&shown, b"/etc/ab", &[]));
     }
 
     #[test]

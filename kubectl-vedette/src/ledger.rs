@@ -9,6 +9,8 @@ use vedette_crds::node_config::{NodeConfigStatus, RecentChange};
 /// Nodes that are gone are remembered for as long as one may come back with the same journal; a cluster that makes and deletes
 /// nodes all day is not remembered for ever.
 const GONE: usize = 4_096;
+/// A node comes back to a journal that it had when its disk is put back to what it was, and perhaps to and fro.
+const JOURNALS: usize = 8;
 
 /// What is known of each node.
 #[derive(Debug, Default)]
@@ -17,14 +19,22 @@ pub(crate) struct Ledger {
     gone: VecDeque<String>,
 }
 
-#[derive(Debug)]
+/// What was told of a node.
+#[derive(Debug, Default)]
 struct Seen {
-    journal: String,
+    /// The one that it has now is the last.
+    journals: VecDeque<Journal>,
+    is_gone: bool,
+}
+
+/// What was told of a journal.
+#[derive(Clone, Debug)]
+struct Journal {
+    id: String,
     /// Of the newest change that was told.
     sequence: u64,
     /// The changes that the journal had.
     total: u64,
-    is_gone: bool,
 }
 
 /// What a status says that was not said before.
@@ -47,23 +57,30 @@ impl Ledger {
     pub(crate) fn take(&mut self, node: &str, status: &NodeConfigStatus) -> News {
         let Some(journal) = &status.journal else { return News::default() };
         let changes = status.changes.unwrap_or_default();
-        let total = changes.added + changes.modified + changes.removed;
-        let known = self.nodes.get(node);
-        let same = known.filter(|seen| seen.journal == journal.id);
-        let (sequence, told) = same.map_or((0, 0), |seen| (seen.sequence, seen.total));
+        // An agent may write any number.
+        let total = changes.added.saturating_add(changes.modified).saturating_add(changes.removed);
+        let is_first = !self.nodes.contains_key(node);
+        let seen = self.nodes.entry(node.to_owned()).or_default();
+        seen.is_gone = false;
+        let before = seen.journals.back().map(|last| last.id.clone()).filter(|last| *last != journal.id);
+        let known = seen.journals.iter().position(|one| one.id == journal.id).and_then(|at| seen.journals.remove(at));
+        let Journal { id, sequence, total: told } =
+            known.unwrap_or_else(|| Journal { id: journal.id.clone(), sequence: 0, total: 0 });
         let mut fresh: Vec<RecentChange> =
             status.recent_changes.iter().filter(|change| change.sequence > sequence).cloned().collect();
         fresh.sort_by_key(|change| change.sequence);
         let news = News {
             journal: journal.id.clone(),
             missing: total.saturating_sub(told).saturating_sub(fresh.len() as u64),
-            is_first: known.is_none(),
-            lost_journal: known.filter(|_| same.is_none()).map(|seen| seen.journal.clone()),
+            is_first,
+            lost_journal: before,
             changes: fresh,
         };
         let sequence = news.changes.last().map_or(sequence, |change| change.sequence);
-        let seen = Seen { journal: journal.id.clone(), sequence, total: total.max(told), is_gone: false };
-        self.nodes.insert(node.to_owned(), seen);
+        seen.journals.push_back(Journal { id, sequence, total: total.max(told) });
+        if seen.journals.len() > JOURNALS {
+            seen.journals.pop_front();
+        }
         news
     }
 
@@ -128,6 +145,30 @@ mod tests {
         let news = ledger.take("n", &status("k", 2, &[3, 2]));
         assert_eq!((told(&news), news.lost_journal.as_deref()), ((vec![2, 3], 0), Some("j")));
         assert_eq!(ledger.take("n", &status("k", 2, &[3, 2])).lost_journal, None);
+    }
+
+    #[test]
+    fn a_journal_that_comes_back_is_said_and_tells_nothing_again() {
+        let mut ledger = Ledger::default();
+        ledger.take("n", &status("j", 2, &[3, 2]));
+        ledger.take("n", &status("k", 1, &[1]));
+        let back = ledger.take("n", &status("j", 3, &[4, 3, 2]));
+        assert_eq!((told(&back), back.lost_journal.as_deref()), ((vec![4], 0), Some("k")));
+        let again = ledger.take("n", &status("k", 1, &[1]));
+        assert_eq!((told(&again), again.lost_journal.as_deref()), ((vec![], 0), Some("j")));
+        for journal in 0..100 {
+            ledger.take("n", &status(&journal.to_string(), 1, &[1]));
+        }
+        assert_eq!(ledger.nodes["n"].journals.len(), JOURNALS);
+    }
+
+    #[test]
+    fn numbers_that_no_journal_can_have_end_nothing() {
+        let mut ledger = Ledger::default();
+        let mut many = status("j", u64::MAX, &[u64::MAX]);
+        many.changes = Some(Changes { added: u64::MAX, modified: u64::MAX, removed: 1 });
+        assert_eq!(told(&ledger.take("n", &many)), (vec![u64::MAX], u64::MAX - 1));
+        assert_eq!(told(&ledger.take("n", &many)), (vec![], 0));
     }
 
     #[test]

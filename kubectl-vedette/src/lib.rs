@@ -15,7 +15,8 @@
 //! | `connect`, `trouble` | the cluster that is asked; why there is no answer, and what to do |
 //! | `fleet`, `health` | lists; what is not well about a rule, a node, the operator (pure) |
 //! | `status`, `node`, `rules`, `version` | the commands that read once |
-//! | `changes`, `filter`, `ledger`, `records` | what changed: which of it, each once (pure), whole records from logs |
+//! | `changes`, `filter`, `ledger`, `watching` | what changed: which of it, each once (pure), and what comes |
+//! | `records`, `log_lines`, `record_line`, `reading` | whole records: node by node, a log within bounds, what it says (pure) |
 //! | `explain`, `decision`, `agent` | why a path is tracked or not: the words, by names alone (pure), by the agent |
 //! | `lint` | rules in files |
 //! | `output`, `table`, `ago` | what is printed |
@@ -33,14 +34,18 @@ mod fleet;
 mod health;
 mod ledger;
 mod lint;
+mod log_lines;
 mod node;
 mod output;
+mod reading;
+mod record_line;
 mod records;
 mod rules;
 mod status;
 mod table;
 mod trouble;
 mod version;
+mod watching;
 
 use cli::{Arguments, Command, Rules};
 use connect::Cluster;

@@ -2,7 +2,7 @@
 
 use crate::NOT_WELL;
 use crate::cli::{self, Form};
-use crate::output::{object, text};
+use crate::output::{object, text, unless_left};
 use crate::trouble::Trouble;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -51,10 +51,10 @@ pub(crate) fn lint(asked: &cli::Lint) -> Result<ExitCode, Trouble> {
     }
     report.is_good = report.problems.is_empty();
     let form = asked.output.output;
-    match form {
-        Form::Json | Form::Yaml => object(form, &report)?,
-        Form::Table | Form::Wide => text(&report.words())?,
-    }
+    unless_left(match form {
+        Form::Json | Form::Yaml => object(form, &report),
+        Form::Table | Form::Wide => text(&report.words()),
+    })?;
     Ok(ExitCode::from(if report.is_good { 0 } else { NOT_WELL }))
 }
 

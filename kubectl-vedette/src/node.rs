@@ -5,7 +5,7 @@ use crate::ago::{ago, ago_or_never};
 use crate::cli::Form;
 use crate::connect::Cluster;
 use crate::fleet::{Node, part};
-use crate::output::{Paint, Tone, object, text};
+use crate::output::{Paint, Tone, object, shown, text, unless_left};
 use crate::table::{Cell, Table};
 use crate::trouble::Trouble;
 use jiff::Timestamp;
@@ -14,7 +14,6 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use vedette_crds::node_config::{Changes, NodeConfigStatus};
-use vedette_crds::record::escape_controls;
 
 /// A node with what its agent wrote.
 #[derive(Serialize)]
@@ -32,14 +31,14 @@ pub(crate) async fn status(cluster: &Cluster, names: &[String], form: Form, pain
         let found = get(cluster, name).await?;
         nodes.push(Whole { node: Node::of(&found), status: part(&found, "status").unwrap_or_default() });
     }
-    match form {
-        Form::Json | Form::Yaml => object(form, &nodes)?,
+    unless_left(match form {
+        Form::Json | Form::Yaml => object(form, &nodes),
         Form::Table | Form::Wide => {
             let now = Timestamp::now();
             let pages: Vec<String> = nodes.iter().map(|node| node.words(now, paint)).collect();
-            text(&pages.join("\n"))?;
+            text(&pages.join("\n"))
         }
-    }
+    })?;
     Ok(ExitCode::from(if nodes.iter().all(|whole| whole.node.is_well) { 0 } else { NOT_WELL }))
 }
 
@@ -62,7 +61,7 @@ impl Whole {
         let Self { node, status } = self;
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
-            let _ = writeln!(text, "{name:<11}{}", escape_controls(&value)); // writing to a String cannot fail
+            let _ = writeln!(text, "{name:<11}{}", shown(&value)); // writing to a String cannot fail
         };
         line("Node", node.name.clone());
         line("State", if node.is_well { "Ready".to_owned() } else { "not well, see its conditions".to_owned() });

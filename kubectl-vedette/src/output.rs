@@ -57,9 +57,45 @@ pub(crate) fn text(text: &str) -> Result<(), Trouble> {
     written.map_err(|source| Trouble::Io { what: "write to standard output".to_owned(), source })
 }
 
+/// Who pipes into head has seen enough, and is owed the exit code all the same.
+pub(crate) fn unless_left(written: Result<(), Trouble>) -> Result<(), Trouble> {
+    match written {
+        Err(trouble) if trouble.is_broken_pipe() => Ok(()),
+        written => written,
+    }
+}
+
+/// Text of the cluster's as a line of ours has it: with control characters escaped, and with what nobody sees. Who may name a
+/// file could else pad its name to the end of a terminal's line, and write another row behind.
+pub(crate) fn shown(text: &str) -> String {
+    let mut is_after_space = false;
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if is_control(c) || is_unseen(c) || (c == ' ' && is_after_space) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+        is_after_space = c == ' ';
+        out
+    })
+}
+
+/// Whether a terminal shows nothing for it: spaces other than the usual one, characters of no width, tags, fillers.
+fn is_unseen(c: char) -> bool {
+    (c != ' ' && c.is_whitespace())
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// Says something on standard error, on one line; where that cannot be written, nothing is lost but words.
 pub(crate) fn say(sentence: &str) {
-    let _ = writeln!(stderr(), "{}", escape_controls(sentence));
+    let _ = writeln!(stderr(), "{}", shown(sentence));
+}
+
+/// Passes on a line that another program says on its standard error.
+pub(crate) fn pass_on(line: &str) {
+    let _ = writeln!(stderr(), "{}", escape_controls(line));
 }
 
 /// Writes one object for programs.
@@ -101,7 +137,7 @@ fn yaml(object: &impl Serialize) -> Result<String, String> {
 }
 
 /// JSON with line breaks between its members, and no control character in them.
-fn visible(json: &str) -> String {
+pub(crate) fn visible(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
         if c != '\n' && is_control(c) {
             out.push_str(&format!("\\u{:04x}", u32::from(c)));
@@ -130,6 +166,14 @@ mod tests {
         for written in [pretty, yaml] {
             assert!(!written.chars().any(|c| c != '\n' && is_control(c)), "{written:?}");
         }
+    }
+
+    #[test]
+    fn what_nobody_sees_is_shown() {
+        assert_eq!(shown("/srv/a b/\u{e9}e\u{301}/\u{6f22}"), "/srv/a b/\u{e9}e\u{301}/\u{6f22}");
+        assert_eq!(shown("x    y"), r"x \u{20}\u{20}\u{20}y");
+        assert_eq!(shown("x \u{a0} \u{3000}y"), r"x \u{a0} \u{3000}y");
+        assert_eq!(shown("a\u{200b}b\u{feff}c\u{e0041}d\u{2800}\n"), r"a\u{200b}b\u{feff}c\u{e0041}d\u{2800}\u{a}");
     }
 
     #[test]

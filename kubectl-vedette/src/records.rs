@@ -1,35 +1,36 @@
 //! `kubectl vedette changes --full`: whole records, from the logs of the agents' pods.
 //!
 //! Node by node, each in the order of its journal, a line as it was written: `vedette-agent verify -` takes them. A log is one
-//! sink among others: what it does not hold any more is said, never passed over.
+//! sink among others: what it does not hold any more is said, never passed over. A node whose log cannot be read hides no other.
 
+use crate::TROUBLE;
 use crate::agent::{self, AgentPod};
 use crate::cli::Form;
 use crate::connect::Cluster;
 use crate::filter::Wanted;
+use crate::fleet::{self, part};
+use crate::log_lines::LogLines;
 use crate::output::{say, text};
+use crate::reading::Reading;
 use crate::trouble::Trouble;
-use futures::{AsyncBufRead, AsyncBufReadExt as _, TryStreamExt as _};
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::LogParams;
-use serde::Deserialize;
+use kube::ResourceExt as _;
+use kube::api::{DynamicObject, ListParams, LogParams};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use vedette_crds::node_config::RecentChange;
-use vedette_crds::record::{CHANGE_SCHEMA, NOTICE_SCHEMA};
+use vedette_crds::node_config::{JournalHead, NodeConfigStatus};
+
+/// Nodes without a pod that are named; the rest is a number.
+const NAMED: usize = 5;
 
 /// Writes the records that are wanted.
-pub(crate) async fn records(
-    cluster: &Cluster,
-    wanted: &Wanted<'_>,
-    form: Form,
-    now: Timestamp,
-) -> Result<ExitCode, Trouble> {
+pub(crate) async fn records(cluster: &Cluster, wanted: &Wanted<'_>, form: Form) -> Result<ExitCode, Trouble> {
     if matches!(form, Form::Yaml | Form::Wide) {
         return Err(Trouble::said("records are lines of JSON: leave -o out, or write -o json"));
     }
-    let pods = agent::pods(cluster, wanted.only_node().as_deref()).await?;
-    let pods: Vec<&AgentPod> = pods.iter().filter(|pod| wanted.node(&pod.node)).collect();
+    // Before the logs: what a status names is in its node's log by then.
+    let heads = heads(cluster, wanted).await;
+    let mut pods = agent::pods(cluster, wanted.only_node().as_deref()).await?;
+    pods.retain(|pod| wanted.node(&pod.node));
     if pods.is_empty() {
         let message = format!(
             "no agent's pod is in the namespace {} on such nodes: is it another one (--namespace)?",
@@ -37,140 +38,116 @@ pub(crate) async fn records(
         );
         return Err(Trouble::said(message));
     }
-    for pod in pods {
-        let mut log = Log { pod, wanted, journal: String::new(), sequence: 0, broken: 0 };
-        // Who was there before the last restart of the container wrote into a log of its own.
-        for previous in [true, false] {
-            log.read(cluster, previous, now).await?;
-        }
-        log.end();
+    let mut sweep = Sweep { cluster, wanted, is_complete: true };
+    let heads = heads.unwrap_or_else(|trouble| {
+        sweep.lacks(&format!("{trouble}. What logs hold is not compared with what statuses say of their journals"));
+        BTreeMap::new()
+    });
+    match sweep.nodes(&pods, &heads).await {
+        Ok(()) => sweep.podless(&pods, &heads),
+        // Who reads no further still gets to know how far it went.
+        Err(trouble) if trouble.is_broken_pipe() => {}
+        Err(trouble) => return Err(trouble),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if sweep.is_complete { ExitCode::SUCCESS } else { ExitCode::from(TROUBLE) })
 }
 
-/// A line, as far as it decides anything here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line {
-    schema: String,
-    journal: String,
-    sequence: u64,
-    time: Timestamp,
-    #[serde(default)]
-    category: String,
-    #[serde(default)]
-    change_type: String,
-    #[serde(default)]
-    path: String,
-    #[serde(default)]
-    severity: String,
-    #[serde(default)]
-    rules: Vec<String>,
+/// Where the nodes' journals stand, as their statuses say.
+async fn heads(cluster: &Cluster, wanted: &Wanted<'_>) -> Result<BTreeMap<String, JournalHead>, Trouble> {
+    let only = wanted.only_node().map(|node| ListParams::default().fields(&format!("metadata.name={node}")));
+    let head = |object: DynamicObject| {
+        let status: NodeConfigStatus = part(&object, "status").unwrap_or_default();
+        Some((object.name_any(), status.journal?))
+    };
+    let heads = fleet::list(cluster, &cluster.node_configs(), "NodeConfigs", only.unwrap_or_default(), head).await?;
+    Ok(heads.into_iter().flatten().filter(|(node, _)| wanted.node(node)).collect())
 }
 
-/// The log of one agent, as it is read.
-struct Log<'l> {
-    pod: &'l AgentPod,
-    wanted: &'l Wanted<'l>,
-    journal: String,
-    /// Of the last line of that journal.
-    sequence: u64,
-    /// Lines that begin like a record and are none.
-    broken: u64,
+/// One pass over all nodes.
+struct Sweep<'s> {
+    cluster: &'s Cluster,
+    wanted: &'s Wanted<'s>,
+    /// Whether each log was read to its end and can be believed.
+    is_complete: bool,
 }
 
-impl Log<'_> {
-    async fn read(&mut self, cluster: &Cluster, previous: bool, now: Timestamp) -> Result<(), Trouble> {
-        // A line is logged after what it says was detected.
-        let since_seconds = self.wanted.since().map(|since| (now.as_second() - since.as_second()).max(1));
-        let which =
-            LogParams { container: Some(self.pod.container.clone()), previous, since_seconds, ..LogParams::default() };
-        let what = format!("read the log of {}", self.pod.name);
-        let lines = match cluster.ask(&what, cluster.pods().log_stream(&self.pod.name, &which)).await {
-            Ok(stream) => stream,
-            Err(Trouble::Asked { source, .. })
-                if previous && matches!(&*source, kube::Error::Api(status) if matches!(status.code, 400 | 404)) =>
-            {
-                return Ok(());
+impl Sweep<'_> {
+    async fn nodes(&mut self, pods: &[AgentPod], heads: &BTreeMap<String, JournalHead>) -> Result<(), Trouble> {
+        // While an agent is replaced its node may have two.
+        for of_node in pods.chunk_by(|left, right| left.node == right.node) {
+            let Some(AgentPod { node, .. }) = of_node.first() else { continue };
+            let mut reading = Reading::new(node, self.wanted, heads.get(node));
+            let mut is_whole = true;
+            for pod in of_node {
+                // Who was there before the last restart of the container wrote into a log of its own.
+                for previous in [true, false] {
+                    is_whole &= self.log(pod, previous, &mut reading).await?;
+                }
             }
-            Err(trouble) => return Err(trouble),
-        };
-        let failed = |source| Trouble::Io { what: what.clone(), source };
-        self.lines(lines).await.map_err(|error| match error {
-            Ended::Reading(source) => failed(source),
-            Ended::Writing(trouble) => trouble,
-        })
-    }
-
-    async fn lines(&mut self, log: impl AsyncBufRead) -> Result<(), Ended> {
-        let mut lines = std::pin::pin!(log.lines());
-        while let Some(line) = lines.try_next().await.map_err(Ended::Reading)? {
-            self.line(&line).map_err(Ended::Writing)?;
+            reading.end(is_whole);
+            said(node, &mut reading);
+            self.is_complete &= reading.is_believed();
         }
         Ok(())
     }
 
-    fn line(&mut self, line: &str) -> Result<(), Trouble> {
-        // What else is in the log is for people.
-        if !line.starts_with("{\"schema\":\"vedette.dev/") {
-            return Ok(());
-        }
-        let Ok(read) = serde_json::from_str::<Line>(line) else {
-            self.broken += 1;
-            return Ok(());
-        };
-        if read.schema != CHANGE_SCHEMA && read.schema != NOTICE_SCHEMA {
-            return Ok(());
-        }
-        if read.journal != self.journal {
-            if !self.journal.is_empty() {
-                self.say(&format!("the journal {} ends, {} begins", self.journal, read.journal));
+    /// Reads one log; whether all of it could be read. An error is one of our own output.
+    async fn log(&mut self, pod: &AgentPod, previous: bool, reading: &mut Reading<'_>) -> Result<bool, Trouble> {
+        let which = LogParams { container: Some(pod.container.clone()), previous, ..LogParams::default() };
+        let what = format!("read the log of {}", pod.name);
+        let log = match self.cluster.ask(&what, self.cluster.pods().log_stream(&pod.name, &which)).await {
+            Ok(log) => log,
+            Err(Trouble::Asked { source, .. })
+                if previous && matches!(&*source, kube::Error::Api(status) if matches!(status.code, 400 | 404)) =>
+            {
+                return Ok(true);
             }
-            (self.journal, self.sequence) = (read.journal.clone(), 0);
-        }
-        // After a crash the last lines come again, the same to the byte.
-        if read.sequence <= self.sequence {
-            return Ok(());
-        }
-        if read.sequence > self.sequence + 1 && !(self.sequence == 0 && self.wanted.since().is_some()) {
-            let (from, to) = (self.sequence + 1, read.sequence - 1);
-            self.say(&format!("records and notices {from} to {to} are not in its log any more"));
-        }
-        self.sequence = read.sequence;
-        if read.schema != CHANGE_SCHEMA {
-            // They are links of the chain, which holds only when none is left out.
-            return if self.wanted.is_everything() { text(&format!("{line}\n")) } else { Ok(()) };
-        }
-        let change = RecentChange {
-            sequence: read.sequence,
-            time: Time(read.time),
-            category: read.category,
-            change_type: read.change_type,
-            detection: String::new(),
-            path: read.path,
-            fields: Vec::new(),
-            severity: read.severity,
+            Err(trouble) => {
+                self.lacks(&format!("{}: {trouble}", pod.node));
+                return Ok(false);
+            }
         };
-        if self.wanted.record(&change, &read.rules) { text(&format!("{line}\n")) } else { Ok(()) }
+        let log = std::pin::pin!(log);
+        let mut lines = LogLines::new(log);
+        loop {
+            match lines.next().await {
+                Ok(Some(line)) => {
+                    let wanted = reading.line(&line);
+                    said(&pod.node, reading);
+                    if let Some(line) = wanted {
+                        text(&format!("{line}\n"))?;
+                    }
+                }
+                Ok(None) => return Ok(true),
+                Err(unread) => {
+                    self.lacks(&format!("{}: cannot {what} to its end: {unread}", pod.node));
+                    return Ok(false);
+                }
+            }
+        }
     }
 
-    fn end(&self) {
-        if self.broken > 0 {
-            self.say(&format!("{} lines of its log look like records and are not whole", self.broken));
+    /// Says which nodes have records and nobody who would show them.
+    fn podless(&mut self, pods: &[AgentPod], heads: &BTreeMap<String, JournalHead>) {
+        let has_none = |node: &&String| pods.binary_search_by(|pod| pod.node.cmp(node)).is_err();
+        let without: Vec<&String> =
+            heads.iter().filter(|(_, head)| head.sequence > 0).map(|(node, _)| node).filter(has_none).collect();
+        for node in without.iter().take(NAMED) {
+            self.lacks(&format!("{node}: it has records, and no agent's pod is on it to read them from"));
         }
-        if self.sequence == 0 && self.wanted.since().is_none() {
-            self.say(
-                "its log holds no record: does the agent write them elsewhere (--records, in the chart agent.records)?",
-            );
+        if without.len() > NAMED {
+            self.lacks(&format!("the same of {} more nodes", without.len() - NAMED));
         }
     }
 
-    fn say(&self, what: &str) {
-        say(&format!("note: {}: {what}", self.pod.node));
+    fn lacks(&mut self, what: &str) {
+        self.is_complete = false;
+        say(&format!("warning: {what}"));
     }
 }
 
-enum Ended {
-    Reading(std::io::Error),
-    Writing(Trouble),
+fn said(node: &str, reading: &mut Reading<'_>) {
+    for note in reading.notes() {
+        say(&format!("note: {node}: {note}"));
+    }
 }

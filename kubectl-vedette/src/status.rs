@@ -5,7 +5,7 @@ use crate::cli::{self, Form};
 use crate::connect::Cluster;
 use crate::fleet::{self, Node, Operator, Rule};
 use crate::health::Finding;
-use crate::output::{Paint, Tone, object, text};
+use crate::output::{Paint, Tone, object, shown, text, unless_left};
 use crate::table::{Cell, Table};
 use crate::trouble::Trouble;
 use crate::{NOT_WELL, node, rules};
@@ -59,11 +59,11 @@ pub(crate) async fn status(cluster: &Cluster, asked: &cli::Status, paint: Paint)
     let (operator, rules, nodes) =
         tokio::try_join!(fleet::operator(cluster, now), fleet::rules(cluster), fleet::nodes(cluster))?;
     let fleet = Fleet::of(operator, &cluster.namespace, rules, nodes);
-    match form {
-        Form::Json | Form::Yaml => object(form, &fleet)?,
-        Form::Table => text(&fleet.table(false, now, paint))?,
-        Form::Wide => text(&fleet.table(true, now, paint))?,
-    }
+    unless_left(match form {
+        Form::Json | Form::Yaml => object(form, &fleet),
+        Form::Table => text(&fleet.table(false, now, paint)),
+        Form::Wide => text(&fleet.table(true, now, paint)),
+    })?;
     Ok(ExitCode::from(if fleet.is_well { 0 } else { NOT_WELL }))
 }
 
@@ -133,11 +133,13 @@ impl Totals {
         let mut totals = Self { nodes: nodes.len(), ..Self::default() };
         for node in nodes {
             totals.ready += usize::from(node.is_ready);
-            totals.tracked_items += node.tracked_items;
-            totals.unknown_items += node.unknown_items;
-            totals.changes.added += node.changes.added;
-            totals.changes.modified += node.changes.modified;
-            totals.changes.removed += node.changes.removed;
+            // Agents may write any number.
+            let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+            add(&mut totals.tracked_items, node.tracked_items);
+            add(&mut totals.unknown_items, node.unknown_items);
+            add(&mut totals.changes.added, node.changes.added);
+            add(&mut totals.changes.modified, node.changes.modified);
+            add(&mut totals.changes.removed, node.changes.removed);
             totals.last_change_time = totals.last_change_time.max(node.last_change_time);
             if !node.agent_version.is_empty() {
                 *totals.versions.entry(node.agent_version.clone()).or_default() += 1;
@@ -161,9 +163,7 @@ impl Totals {
             ("Agents", agents),
         ];
         rows.extend(operator.map(|operator| ("Operator", operator)));
-        rows.iter()
-            .map(|(name, value)| format!("{name:<10}{}\n", vedette_crds::record::escape_controls(value)))
-            .collect()
+        rows.iter().map(|(name, value)| format!("{name:<10}{}\n", shown(value))).collect()
     }
 }
 
@@ -223,4 +223,23 @@ fn row(what: &str, finding: &Finding, now: Timestamp) -> Vec<Cell> {
         ago_or_never(finding.since, now).into(),
         Cell::from(&finding.message),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_that_no_node_can_have_end_nothing() {
+        let object = |name: &str| {
+            let most = u64::MAX / 2;
+            let status = json!({"trackedItems": most, "unknownItems": most,
+                "changes": {"added": most, "modified": most, "removed": most}});
+            serde_json::from_value(json!({"metadata": {"name": name}, "status": status})).unwrap()
+        };
+        let totals = Totals::of(&["a", "b", "c"].map(|name| Node::of(&object(name))));
+        assert_eq!((totals.tracked_items, totals.changes.added), (u64::MAX, u64::MAX));
+    }
 }

@@ -1,7 +1,6 @@
 //! Tables: cells in, aligned lines out. The last column is as wide as it is. Pure.
 
-use crate::output::{Paint, Tone};
-use vedette_crds::record::escape_controls;
+use crate::output::{Paint, Tone, shown};
 
 const BETWEEN: &str = "   ";
 
@@ -14,7 +13,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn toned(tone: Tone, text: impl AsRef<str>) -> Self {
-        let text = escape_controls(text.as_ref());
+        let text = shown(text.as_ref());
         Self { text: if text.is_empty() { "-".to_owned() } else { text }, tone }
     }
 }

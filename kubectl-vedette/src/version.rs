@@ -3,12 +3,11 @@
 use crate::cli::{Form, Output};
 use crate::connect::Cluster;
 use crate::fleet;
-use crate::output::{object, text};
+use crate::output::{object, shown, text};
 use crate::trouble::Trouble;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use vedette_crds::record::escape_controls;
 
 /// The versions.
 #[derive(Serialize)]
@@ -40,7 +39,7 @@ fn write(form: Form, versions: &Versions) -> Result<ExitCode, Trouble> {
             let mut words = format!("kubectl-vedette {}\n", versions.client);
             for (version, count) in versions.agents.iter().flatten() {
                 let agents = if *count == 1 { "agent" } else { "agents" };
-                words.push_str(&format!("{count} {agents} {}\n", escape_controls(version)));
+                words.push_str(&format!("{count} {agents} {}\n", shown(version)));
             }
             text(&words)?;
         }
