@@ -239,6 +239,12 @@ impl Agent {
         &self.state_dir
     }
 
+    /// The file that it writes them to.
+    #[must_use]
+    pub fn records_file(&self) -> &Path {
+        &self.records
+    }
+
     /// The lines it has written: records and notices in their order, over all starts. A line still being written is left out.
     ///
     /// # Errors

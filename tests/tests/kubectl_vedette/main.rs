@@ -1,9 +1,13 @@
 //! `kubectl vedette` on a real API server, with the real operator, real agents and the real kubectl.
 #![allow(clippy::unwrap_used)]
 
+mod asked;
 mod follow;
+mod full;
+mod kubelet;
 mod refused;
 mod scene;
+mod silent;
 
 use scene::{Person, apply, counts, folder, node, plain, rule, status, until};
 use serde_json::{Value, json};

@@ -43,6 +43,14 @@ async fn who_gets_no_answer_is_told_what_to_do() {
     let file = said(&admin, &["status", "--kubeconfig", "/nonexistent/config"]);
     assert_eq!(file, "error: cannot use the kubeconfig /nonexistent/config: No such file or directory (os error 2)\n");
 
+    // Not that of a pod, where this runs in one.
+    let nobody = Person::offline().await;
+    for flag in ["--context", "--cluster", "--user"] {
+        let none =
+            format!("error: {flag} prod is one of a kubeconfig, and there is none: give one with --kubeconfig\n");
+        assert_eq!(said(&nobody, &["status", flag, "prod"]), none);
+    }
+
     bare.stop_apiserver().await.unwrap();
     let away = said(&admin, &["status"]);
     assert!(away.contains(bare.url()), "{away}");
@@ -102,7 +110,7 @@ async fn rights_that_are_missing_are_named_and_a_large_fleet_comes_in_pages() {
     let mut child = head.stdout(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
-    assert_eq!(status.code(), Some(0), "that nobody reads on is no trouble");
+    assert_eq!(status.code(), Some(1), "that nobody reads on is no trouble, and makes no fleet well");
 }
 
 /// Binds somebody to what the installation has for those who look, as docs/kubectl-vedette.md says.

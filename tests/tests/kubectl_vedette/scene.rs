@@ -30,7 +30,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(mut command: Command, input: Option<&str>) -> Self {
+    pub(crate) fn of(mut command: Command, input: Option<&str>) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
@@ -62,10 +62,14 @@ impl Person {
         Self { program: products().await.unwrap().kubectl_vedette.clone(), kubeconfig }
     }
 
+    /// Somebody whose kubeconfig is there already.
+    pub(crate) async fn with(kubeconfig: PathBuf) -> Self {
+        Self { program: products().await.unwrap().kubectl_vedette.clone(), kubeconfig }
+    }
+
     /// Somebody without a cluster.
     pub(crate) async fn offline() -> Self {
-        let program = products().await.unwrap().kubectl_vedette.clone();
-        Self { program, kubeconfig: "/nonexistent".into() }
+        Self::with("/nonexistent".into()).await
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
