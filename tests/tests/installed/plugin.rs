@@ -44,9 +44,12 @@ pub(crate) async fn tells(scene: &Scene, size: usize) {
     assert!(output.status.success(), "{errors}");
     let last: Value = serde_json::from_str(records.lines().last().unwrap_or_else(|| panic!("{errors}"))).unwrap();
     assert_eq!((&last["path"], &last["after"]["size"]), (&Value::from("/etc/passwd"), &Value::from(size)));
-    let (_, none, _) = shell.runs(&["changes", "--full", "--node", "n1", "--rule", "another"]);
-    assert_eq!(none, "");
-    let (_, whole, _) = shell.runs(&["changes", "--full", "--node", "n1"]);
+    let (output, none, errors) = shell.runs(&["changes", "--full", "--node", "n1", "--rule", "another"]);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!((none.as_str(), errors.as_str()), ("", ""));
+    let (output, whole, errors) = shell.runs(&["changes", "--full", "--node", "n1"]);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors, "", "none of it is missing");
     let mut verify = Command::new(&products().await.unwrap().agent);
     let mut verify = verify.args(["verify", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     verify.stdin.take().unwrap().write_all(whole.as_bytes()).unwrap();
