@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use vedette_tests::{
     Cluster,
-    cluster::{empty_spec, node_config},
+    cluster::{OPERATOR, empty_spec, node_config, node_configs_as},
 };
 
 use crate::scene::{Person, Ran, folder};
@@ -69,8 +69,10 @@ async fn that_nobody_looks_is_said_of_what_is_selected() {
     };
     let conditions =
         [is("AgentAvailable", "False", "NoPod", "no agent pod is on the node"), is("Ready", "False", "NoPod", "")];
-    let status = json!({"status": {"conditions": conditions}});
-    configs.patch_status("n1", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    let object = node_config("n1", json!({"status": {"conditions": conditions}}));
+    let operator = cluster.operator_identity().await.unwrap().client().await.unwrap();
+    let how = PatchParams::apply(OPERATOR).force();
+    node_configs_as(operator).patch_status("n1", &how, &Patch::Apply(object)).await.unwrap();
     let ran = person.runs(&["explain", "n1", "/etc/passwd"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let note = ran.output.lines().find(|line| line.starts_with("note: the node is not well for ")).unwrap();

@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use vedette_tests::{
     Cluster, Result,
-    cluster::{empty_spec, node_config},
+    cluster::{AGENT, empty_spec, node_config, node_configs_as},
     eventually, not_yet,
     process::Process,
 };
@@ -122,20 +122,24 @@ async fn a_change_that_comes_is_told_whatever_the_nodes_clock_says() {
     assert_eq!(following.output().unwrap().lines().count(), 2);
 }
 
-/// A NodeConfig without an agent.
+/// A node with a NodeConfig, and a pod without an agent in it.
 async fn exists(cluster: &Cluster, node: &str) {
+    cluster.add_node(node, &[]).await.unwrap();
+    cluster.add_agent_pod(node).await.unwrap();
     let config = node_config(node, json!({"spec": empty_spec("uid")}));
     cluster.node_configs().patch(node, &PatchParams::apply("test"), &Patch::Apply(&config)).await.unwrap();
 }
 
-/// The status of a node whose newest change is this one.
+/// The status of a node whose newest change is this one, as its agent writes it.
 async fn wrote(cluster: &Cluster, node: &str, sequence: u64, time: &str) {
     let change = json!({"sequence": sequence, "time": time, "category": "File", "changeType": "Added",
         "path": format!("/etc/{sequence}")});
     let status = json!({"journal": {"id": "j", "sequence": sequence, "head": ""}, "recentChanges": [change],
         "changes": {"added": sequence, "modified": 0, "removed": 0}});
-    let status = json!({"status": status});
-    cluster.node_configs().patch_status(node, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    let object = node_config(node, json!({"status": status}));
+    let agent = cluster.agent_identity(node).await.unwrap().client().await.unwrap();
+    let how = PatchParams::apply(AGENT).force();
+    node_configs_as(agent).patch_status(node, &how, &Patch::Apply(object)).await.unwrap();
 }
 
 async fn says(following: &Process, words: &str) {

@@ -99,7 +99,9 @@ async fn what_changed(
     assert_eq!(paths(&[]), ["n1 /etc/passwd", red, "n2 /etc/passwd"]);
     assert_eq!(paths(&["--node", "n1"]), ["n1 /etc/passwd"]);
     assert_eq!(paths(&["--node", "n*", "--type", "added"]), [red]);
-    assert_eq!(paths(&["--path", "/etc/pass*", "--since", "1h"]), ["n1 /etc/passwd", "n2 /etc/passwd"]);
+    // What of a name is escaped nobody knows, and it is shown.
+    assert_eq!(paths(&["--path", "/etc/pass*", "--since", "1h"]), ["n1 /etc/passwd", red, "n2 /etc/passwd"]);
+    assert_eq!(paths(&["--path", "/etc/pass*", "--type", "Modified"]), ["n1 /etc/passwd", "n2 /etc/passwd"]);
     assert_eq!(paths(&["--since", "1ms"]), Vec::<String>::new());
     assert_eq!(paths(&["--severity", "Critical"]), Vec::<String>::new());
     assert_eq!(paths(&["--rule", "web"]).len(), 3);
