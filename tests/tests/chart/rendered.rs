@@ -234,6 +234,9 @@ fn secure_metrics_are_asked_for_over_tls_and_their_readers_are_reviewed() {
     assert!(constraints["volumes"].to_string().contains("secret"));
     let endpoint = |objects: &[Value]| find(objects, "ServiceMonitor", "vedette")["spec"]["endpoints"][0].clone();
     assert_eq!(endpoint(&own)["tlsConfig"], json!({"insecureSkipVerify": true}));
+    // As a PodMonitor's: else every series would begin anew, and what agents find at that restart be told by no alert.
+    let relabelings = endpoint(&own)["relabelings"].clone();
+    assert!(relabelings.as_array().unwrap().contains(&json!({"action": "labeldrop", "regex": "service"})));
     let verified =
         json!({"ca": {"secret": {"name": "tls", "key": "ca.crt"}}, "serverName": "vedette.vedette-system.svc"});
     assert_eq!(endpoint(&given)["tlsConfig"], verified);
