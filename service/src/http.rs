@@ -3,7 +3,7 @@
 //!
 //! One connection carries one request and lives at most [`LONGEST_CONNECTION`]. At most [`MAX_CONNECTIONS`] are open; a
 //! newcomer beyond that closes the oldest one that has not asked anything yet, else the oldest of all. Where a [`Guard`]
-//! stands, who asks for `/metrics` has asked once it is known that they may.
+//! stands, nobody has asked for `/metrics` before it is known that they may, or could a while ago.
 
 mod certificate;
 mod guard;
@@ -268,7 +268,7 @@ async fn answer(
 ) -> Response<Body> {
     let path = request.uri().path();
     if let Some(guard) = guard.filter(|_| path == "/metrics")
-        && let Some(refused) = guard.refuse(request).await
+        && let Some(refused) = guard.refuse(request, has_asked).await
     {
         return refused;
     }

@@ -64,6 +64,8 @@ pub fn reason(error: &kube::Error) -> String {
                 it is read anew for each try"
             .into(),
         403 => match missing_right(message) {
+            // Not all releases have them.
+            Some(right) if right.group.starts_with("auth") => format!("{right}: has the release metrics.secure?"),
             Some(right) => format!("{right}: is charts/manifests/vedette.yaml applied?"),
             None => message.to_owned(),
         },

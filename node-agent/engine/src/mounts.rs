@@ -112,7 +112,7 @@ pub(crate) struct Mounts {
     /// Those of them that the host has no mount at.
     own: BTreeSet<HostPath>,
     /// Whether the host has a table of its own that could not be read.
-    is_blind: bool,
+    blind: Option<&'static str>,
     /// Directories that have mount points in them.
     parents: BTreeSet<HostPath>,
     has_remote: bool,

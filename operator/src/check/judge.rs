@@ -226,6 +226,13 @@ fn configs(facts: &Facts, findings: &mut Vec<Finding>) {
     }
     let away = saying::<AgentAvailable>(&facts.configs, "False");
     let behind = saying::<ConfigApplied>(&facts.configs, "False");
+    let unconfirmed: Vec<String> = facts
+        .configs
+        .iter()
+        .filter(|config| condition::find::<ConfigApplied>(&config.conditions).is_some())
+        .filter(|config| config.observed < Some(config.generation))
+        .map(|config| config.name.clone())
+        .collect();
     let silent: Vec<String> = facts
         .configs
         .iter()
@@ -244,6 +251,7 @@ fn configs(facts: &Facts, findings: &mut Vec<Finding>) {
         ("nodes whose agent has not been ready yet", saying::<AgentAvailable>(&facts.configs, "Unknown")),
         ("nodes of which no operator has said whether their agent is available", unjudged),
         ("nodes that do not watch by their rules yet", behind),
+        ("nodes whose agent has not taken the present NodeConfig yet", unconfirmed),
         ("nodes whose agent has said nothing yet", silent),
     ] {
         if !nodes.is_empty() {
@@ -363,24 +371,26 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_the_operator_has_not_judged_is_not_well() {
-        let judged = |reason: Option<AgentAvailable>| {
+    fn a_node_that_the_operator_has_not_judged_or_whose_agent_lags_is_not_well() {
+        let judged = |reason: Option<AgentAvailable>, observed: i64| {
             let mut conditions = Vec::new();
             let at = jiff::Timestamp::UNIX_EPOCH;
             condition::set(&mut conditions, ConfigApplied::Applied, "", None, at);
             if let Some(reason) = reason {
                 condition::set(&mut conditions, reason, "", None, at);
             }
-            let told = Told { name: "n1".into(), conditions, generation: 1, observed: Some(1) };
+            let told = Told { name: "n1".into(), conditions, generation: 2, observed: Some(observed) };
             let mut findings = Vec::new();
             configs(&Facts { configs: vec![told], ..Facts::default() }, &mut findings);
             findings[0].to_string()
         };
-        assert_eq!(judged(Some(AgentAvailable::Available)), "ok    agents work by their rules on 1 nodes");
+        assert_eq!(judged(Some(AgentAvailable::Available), 2), "ok    agents work by their rules on 1 nodes");
         let unknown = "FAIL  nodes of which no operator has said whether their agent is available: n1";
-        assert_eq!(judged(None), unknown);
+        assert_eq!(judged(None, 2), unknown);
         let starting = "FAIL  nodes whose agent has not been ready yet: n1 (Starting)";
-        assert_eq!(judged(Some(AgentAvailable::Starting)), starting);
+        assert_eq!(judged(Some(AgentAvailable::Starting), 2), starting);
+        let hangs = "FAIL  nodes whose agent has not taken the present NodeConfig yet: n1";
+        assert_eq!(judged(Some(AgentAvailable::Available), 1), hangs);
     }
 
     #[test]

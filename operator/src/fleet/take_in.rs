@@ -200,6 +200,7 @@ impl Fleet {
             journal: held.journal.clone(),
             same: held.uid == observed.uid.as_str().into(),
             generation: held.generation,
+            confirmed: held.confirmed,
             fingerprint: held.fingerprint,
             heard: held.heard,
             asked: held.asked,
@@ -260,8 +261,9 @@ impl Fleet {
             Some(_) => observed.generation,
             None => 0,
         };
-        let asked =
-            held.as_ref().filter(|held| held.generation == observed.generation).map_or(now.moment, |held| held.asked);
+        // Who has not answered yet is not given more time by each further question.
+        let awaits = |held: &&Held| held.generation == observed.generation || held.confirmed < held.generation;
+        let asked = held.as_ref().filter(awaits).map_or(now.moment, |held| held.asked);
         let heard = match held {
             Some(held) if (held.fingerprint, held.generation) == (observed.fingerprint, observed.generation) => {
                 held.heard
@@ -357,6 +359,7 @@ struct Held {
     same: bool,
     journal: Option<Id>,
     generation: i64,
+    confirmed: i64,
     fingerprint: u64,
     heard: Moment,
     asked: Moment,

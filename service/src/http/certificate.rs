@@ -22,37 +22,30 @@ pub(super) enum Certificate {
     Files { dir: PathBuf, last: Mutex<Read> },
 }
 
-/// What was read last.
+/// What was used last; no content: what was made.
 pub(super) struct Read {
     content: [String; 2],
     config: Arc<ServerConfig>,
-    /// What is there now is no certificate, and that was said.
+    /// What is there now cannot be used, and that was said.
     is_stale: bool,
 }
 
 impl Certificate {
     /// Makes one that lives as long as this process. Nobody can verify it.
     pub(super) fn make() -> Result<Self, GuardError> {
-        let made = rcgen::generate_simple_self_signed(["vedette".to_owned()]);
-        let made = made.map_err(|source| GuardError::Make { said: source.to_string() })?;
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let config = config(vec![made.cert.into()], key.into()).map_err(|said| GuardError::Make { said })?;
-        Ok(Self::Made(config))
+        Ok(Self::Made(made()?))
     }
 
-    /// Reads what a folder holds.
-    pub(super) fn open(dir: &Path) -> Result<Self, GuardError> {
-        let [certificate, key] = [CERTIFICATE, KEY].map(|name| {
-            let path = dir.join(name);
-            small_file::read(&path).map_err(|source| GuardError::Read { path, source })
-        });
-        let content = [certificate?, key?];
-        let config = parse(&content).map_err(|said| GuardError::Unusable { dir: dir.to_owned(), said })?;
-        let last = Mutex::new(Read { content, config, is_stale: false });
-        Ok(Self::Files { dir: dir.to_owned(), last })
+    /// That of a folder, whatever is in it now: what cannot be served with is said, and a made one serves until it can. Nobody
+    /// would be watched less for a page's sake.
+    pub(super) fn of(dir: &Path) -> Result<Self, GuardError> {
+        let last = Mutex::new(Read { content: Default::default(), config: made()?, is_stale: false });
+        let files = Self::Files { dir: dir.to_owned(), last };
+        files.config();
+        Ok(files)
     }
 
-    /// What to serve the next connection with. While the files hold nothing to serve with, what they held before: its readers
+    /// What to serve the next connection with. While the files hold nothing to serve with, what there was before: its readers
     /// judge it.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         let (dir, last) = match self {
@@ -60,16 +53,11 @@ impl Certificate {
             Self::Files { dir, last } => (dir, last),
         };
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = [CERTIFICATE, KEY].map(|name| small_file::read(&dir.join(name)));
-        let read = match read {
-            [Ok(certificate), Ok(key)] => Ok([certificate, key]),
-            [Err(error), _] | [_, Err(error)] => Err(error.to_string()),
-        };
-        let said = match read {
+        let said = match read(dir) {
             Ok(content) if content == last.content => None,
             Ok(content) => match parse(&content) {
                 Ok(config) => {
-                    info!("serving with the new certificate in {}", dir.display());
+                    info!("serving with the certificate in {}", dir.display());
                     (last.content, last.config) = (content, config);
                     None
                 }
@@ -80,11 +68,27 @@ impl Certificate {
         if let Some(said) = &said
             && !last.is_stale
         {
-            warn!("cannot use what is in {} now, going on with the certificate before: {said}", dir.display());
+            let goes_on = match last.content[0].is_empty() {
+                true => "serving with one that nobody can verify until it can be",
+                false => "going on with the one before",
+            };
+            warn!("the certificate in {} cannot be used, {goes_on}: {said}", dir.display());
         }
         last.is_stale = said.is_some();
         Arc::clone(&last.config)
     }
+}
+
+fn made() -> Result<Arc<ServerConfig>, GuardError> {
+    let made = rcgen::generate_simple_self_signed(["vedette".to_owned()]);
+    let made = made.map_err(|source| GuardError::Make { said: source.to_string() })?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    config(vec![made.cert.into()], key.into()).map_err(|said| GuardError::Make { said })
+}
+
+fn read(dir: &Path) -> Result<[String; 2], String> {
+    let read = |name| small_file::read(&dir.join(name)).map_err(|error| format!("{name}: {error}"));
+    Ok([read(CERTIFICATE)?, read(KEY)?])
 }
 
 fn parse([certificate, key]: &[String; 2]) -> Result<Arc<ServerConfig>, String> {

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
@@ -22,7 +24,11 @@ pub struct Guarding {
     /// Serve over TLS, and /metrics only to who may get that path: the API server reviews each reader's bearer token
     #[arg(long)]
     pub secure_metrics: bool,
-    /// Where tls.crt and tls.key are, read anew when they change; without it a certificate is made that nobody can verify
+    /// Of which audience a reader's token has to be; without it, of the API server's own
+    #[arg(long, value_name = "AUDIENCE", requires = "secure_metrics")]
+    pub metrics_audience: Option<String>,
+    /// Where tls.crt and tls.key are, as a Secret of the type kubernetes.io/tls is mounted; they are read anew when they change.
+    /// Without it a certificate is made that nobody can verify
     #[arg(long, value_name = "DIR", requires = "secure_metrics")]
     pub tls_dir: Option<PathBuf>,
 }
@@ -31,16 +37,16 @@ impl Guarding {
     /// What guards the pages; `None`: nothing.
     ///
     /// # Errors
-    /// When there is no certificate to serve with.
+    /// When no certificate can be made.
     pub fn guard(&self, server: &ApiServer) -> Result<Option<Guard>, GuardError> {
         if !self.secure_metrics {
             return Ok(None);
         }
         let certificate = match &self.tls_dir {
-            Some(dir) => Certificate::open(dir)?,
+            Some(dir) => Certificate::of(dir)?,
             None => Certificate::make()?,
         };
-        Ok(Some(Guard { certificate, readers: Readers::new(server.clone()) }))
+        Ok(Some(Guard { certificate, readers: Arc::new(Readers::new(server.clone(), self.metrics_audience.clone())) }))
     }
 }
 
@@ -48,23 +54,7 @@ impl Guarding {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuardError {
-    /// A file cannot be read.
-    #[error("cannot read {}: --tls-dir takes a folder with tls.crt and tls.key, as a Secret of the type kubernetes.io/tls is mounted", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// What the files hold is no certificate with its key.
-    #[error("cannot serve with the certificate in {}: {said}", dir.display())]
-    Unusable {
-        /// Where it is.
-        dir: PathBuf,
-        /// What is wrong with it.
-        said: String,
-    },
-    /// None could be made.
+    /// No certificate could be made.
     #[error("cannot make a certificate: {said}")]
     Make {
         /// Why.
@@ -75,7 +65,7 @@ pub enum GuardError {
 /// What guards the pages.
 pub struct Guard {
     certificate: Certificate,
-    readers: Readers,
+    readers: Arc<Readers>,
 }
 
 impl Guard {
@@ -83,22 +73,28 @@ impl Guard {
         TlsAcceptor::from(self.certificate.config()).accept(stream).await
     }
 
-    /// What whoever may not read is answered.
-    pub(super) async fn refuse<T>(&self, request: &Request<T>) -> Option<Response<Body>> {
+    /// What whoever may not read is answered. Notes that somebody has asked who could a while ago: their connection is closed last.
+    pub(super) async fn refuse<T>(&self, request: &Request<T>, has_asked: &AtomicBool) -> Option<Response<Body>> {
         let Some(token) = bearer(request) else {
             return Some(unauthorized("send a token: Authorization: Bearer TOKEN"));
         };
         let path = request.uri().path();
-        match self.readers.may_read(token, path).await {
+        has_asked.store(self.readers.knows(token), Ordering::Relaxed);
+        match Arc::clone(&self.readers).may_read(token, path).await {
             Verdict::Welcome => None,
             Verdict::Unknown => Some(unauthorized("the API server does not know this token")),
             Verdict::Forbidden(user) => Some(text(
                 StatusCode::FORBIDDEN,
                 &format!("{user} may not get {path}: bind it to the ClusterRole vedette-metrics-reader"),
             )),
-            Verdict::NoAnswer(why) => Some(text(
+            // Why is not for everybody who sends a token.
+            Verdict::NoAnswer => Some(text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                &format!("the API server cannot be asked whose token this is: {why}"),
+                "the API server cannot be asked whose token this is: the log of this process says why",
+            )),
+            Verdict::TooMany => Some(text(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many tokens that were not seen before: one a second is looked at",
             )),
         }
     }

@@ -116,7 +116,7 @@ rows! {
         };
 
     a_table_of_mounts_that_is_hidden: "3",
-        "unknown: /proc/1/mountinfo: it cannot be read, so mounts that the host has and the agent does not see go unnoticed: mount the host's /proc without hidepid, or give the agent the group that its option gid names" => async |scene: &Scene| {
+        "unknown: /proc/1/mountinfo: it cannot be read, so mounts that the host has and the agent does not see go unnoticed: mount the host's /proc without hidepid, or give the agent the group that its option gid names (none with hidepid=4)" => async |scene: &Scene| {
             own_mounts();
             fs::create_dir(scene.path("host/proc")).unwrap();
             let proc = scene.path("host/proc");

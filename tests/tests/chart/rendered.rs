@@ -215,7 +215,16 @@ fn secure_metrics_are_asked_for_over_tls_and_their_readers_are_reviewed() {
     }
     let readers = r#"metrics.readers=[{"namespace":"monitoring","name":"prometheus-k8s"}]"#;
     let own = objects(&[&secure[..], &["--set-json", readers]].concat());
-    let given = objects(&[&secure[..], &["--set", "metrics.tlsSecret=tls,openshift.enabled=true"]].concat());
+    let given = objects(
+        &[
+            &secure[..],
+            &[
+                "--set",
+                "metrics.tlsSecret=tls,openshift.enabled=true,metrics.audience=vedette,serviceMonitor.tokenFile=/token",
+            ],
+        ]
+        .concat(),
+    );
     for (kind, name) in [("Deployment", "vedette-operator"), ("DaemonSet", "vedette-agent")] {
         let flags = |objects: &[Value]| container(find(objects, kind, name))["args"].to_string();
         assert!(!flags(&plain).contains("secure"));
@@ -225,6 +234,7 @@ fn secure_metrics_are_asked_for_over_tls_and_their_readers_are_reviewed() {
             assert!(container(find(&plain, kind, name))[probe]["httpGet"].get("scheme").is_none());
             assert_eq!(container(find(&own, kind, name))[probe]["httpGet"]["scheme"], "HTTPS");
         }
+        assert!(flags(&given).contains("--metrics-audience=vedette"), "{}", flags(&given));
         let volumes = pod(find(&given, kind, name))["volumes"].to_string();
         assert!(volumes.contains(r#"{"secretName":"tls"}"#), "{volumes}");
         assert_eq!(find(&own, "Service", name)["spec"]["clusterIP"], "None");
@@ -234,6 +244,8 @@ fn secure_metrics_are_asked_for_over_tls_and_their_readers_are_reviewed() {
     assert!(constraints["volumes"].to_string().contains("secret"));
     let endpoint = |objects: &[Value]| find(objects, "ServiceMonitor", "vedette")["spec"]["endpoints"][0].clone();
     assert_eq!(endpoint(&own)["tlsConfig"], json!({"insecureSkipVerify": true}));
+    assert_eq!(endpoint(&own)["bearerTokenFile"], "/var/run/secrets/kubernetes.io/serviceaccount/token");
+    assert_eq!(endpoint(&given)["bearerTokenFile"], "/token");
     // As a PodMonitor's: else every series would begin anew, and what agents find at that restart be told by no alert.
     let relabelings = endpoint(&own)["relabelings"].clone();
     assert!(relabelings.as_array().unwrap().contains(&json!({"action": "labeldrop", "regex": "service"})));
@@ -251,7 +263,10 @@ fn secure_metrics_are_asked_for_over_tls_and_their_readers_are_reviewed() {
 async fn the_programs_know_every_flag_and_variable_of_the_pods() {
     let products = vedette_tests::products().await.unwrap();
     let set = "--set=clusterName=c,agent.budget.cpuLimit=1,agent.budget.readLimit=1Mi";
-    let objects = objects(&[set, "--set=metrics.secure=true,metrics.tlsSecret=t,agent.requireConfinement=true"]);
+    let objects = objects(&[
+        set,
+        "--set=metrics.secure=true,metrics.tlsSecret=t,metrics.audience=a,agent.requireConfinement=true",
+    ]);
     let workloads =
         [("Deployment", "vedette-operator", &products.operator), ("DaemonSet", "vedette-agent", &products.agent)];
     for (kind, name, program) in workloads {

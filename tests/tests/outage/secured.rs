@@ -21,6 +21,9 @@ use vedette_tests::{
 
 use crate::scene::{SOON, Scene};
 
+/// Whose tokens the operator asks for; the agent takes those of the API server's own audience.
+const AUDIENCE: &str = "vedette-metrics";
+
 /// The account of a Prometheus, which is bound to nothing at first.
 const READER: &str = "prometheus";
 
@@ -45,8 +48,10 @@ fn rendered<T: serde::de::DeserializeOwned>(helm: &Helm, kind: &str) -> Vec<T> {
     of_kind.map(|object| serde_json::from_value(object).unwrap()).collect()
 }
 
-async fn token_of(accounts: &Api<ServiceAccount>, name: &str) -> String {
-    let answer = accounts.create_token_request(name, &PostParams::default(), &TokenRequest::default()).await.unwrap();
+async fn token_of(accounts: &Api<ServiceAccount>, name: &str, audience: Option<&str>) -> String {
+    let mut request = TokenRequest::default();
+    request.spec.audiences = audience.into_iter().map(str::to_owned).collect();
+    let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
     answer.status.unwrap().token
 }
 
@@ -64,7 +69,8 @@ async fn get(daemon: &Daemon, path: &str, token: Option<&str>) -> (u16, String) 
     (answer.status().as_u16(), String::from_utf8(answer.into_body().collect_bytes().await.unwrap().to_vec()).unwrap())
 }
 
-/// Waits until `/metrics` answers this status, and gives what it says: the API server's own caches live for some seconds.
+/// Waits until `/metrics` answers this status, and gives what it says: the API server's own caches live for some seconds, and
+/// of new tokens one a second is looked at.
 async fn answers(daemon: &Daemon, token: &str, status: u16) -> String {
     eventually(&format!("/metrics answers {status}"), SOON, async || {
         let (answered, body) = get(daemon, "/metrics", Some(token)).await;
@@ -82,24 +88,27 @@ async fn metrics_over_tls_are_for_accounts_that_may_get_them_and_for_nobody_else
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
     let account = serde_json::from_value(json!({"metadata": {"name": READER}})).unwrap();
     accounts.create(&PostParams::default(), &account).await.unwrap();
-    let token = token_of(&accounts, READER).await;
+    let token = async |name, audience| token_of(&accounts, name, audience).await;
+    let tokens = [token(READER, None).await, token(READER, Some(AUDIENCE)).await];
 
     let mut watched = scene.node("secured").await;
     watched.agent.argument("--secure-metrics");
     scene.configure(&watched, "rule-1", "/etc").await;
     watched.agent.start().await.unwrap();
     let mut operator = scene.cluster.replica("secured-operator").await.unwrap();
-    operator.argument("--secure-metrics");
+    operator.argument("--secure-metrics").option("--metrics-audience", AUDIENCE);
     operator.start().await.unwrap();
+    let daemons: [&Daemon; 2] = [&watched.agent, &operator];
 
-    for daemon in [&*watched.agent, &*operator] {
+    for (daemon, token) in daemons.into_iter().zip(&tokens) {
         assert_eq!(get(daemon, "/healthz", None).await.0, 200, "a kubelet has no token");
         assert_eq!(get(daemon, "/metrics", None).await.0, 401);
-        let said = answers(daemon, &token, 503).await;
-        assert!(said.contains("may not create tokenreviews.authentication.k8s.io"), "{said}");
+        answers(daemon, token, 503).await;
         daemon.get("/metrics").await.expect_err("without TLS there is no page");
     }
-    watched.says("cannot have a reader reviewed at").await;
+    watched
+        .says("may not create tokenreviews.authentication.k8s.io at the cluster scope: has the release metrics.secure?")
+        .await;
 
     let roles: Api<ClusterRole> = Api::all(client.clone());
     let bindings: Api<ClusterRoleBinding> = Api::all(client);
@@ -110,31 +119,40 @@ async fn metrics_over_tls_are_for_accounts_that_may_get_them_and_for_nobody_else
         .into_iter()
         .partition(|binding| binding.name_any() == "vedette-metrics-reader");
     bindings.create(&PostParams::default(), &reviews[0]).await.unwrap();
-    for daemon in [&*watched.agent, &*operator] {
-        let said = answers(daemon, &token, 403).await;
-        assert!(
-            said.starts_with(&format!("system:serviceaccount:{NAMESPACE}:{READER} may not get /metrics")),
-            "{said}"
-        );
-        let (status, said) = get(daemon, "/metrics", Some("eyJhbGciOiJub25lIn0.e30.")).await;
-        assert!(status == 401 && said.contains("does not know this token"), "{status} {said}");
+    for (daemon, token) in daemons.into_iter().zip(&tokens) {
+        let said = answers(daemon, token, 403).await;
+        let who = format!("system:serviceaccount:{NAMESPACE}:{READER} may not get /metrics");
+        assert!(said.starts_with(&who), "{said}");
+        let said = answers(daemon, "eyJhbGciOiJub25lIn0.e30.", 401).await;
+        assert!(said.contains("does not know this token"), "{said}");
     }
+    answers(&operator, &tokens[0], 401).await;
+    answers(&watched.agent, &tokens[1], 401).await;
     watched.says("tokens are reviewed at").await;
     bindings.create(&PostParams::default(), &reads[0]).await.unwrap();
-    for (daemon, account) in [(&*watched.agent, AGENT), (&*operator, OPERATOR)] {
-        let metrics = answers(daemon, &token, 200).await;
+    for (daemon, known) in daemons.into_iter().zip(&tokens) {
+        let metrics = answers(daemon, known, 200).await;
         assert!(metrics.contains("_build_info"), "{metrics}");
-        // Who writes the metrics may not read those of others by that.
-        let own = token_of(&accounts, account).await;
-        assert_eq!(get(daemon, "/metrics", Some(&own)).await.0, 403);
     }
+    // Who writes the metrics may not read those of others by that.
+    answers(&watched.agent, &token(AGENT, None).await, 403).await;
+    answers(&operator, &token(OPERATOR, Some(AUDIENCE)).await, 403).await;
 
     scene.cluster.stop_apiserver().await.unwrap();
-    assert_eq!(get(&watched.agent, "/metrics", Some(&token)).await.0, 200);
-    assert_eq!(get(&watched.agent, "/metrics", Some("new")).await.0, 503, "nobody can say who that is");
+    let failed = watched.lines_with("cannot have a reader reviewed at");
+    eventually("nobody reviews the reader any more", SOON, async || {
+        let (status, said) = get(&watched.agent, "/metrics", Some(&tokens[0])).await;
+        assert_eq!(status, 200, "{said}");
+        let now = watched.lines_with("cannot have a reader reviewed at");
+        if now > failed { Ok(()) } else { Err(not_yet(now)) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(get(&watched.agent, "/metrics", Some(&tokens[0])).await.0, 200);
+    answers(&watched.agent, "new", 503).await;
     scene.cluster.start_apiserver().await.unwrap();
     bindings.delete("vedette-metrics-reader", &DeleteParams::default()).await.unwrap();
-    for daemon in [&*watched.agent, &*operator] {
-        answers(daemon, &token, 403).await;
+    for (daemon, token) in daemons.into_iter().zip(&tokens) {
+        answers(daemon, token, 403).await;
     }
 }

@@ -3,6 +3,9 @@
 {{- with .Values.metrics }}
 {{- if .secure }}
 - --secure-metrics
+{{- with .audience }}
+- {{ printf "--metrics-audience=%s" . | quote }}
+{{- end }}
 {{- if .tlsSecret }}
 - --tls-dir=/etc/vedette/tls
 {{- end }}

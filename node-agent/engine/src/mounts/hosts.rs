@@ -17,10 +17,14 @@ const LIMIT: usize = 16 * 1024 * 1024;
 const OWN: &str = "/proc/self/mountinfo";
 /// What the host's first process has.
 const HOSTS: &str = "/proc/1/mountinfo";
+const FIRST: &str = "/proc/1";
 /// A host that mounts all the time is seen as it was in between.
 const TRIES: u32 = 3;
 const BLIND: &str = "it cannot be read, so mounts that the host has and the agent does not see go unnoticed: mount the host's \
-                     /proc without hidepid, or give the agent the group that its option gid names";
+                     /proc without hidepid, or give the agent the group that its option gid names (none with hidepid=4)";
+/// Whoever mounts something there has another table believed.
+const COVERED: &str = "something is mounted over it, so it is not believed, and mounts that the host has and the agent does not \
+                       see go unnoticed: look who mounted it";
 
 impl Mounts {
     /// The mounts of this process, and where those of the host's first process are others.
@@ -38,10 +42,15 @@ impl Mounts {
             if mounts.at(&proc).is_none_or(|mount| mount.file_system != "proc") {
                 return Ok(mounts);
             }
+            let first = HostPath::from(FIRST);
+            if mounts.at(&first).is_some() || mounts.any_in(&first) {
+                mounts.blind = Some(COVERED);
+                return Ok(mounts);
+            }
             match HostRoot::open(host_root)?.read(&HostPath::from(HOSTS), LIMIT, &|_| true)? {
                 Some(table) => mounts.hide(&own, &path, &table),
                 // On the host itself, what this process sees is what there is to see.
-                None => mounts.is_blind = path != Path::new("/"),
+                None => mounts.blind = Some(BLIND).filter(|_| path != Path::new("/")),
             }
             // What came or went between the two is in one of them alone.
             let after = std::fs::read(OWN)?;
@@ -76,9 +85,9 @@ impl Mounts {
 
     /// That the host's table could not be read, as a compare says it: once, whatever else is due.
     pub(crate) fn blind(&self, plan: &Plan, due: &Due) -> Option<Unknown> {
-        let interval =
-            plan.intervals().into_iter().next().filter(|shortest| self.is_blind && due.contains(*shortest))?;
-        let (path, aspect, reason) = (HostPath::from(HOSTS), Aspect::HiddenMount, BLIND.to_owned());
+        let why = self.blind?;
+        let interval = plan.intervals().into_iter().next().filter(|shortest| due.contains(*shortest))?;
+        let (path, aspect, reason) = (HostPath::from(HOSTS), Aspect::HiddenMount, why.to_owned());
         Some(Unknown { path, aspect, reason, interval, items: 1 })
     }
 }

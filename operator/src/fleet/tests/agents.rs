@@ -200,6 +200,18 @@ fn a_confirmation_that_does_not_come_is_said_whatever_else_the_agent_writes() {
 }
 
 #[test]
+fn an_agent_that_does_not_confirm_is_told_however_often_it_is_asked_something_new() {
+    let mut world = watched();
+    for tag in 0..6 {
+        let mut rule = etc(None);
+        rule["tags"] = json!([format!("t{tag}")]);
+        world.rule("etc", rule);
+        world.pass(10);
+    }
+    assert_eq!(world.ready("n1"), Some(Ready::ConfigNotApplied));
+}
+
+#[test]
 fn a_generation_that_is_confirmed_and_not_applied_as_it_stands_is_said_at_once() {
     let mut world = watched();
     world.rule("etc", etc(None));
