@@ -2,6 +2,7 @@
 use std::{
     fs,
     os::unix::fs::{FileExt as _, PermissionsExt as _, chown, symlink},
+    path::Path,
     process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -123,6 +124,18 @@ rows! {
             let options = ["-t", "proc", "-o", "hidepid=2", "proc"].map(AsRef::as_ref);
             run("mount", &[options.as_slice(), &[proc.as_os_str()]].concat());
             as_nobody(scene, "host/etc", 0o755).await
+        };
+
+    a_table_of_mounts_that_is_covered: "3",
+        "unknown: /proc/1/mountinfo: something is mounted over it, so it is not believed, and mounts that the host has and the agent does not see go unnoticed: look who mounted it" => async |scene: &Scene| {
+            own_mounts();
+            fs::create_dir(scene.path("host/proc")).unwrap();
+            run("mount", &["-t".as_ref(), "proc".as_ref(), "proc".as_ref(), scene.path("host/proc").as_os_str()]);
+            // The same, but for what somebody would rather not have known.
+            let forged = scene.write("forged/mountinfo", &fs::read_to_string("/proc/self/mountinfo").unwrap());
+            let folder = Path::new(&forged).parent().unwrap();
+            run("mount", &["--bind".as_ref(), folder.as_os_str(), scene.path("host/proc/1").as_os_str()]);
+            scene.scan(&[]).await
         };
 
     a_file_system_that_hangs: "3",
