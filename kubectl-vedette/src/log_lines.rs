@@ -126,6 +126,7 @@ mod tests {
         assert!(matches!(ended, Some(Unread::Silent)), "{ended:?}");
 
         let dripping = stream::repeat_with(|| Ok(b"y\n".to_vec())).then(async |chunk| {
+            // Of the paused clock: a server that drips.
             sleep(SILENT / 2).await;
             chunk
         });

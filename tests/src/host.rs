@@ -27,6 +27,7 @@ const LINKS: [(&str, &str); 2] = [("/bin", "usr/bin"), ("/usr/bin/editor", "/usr
 /// gone again; it lies in the same file system, where nobody looks.
 pub(crate) fn write_at_once(beside: &Path, file: &Path, content: &[u8]) -> io::Result<()> {
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    // Whatever keeps it from being looked at keeps it from being written, and is said then.
     let old = fs::metadata(file).ok();
     let in_place = |old: &fs::Metadata| !old.is_file() || old.nlink() > 1 || old.len() <= content.len() as u64;
     if old.as_ref().map_or(file.is_symlink(), in_place) {

@@ -291,6 +291,7 @@ mod tests {
         assert_eq!(began.elapsed(), PATIENCE, "a scrape does not end for it");
         // A reader that has left leaves the review behind.
         assert_eq!(ask(&readers, "p").await, Verdict::Welcome);
+        // Of the paused clock: to just after the first review was given up, and before the pause that follows ends.
         tokio::time::sleep(ANSWER_WITHIN - PATIENCE * 2 + Duration::from_millis(100)).await;
         let before = (Instant::now(), asked.load(Ordering::Relaxed));
         assert_eq!(ask(&readers, "p").await, Verdict::Welcome);
